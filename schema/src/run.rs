@@ -1,0 +1,146 @@
+//! The record of a run.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{NodeId, Timestamp};
+
+/// The four words of `schedule.status`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Accepted, not yet begun.
+    Pending,
+    /// An attempt was begun and the run has not ended.
+    Running,
+    /// Ended well.
+    Completed,
+    /// Ended otherwise; `schedule.error` says how.
+    Failed,
+}
+
+/// The finer state of a run.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum State {
+    /// Due, and waiting for a runner.
+    Queued,
+    /// An attempt is under way.
+    Running,
+    /// Ended well. Final.
+    Succeeded,
+    /// Ended with an error. Final.
+    Failed,
+}
+
+impl State {
+    /// The word that `schedule.status` shows for it.
+    pub fn status(self) -> Status {
+        match self {
+            Self::Queued => Status::Pending,
+            Self::Running => Status::Running,
+            Self::Succeeded => Status::Completed,
+            Self::Failed => Status::Failed,
+        }
+    }
+
+    /// True for states that never change again.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed)
+    }
+}
+
+/// The nine fields that Jac Cloud's clients read, filled from submission to the end.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Schedule {
+    /// Where the run stands.
+    pub status: Status,
+    /// The node that it was spawned on.
+    pub node_id: NodeId,
+    /// The root that it acts as.
+    pub root_id: NodeId,
+    /// When it is or was due.
+    pub execute_date: Timestamp,
+    /// When the last attempt began.
+    pub executed_date: Option<Timestamp>,
+    /// Null until the end; then 200, the walker's own, or 500.
+    pub http_status: Option<u16>,
+    /// What it reported; empty until the commit that carries it.
+    pub reports: Vec<Value>,
+    /// What the walker set with `set_custom`.
+    pub custom: Value,
+    /// What failed and where, in one safe sentence.
+    pub error: Option<String>,
+}
+
+/// What a record keeps beside `schedule`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Run {
+    /// The finer state.
+    pub state: State,
+    /// How many attempts were begun. A repetition after a conflict is not a new attempt.
+    pub attempt: u32,
+    /// How often an attempt was repeated because another walker had changed what it read.
+    #[serde(default)]
+    pub conflicts: u32,
+    /// How many attempts ended with the process.
+    #[serde(default)]
+    pub lost: u32,
+    /// The latest progress.
+    pub progress: Value,
+    /// The single report, or the list of reports, or null.
+    pub result: Value,
+    /// The slug of the error, see `docs/errors`.
+    #[serde(default)]
+    pub error_code: Option<ErrorCode>,
+    /// When it was submitted.
+    pub created_at: Timestamp,
+    /// When the first attempt began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// The caller's own id of the request.
+    #[serde(default)]
+    pub request_id: Option<String>,
+}
+
+/// Why a run failed, as a stable slug.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ErrorCode {
+    /// The walker's own code failed.
+    WalkerFailed,
+    /// The walker's code panicked.
+    WalkerPanicked,
+    /// It changed something that it may only read.
+    Forbidden,
+    /// One commit carried too much.
+    CommitTooLarge,
+    /// It lost against other walkers too often.
+    Conflict,
+    /// The process ended during its attempts too often.
+    Lost,
+    /// A bound on visits or the frontier was passed.
+    LimitExceeded,
+    /// Its walker or its fields are unknown to this program.
+    Incompatible,
+}
+
+impl ErrorCode {
+    /// The slug.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::WalkerFailed => "walker-failed",
+            Self::WalkerPanicked => "walker-panicked",
+            Self::Forbidden => "forbidden",
+            Self::CommitTooLarge => "commit-too-large",
+            Self::Conflict => "conflict",
+            Self::Lost => "lost",
+            Self::LimitExceeded => "limit-exceeded",
+            Self::Incompatible => "incompatible",
+        }
+    }
+}

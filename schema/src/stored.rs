@@ -1,0 +1,224 @@
+//! The documents of the stores: BSON, one shape in every store.
+
+use std::borrow::Cow;
+
+use bson::RawDocumentBuf;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{Access, ElementId, Event, Key, Name, NodeId, Run, Schedule, Timestamp};
+
+/// The format that this program writes. A store of a later one is refused.
+pub const FORMAT: u32 = 1;
+
+/// The `has` fields of an element, kept encoded until somebody asks for them as a type.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fields(pub RawDocumentBuf);
+
+impl Default for Fields {
+    fn default() -> Self {
+        Self(RawDocumentBuf::new())
+    }
+}
+
+impl Fields {
+    /// Encodes a struct or map.
+    ///
+    /// # Errors
+    /// When it is neither, or holds what BSON cannot: an integer beyond 64 bits, say.
+    pub fn encode<T: Serialize>(value: &T) -> Result<Self, bson::error::Error> {
+        RawDocumentBuf::from_bytes(bson::serialize_to_vec(value)?).map(Self)
+    }
+
+    /// Decodes to a type.
+    ///
+    /// # Errors
+    /// When the fields do not fit it.
+    pub fn decode<T: for<'de> Deserialize<'de>>(&self) -> Result<T, bson::error::Error> {
+        bson::deserialize_from_slice(self.0.as_bytes())
+    }
+}
+
+impl JsonSchema for Fields {
+    fn schema_name() -> Cow<'static, str> {
+        "Fields".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schemars::json_schema!({ "type": "object" })
+    }
+}
+
+/// A node.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Node {
+    /// Its UUID.
+    #[serde(rename = "_id")]
+    pub id: Key,
+    /// The name of its type; empty for a root.
+    pub name: Name,
+    /// Its owner; null for a root.
+    pub root: Option<Key>,
+    /// Who else may do what.
+    pub access: Access,
+    /// The `has` fields.
+    pub archetype: Fields,
+    /// Rises with every change.
+    pub version: u64,
+}
+
+/// An edge.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Edge {
+    /// Its UUID.
+    #[serde(rename = "_id")]
+    pub id: Key,
+    /// The name of its type; empty for a plain edge.
+    pub name: Name,
+    /// Its owner.
+    pub root: Option<Key>,
+    /// Who else may do what.
+    pub access: Access,
+    /// The `has` fields.
+    pub archetype: Fields,
+    /// Rises with every change.
+    pub version: u64,
+    /// Where it begins.
+    pub source: NodeId,
+    /// Where it ends.
+    pub target: NodeId,
+    /// True when it may be walked both ways.
+    pub is_undirected: bool,
+}
+
+/// A saved object.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Object {
+    /// Its UUID.
+    #[serde(rename = "_id")]
+    pub id: Key,
+    /// The name of its type.
+    pub name: Name,
+    /// Its owner.
+    pub root: Option<Key>,
+    /// Who else may do what.
+    pub access: Access,
+    /// The `has` fields.
+    pub archetype: Fields,
+    /// Rises with every change.
+    pub version: u64,
+}
+
+/// A walker and the record of its run.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Walker {
+    /// Its UUID.
+    #[serde(rename = "_id")]
+    pub id: Key,
+    /// The name of its type.
+    pub name: Name,
+    /// Its owner: the root that it acts as.
+    pub root: Option<Key>,
+    /// Who else may do what.
+    pub access: Access,
+    /// The `has` fields at the last commit. A failed attempt leaves here what it had reached.
+    pub archetype: Fields,
+    /// Rises with every change.
+    pub version: u64,
+    /// Jac Cloud's nine fields.
+    pub schedule: Schedule,
+    /// The rest of the record.
+    pub run: Run,
+}
+
+/// Where a traversal stands between two visits.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Checkpoint {
+    /// The `has` fields.
+    pub fields: Fields,
+    /// What was reported so far.
+    #[serde(default)]
+    pub reports: Vec<serde_json::Value>,
+    /// What is still to be visited, first one first.
+    pub frontier: Vec<ElementId>,
+    /// What must not be visited.
+    #[serde(default)]
+    pub ignored: Vec<Key>,
+    /// The last elements visited, newest last.
+    #[serde(default)]
+    pub path: Vec<ElementId>,
+    /// How many elements were visited in all.
+    pub visits: u64,
+    /// The named ability that comes next at the present element; none at the end of a visit.
+    #[serde(default)]
+    pub position: Option<Position>,
+    /// True once the walker's untyped entry abilities have run.
+    #[serde(default)]
+    pub begun: bool,
+    /// Set by the walker with `status`.
+    #[serde(default)]
+    pub http_status: Option<u16>,
+    /// Set by the walker with `set_custom`.
+    #[serde(default)]
+    pub custom: serde_json::Value,
+}
+
+/// A place inside a visit where a checkpoint stands.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Position {
+    /// The element being visited.
+    pub here: ElementId,
+    /// The stage of the visit, by name.
+    pub stage: String,
+    /// The ability of that stage which gave the word to another.
+    pub after: String,
+    /// The ability to run next.
+    pub then: String,
+}
+
+/// A user.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct User {
+    /// The user's own id.
+    #[serde(rename = "_id")]
+    pub id: Key,
+    /// Unique. The domain part is in lower case.
+    pub email: String,
+    /// Argon2id, in PHC form.
+    pub password: String,
+    /// The root of the user's graph.
+    pub root_id: Key,
+    /// May log in.
+    pub is_activated: bool,
+    /// May act on everybody's runs.
+    pub is_admin: bool,
+    /// When the user registered.
+    pub created_at: Timestamp,
+}
+
+impl Walker {
+    /// The id that clients know it by.
+    pub fn walker_id(&self) -> crate::WalkerId {
+        crate::WalkerId::new(self.name.clone(), self.id.0)
+    }
+
+    /// The root that it acts as.
+    pub fn owner(&self) -> Uuid {
+        self.schedule.root_id.uuid()
+    }
+}
+
+/// Every document form with the name of its schema file, in the order of the documentation.
+pub fn documents() -> Vec<(&'static str, Schema)> {
+    vec![
+        ("node", schemars::schema_for!(Node)),
+        ("edge", schemars::schema_for!(Edge)),
+        ("object", schemars::schema_for!(Object)),
+        ("walker", schemars::schema_for!(Walker)),
+        ("user", schemars::schema_for!(User)),
+        ("event", schemars::schema_for!(Event)),
+        ("checkpoint", schemars::schema_for!(Checkpoint)),
+        ("record", schemars::schema_for!(crate::wire::Record)),
+    ]
+}

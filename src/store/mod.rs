@@ -1,0 +1,430 @@
+//! What every store does, in the words of the domain.
+//!
+//! A store keeps elements (nodes, edges, objects), users, runs with their records, checkpoints and events. Each method is one
+//! atomic step. What a method has answered is durable; what is not durable cannot be read. [`conformance`] is the contract:
+//! every store runs all of it.
+//!
+//! Called by `submit`, `runner` and `runtime`; never by `http`.
+
+use std::sync::Arc;
+
+use bson::RawDocumentBuf;
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+use uuid::Uuid;
+use walkabout_schema::{Access, Checkpoint, ErrorCode, Event, EventKind, Fields, Kind, Name, Run, Status, Timestamp, User, Walker};
+
+use crate::walker::DecodedCell;
+
+pub mod conformance;
+#[cfg(feature = "embedded")]
+pub mod embedded;
+pub mod memory;
+
+/// What can go wrong in a store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Another walker changed what this commit read. Nothing was written; a new attempt may succeed.
+    #[error("{} element(s) changed since they were read", .0.len())]
+    Conflict(Vec<Uuid>),
+    /// The token is not that of the run's present attempt. Nothing was written, and nothing of this attempt ever will be.
+    #[error("the attempt's lease is lost")]
+    LeaseLost,
+    /// A write or its sync failed, so nobody knows whether it will be there after a restart. The store takes no more writes.
+    #[error("the outcome of the write is unknown: {0}")]
+    OutcomeUnknown(String),
+    /// The disk has less free room than the configured bound, or the store is closed. Nothing was written.
+    #[error("not stored: {0}")]
+    Full(String),
+    /// The store cannot be reached, or is shutting down. Nothing was written.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// The files cannot be opened or hold what this program cannot read. Nothing was changed.
+    #[error("{0}")]
+    Open(String),
+    /// A stored document does not decode.
+    #[error("a stored document is damaged: {0}")]
+    Damaged(String),
+}
+
+/// The result of a store's method.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// One element as it stands in the store, shared between all that read it.
+#[derive(Debug)]
+pub struct Element {
+    /// Node, edge or object.
+    pub kind: Kind,
+    /// Its UUID.
+    pub id: Uuid,
+    /// The name of its type; empty for roots and plain edges.
+    pub name: Name,
+    /// The owner root; none for a root.
+    pub owner: Option<Uuid>,
+    /// Who else may do what.
+    pub access: Access,
+    /// 1 when new, one more with every change.
+    pub version: u64,
+    /// The ends of an edge; none for others.
+    pub ends: Option<Ends>,
+    /// The `has` fields.
+    pub fields: Fields,
+    /// The fields as the type that last asked for them, decoded once and shared.
+    pub decoded: DecodedCell,
+}
+
+/// The ends of an edge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ends {
+    /// Where it begins.
+    pub source: End,
+    /// Where it ends.
+    pub target: End,
+    /// True when it may be walked both ways.
+    pub undirected: bool,
+}
+
+/// A node as an edge knows it. Name and owner of a node never change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// The node.
+    pub id: Uuid,
+    /// Its type's name.
+    pub name: Name,
+    /// Its owner root; none when it is a root itself.
+    pub owner: Option<Uuid>,
+}
+
+/// Which way an edge is walked from a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Along edges that begin at the node, and undirected ones.
+    Out,
+    /// Along edges that end at the node, and undirected ones.
+    In,
+}
+
+/// One entry of the adjacency index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The edge.
+    pub edge: Uuid,
+    /// The name of the edge's type.
+    pub edge_name: Name,
+    /// The node at the other end.
+    pub far: End,
+}
+
+/// A consistent view at one moment.
+pub trait Snapshot: Send + Sync {
+    /// Loads elements of one kind, in the order of `ids`; `None` where there is none. `ids` is at most a few thousand.
+    fn elements(&self, kind: Kind, ids: &[Uuid]) -> BoxFuture<'_, Result<Vec<Option<Arc<Element>>>>>;
+
+    /// The links of a node in one direction, of one edge type or of all: in order of edge name, then of the edges' ids.
+    /// Empty for an unknown node. An undirected edge stands in both directions of both its ends.
+    fn links(&self, node: Uuid, direction: Direction, edge_name: Option<Name>) -> BoxFuture<'_, Result<Arc<[Link]>>>;
+}
+
+/// One change of an element.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// A new or changed element. `expected` is the version that was read, none for a new one; `element.version` the new one.
+    Put {
+        /// The element as it shall stand.
+        element: Arc<Element>,
+        /// The version that it replaces.
+        expected: Option<u64>,
+    },
+    /// Removes an element; a node takes its edges with it, also those that the attempt never saw. Removing what is already gone is a conflict.
+    Delete {
+        /// Its kind.
+        kind: Kind,
+        /// Its UUID.
+        id: Uuid,
+        /// The version that was read.
+        expected: u64,
+    },
+    /// Adds to a number, whatever it is by now; a missing field counts as 0. Never conflicts unless the element is gone or the field is no number.
+    Add {
+        /// The kind of the element.
+        kind: Kind,
+        /// Its UUID.
+        id: Uuid,
+        /// A field at the top level.
+        field: String,
+        /// What to add.
+        by: i64,
+    },
+}
+
+/// Something that a commit relied on.
+#[derive(Debug, Clone)]
+pub enum Guard {
+    /// The element still has this version.
+    Version {
+        /// Its kind.
+        kind: Kind,
+        /// Its UUID.
+        id: Uuid,
+        /// The version that was read.
+        expected: u64,
+    },
+    /// The element still exists with this access.
+    Access {
+        /// Its kind.
+        kind: Kind,
+        /// Its UUID.
+        id: Uuid,
+        /// The access that was read.
+        expected: Access,
+    },
+    /// The links of a node in a direction are still those that were read: no more, no fewer.
+    Links {
+        /// The node.
+        node: Uuid,
+        /// The direction that was read.
+        direction: Direction,
+        /// The edge type that was read, or all.
+        edge_name: Option<Name>,
+        /// The ids of the edges that were there, in the order of [`Snapshot::links`].
+        expected: Vec<Uuid>,
+    },
+}
+
+/// Proof of being the present attempt of a run. Tokens of a run only rise, over restarts too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token {
+    /// Rises with every opening of the store.
+    pub epoch: u64,
+    /// Rises with every claim.
+    pub counter: u64,
+}
+
+/// A run about to be stored.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// The whole first record: state queued, attempt 0.
+    pub walker: Walker,
+}
+
+/// A run taken for an attempt.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// What every write of the attempt must carry.
+    pub token: Token,
+    /// The record, already showing this attempt as running.
+    pub walker: Walker,
+    /// Where the last checkpoint left it.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// What a commit says about its run.
+#[derive(Debug, Clone)]
+pub struct RunCommit {
+    /// The run.
+    pub id: Uuid,
+    /// The attempt's token.
+    pub token: Token,
+    /// What happened since the last commit, in order; numbered by the store.
+    pub events: Vec<EventKind>,
+    /// How the run goes on.
+    pub then: Then,
+    /// How often the attempt was repeated so far because of conflicts.
+    pub conflicts: u32,
+}
+
+/// How a run goes on after a commit.
+#[derive(Debug, Clone)]
+pub enum Then {
+    /// It stands here; a later attempt goes on from this.
+    Checkpoint(Box<Checkpoint>),
+    /// It is over.
+    Finish(Box<Finish>),
+}
+
+/// The end of a run.
+#[derive(Debug, Clone)]
+pub struct Finish {
+    /// When.
+    pub at: Timestamp,
+    /// The fields as the walker left them.
+    pub fields: Fields,
+    /// Its `schedule.http_status`.
+    pub http_status: u16,
+    /// All reports of the run; empty when it failed.
+    pub reports: Vec<Value>,
+    /// What `set_custom` left.
+    pub custom: Value,
+    /// The run's result.
+    pub result: Value,
+    /// None when it ended well.
+    pub error: Option<(ErrorCode, String)>,
+}
+
+/// All changes since the last checkpoint, written together or not at all.
+#[derive(Debug, Clone, Default)]
+pub struct Commit {
+    /// The run, when there is a record of it.
+    pub run: Option<RunCommit>,
+    /// In the order in which they were made.
+    pub changes: Vec<Change>,
+    /// What must still hold.
+    pub guards: Vec<Guard>,
+}
+
+/// A run that has not ended, as the due queue sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// The run.
+    pub id: Uuid,
+    /// The root that takes turns with others.
+    pub root: Uuid,
+}
+
+/// Which runs to list.
+#[derive(Debug, Clone, Default)]
+pub struct RunFilter {
+    /// Only these walkers.
+    pub name: Option<Name>,
+    /// Only this status.
+    pub status: Option<Status>,
+}
+
+/// The kept events of a run.
+#[derive(Debug, Clone, Default)]
+pub struct Events {
+    /// In order of their numbers.
+    pub events: Vec<Event>,
+    /// The number of the oldest kept event; 0 when there is none.
+    pub first: u64,
+    /// The number of the newest event; 0 when there is none.
+    pub last: u64,
+}
+
+/// How a registration ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registered {
+    /// User and root are stored.
+    New,
+    /// The address is taken. Nothing was written.
+    Taken,
+}
+
+/// Receives the events of runs, in order, each after it became durable. Called on the store's committing thread: must not block.
+pub type EventSink = Arc<dyn Fn(&RunEvents) + Send + Sync>;
+
+/// Events of one run that became durable together.
+#[derive(Debug, Clone)]
+pub struct RunEvents {
+    /// The run.
+    pub id: Uuid,
+    /// The walker's name.
+    pub name: Name,
+    /// With their numbers.
+    pub events: Vec<Event>,
+}
+
+/// Durable storage for one runtime.
+///
+/// # Cancel safety
+/// A dropped write may or may not happen; it never happens in part.
+pub trait Store: Send + Sync + 'static {
+    /// Where events go once they are durable. Set once, before the first run.
+    fn publish_to(&self, sink: EventSink);
+
+    /// A view of the graph as it stands now.
+    fn snapshot(&self) -> BoxFuture<'_, Result<Arc<dyn Snapshot>>>;
+
+    /// Gives the bytes kept under `name`, keeping `fresh` first when there are none. For secrets made at the first start.
+    fn keep(&self, name: &str, fresh: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>>>;
+
+    /// Stores a user and the user's root in one step.
+    fn register(&self, user: User, root: Arc<Element>) -> BoxFuture<'_, Result<Registered>>;
+
+    /// The user of an address, compared as it is written.
+    fn user(&self, email: &str) -> BoxFuture<'_, Result<Option<User>>>;
+
+    /// Stores a run with its event number 1, `accepted`. Synced when this answers.
+    fn submit(&self, submission: Submission) -> BoxFuture<'_, Result<()>>;
+
+    /// Runs that have not ended, by id, after the given one.
+    fn open_runs(&self, after: Option<Uuid>, limit: usize) -> BoxFuture<'_, Result<Vec<Due>>>;
+
+    /// Takes a run for an attempt: counts the attempt, gives it the highest token yet, adds the event `started`. A run found
+    /// running from an earlier epoch counts as lost once more. `None` when there is no such run or it has ended. Not synced:
+    /// after a crash what was claimed is due again.
+    fn claim(&self, id: Uuid, now: Timestamp) -> BoxFuture<'_, Result<Option<Claim>>>;
+
+    /// Adds a `progress` event at once, outside any commit, and shows it in the record. Synced when this answers.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`] for a stale token.
+    fn progress(&self, id: Uuid, token: Token, now: Timestamp, data: Value) -> BoxFuture<'_, Result<u64>>;
+
+    /// Writes a commit: all of it, or nothing. Synced when this answers.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] with the ids that changed; [`Error::LeaseLost`] for a stale token.
+    fn commit(&self, now: Timestamp, commit: Commit) -> BoxFuture<'_, Result<()>>;
+
+    /// The record of a run as it stands: progress included; while it is open, the fields of its last checkpoint.
+    fn run(&self, id: Uuid) -> BoxFuture<'_, Result<Option<Walker>>>;
+
+    /// The runs of a root, newest first, those older than `before`.
+    fn runs(&self, root: Uuid, filter: RunFilter, before: Option<Uuid>, limit: usize) -> BoxFuture<'_, Result<Vec<Walker>>>;
+
+    /// The events of a run with numbers above `after`, at most `limit`.
+    fn events(&self, id: Uuid, after: u64, limit: usize) -> BoxFuture<'_, Result<Events>>;
+
+    /// Whether writes are still taken; the reason when they are not.
+    fn health(&self) -> Result<()>;
+
+    /// Finishes what is under way and closes. Later calls fail as [`Error::Unavailable`].
+    fn close(&self) -> BoxFuture<'_, Result<()>>;
+}
+
+/// Bounds of a store. See `config` for the settings behind them.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The newest events kept of a run.
+    pub events_per_run_max: u64,
+    /// Bytes of decoded elements and links kept in memory.
+    pub cache_bytes_max: usize,
+    /// Writes are refused when the disk has less free room than this, in bytes.
+    pub disk_free_min: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { events_per_run_max: 10_000, cache_bytes_max: 64 << 20, disk_free_min: 64 << 20 }
+    }
+}
+
+/// An encoded document with no fields.
+pub fn no_fields() -> Fields {
+    Fields(RawDocumentBuf::new())
+}
+
+/// Keeps a record's run part true to a state.
+pub(crate) fn set_state(walker: &mut Walker, state: walkabout_schema::State) {
+    walker.run.state = state;
+    walker.schedule.status = state.status();
+}
+
+/// A run's first part before anything happened.
+pub(crate) fn new_run(now: Timestamp) -> Run {
+    Run {
+        state: walkabout_schema::State::Queued,
+        attempt: 0,
+        conflicts: 0,
+        lost: 0,
+        progress: Value::Null,
+        result: Value::Null,
+        error_code: None,
+        created_at: now,
+        started_at: None,
+        finished_at: None,
+        request_id: None,
+    }
+}

@@ -1,0 +1,5 @@
+//! How a walker is written.
+
+mod archetype;
+
+pub use archetype::DecodedCell;
