@@ -104,6 +104,9 @@ pub struct Run {
     /// The caller's own id of the request.
     #[serde(default)]
     pub request_id: Option<String>,
+    /// It was submitted by an administrator.
+    #[serde(default)]
+    pub admin: bool,
 }
 
 /// Why a run failed, as a stable slug.

@@ -16,9 +16,9 @@ use walkabout_schema::{Access, Checkpoint, ErrorCode, Event, EventKind, Fields, 
 
 use crate::walker::DecodedCell;
 
-pub mod conformance;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+mod kv;
 pub mod memory;
 
 /// What can go wrong in a store.
@@ -413,7 +413,7 @@ pub(crate) fn set_state(walker: &mut Walker, state: walkabout_schema::State) {
 }
 
 /// A run's first part before anything happened.
-pub(crate) fn new_run(now: Timestamp) -> Run {
+pub(crate) fn new_run(now: Timestamp, admin: bool) -> Run {
     Run {
         state: walkabout_schema::State::Queued,
         attempt: 0,
@@ -426,5 +426,6 @@ pub(crate) fn new_run(now: Timestamp) -> Run {
         started_at: None,
         finished_at: None,
         request_id: None,
+        admin,
     }
 }

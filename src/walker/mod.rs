@@ -1,5 +1,25 @@
-//! How a walker is written.
+//! How a walker is written: archetypes, abilities, the context, queries, outcomes.
+//!
+//! Everything a walker's file needs is in [`prelude`](crate::prelude). Read `examples/hello_walker.rs` first.
 
+mod abilities;
 mod archetype;
+mod context;
+mod here;
+mod outcome;
+mod query;
+mod spec;
 
-pub use archetype::DecodedCell;
+pub use abilities::{Abilities, AnyPlaceAbility, NodeAbilities, PlaceAbility, Visitor, WalkerAbility};
+pub use archetype::{
+    Any, Archetype, DecodedCell, Edge, HasAbilities, HasNodeAbilities, Node, Object, Place, Plain, Root, Walker,
+};
+pub use context::{Context, Saved, Stopped};
+pub use here::{Edit, Here, Read, Slot};
+pub use outcome::{DONE, Failure, Flow, Outcome, fail};
+pub use query::Query;
+pub use spec::{EntryType, Field, FieldKind, Spec};
+
+pub(crate) use abilities::{Ability, AnyWalker, When};
+pub(crate) use here::{Data, SlotState};
+pub(crate) use query::{Hop, Names};

@@ -1,1 +1,71 @@
+//! The derives and attributes of Walkabout. Users meet them as re-exports of the `walkabout` crate.
+//!
+//! Each writes only what its documentation shows and a person could write by hand.
 
+mod abilities;
+mod archetype;
+mod case;
+mod walker;
+
+use proc_macro::TokenStream;
+use syn::{DeriveInput, ItemImpl, parse_macro_input};
+
+/// Makes a struct a node: `impl Archetype` and `impl Node`.
+///
+/// `#[node(name = "Other", alias = "Old", abilities, crate = "path")]`: another name in ids and documents; names under which older
+/// documents were stored; the type has an `#[abilities(node)]` block; where the library is.
+#[proc_macro_derive(Node, attributes(node))]
+pub fn node(input: TokenStream) -> TokenStream {
+    finish(archetype::derive(&parse_macro_input!(input as DeriveInput), archetype::Sort::Node))
+}
+
+/// Makes a struct an edge: as [`macro@Node`], with `#[edge(…)]`.
+#[proc_macro_derive(Edge, attributes(edge))]
+pub fn edge(input: TokenStream) -> TokenStream {
+    finish(archetype::derive(&parse_macro_input!(input as DeriveInput), archetype::Sort::Edge))
+}
+
+/// Makes a struct an object: as [`macro@Node`], with `#[object(…)]`, without abilities.
+#[proc_macro_derive(Object, attributes(object))]
+pub fn object(input: TokenStream) -> TokenStream {
+    finish(archetype::derive(&parse_macro_input!(input as DeriveInput), archetype::Sort::Object))
+}
+
+/// Makes a struct a walker: `impl Archetype` and `impl Walker`.
+///
+/// `#[walker(async, public, websocket, private, entry = "root", rerun = "never", name = "other", alias = "old", crate = "path")]`;
+/// on a field `#[walker(excluded)]`: the caller cannot set it. The name is the type's in snake case unless given.
+#[proc_macro_derive(Walker, attributes(walker))]
+pub fn walker(input: TokenStream) -> TokenStream {
+    finish(walker::derive(&parse_macro_input!(input as DeriveInput)))
+}
+
+/// Registers the abilities of an `impl` block: `async fn`s marked `#[entry]`, `#[exit]` or `#[step]`. On a node's block:
+/// `#[abilities(node)]`, on an edge's `#[abilities(edge)]`.
+#[proc_macro_attribute]
+pub fn abilities(arguments: TokenStream, input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as ItemImpl);
+    finish(abilities::expand(arguments.into(), input))
+}
+
+/// Marks an ability that runs on arriving. Only inside `#[abilities]`.
+#[proc_macro_attribute]
+pub fn entry(_: TokenStream, _: TokenStream) -> TokenStream {
+    finish(Err(abilities::outside("entry")))
+}
+
+/// Marks an ability that runs on leaving. Only inside `#[abilities]`.
+#[proc_macro_attribute]
+pub fn exit(_: TokenStream, _: TokenStream) -> TokenStream {
+    finish(Err(abilities::outside("exit")))
+}
+
+/// Marks an ability that another one gives the word to. Only inside `#[abilities]`.
+#[proc_macro_attribute]
+pub fn step(_: TokenStream, _: TokenStream) -> TokenStream {
+    finish(Err(abilities::outside("step")))
+}
+
+fn finish(result: syn::Result<proc_macro2::TokenStream>) -> TokenStream {
+    result.unwrap_or_else(|error| error.to_compile_error()).into()
+}

@@ -1,0 +1,134 @@
+//! The block in which abilities are written.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{format_ident, quote};
+use syn::{
+    Attribute, Error, FnArg, ImplItem, ImplItemFn, ItemImpl, LitStr, Meta, Path, Result, ReturnType, Type, parse::Parser,
+    spanned::Spanned,
+};
+
+use crate::archetype::{Common, key};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum On {
+    Walker,
+    Node,
+}
+
+/// The error of a marker that no block has taken away.
+pub(crate) fn outside(marker: &str) -> Error {
+    Error::new(
+        Span::call_site(),
+        format!("#[{marker}] means something only inside an impl block marked #[abilities]: add #[abilities] above the impl"),
+    )
+}
+
+pub(crate) fn expand(arguments: TokenStream, mut block: ItemImpl) -> Result<TokenStream> {
+    let mut on = On::Walker;
+    let mut common = Common::new("_", Span::call_site());
+    let parser = syn::meta::parser(|meta| match key(&meta).as_str() {
+        "node" | "edge" => {
+            on = On::Node;
+            Ok(())
+        }
+        "crate" => common.take("crate", &meta).map(drop),
+        _ => Err(meta.error("unknown: write #[abilities], #[abilities(node)] or #[abilities(edge)]")),
+    });
+    parser.parse2(arguments)?;
+    let library = common.library;
+    if let Some((_, path, _)) = &block.trait_ {
+        return Err(Error::new_spanned(path, "#[abilities] goes on a plain `impl Type { … }`, not on the impl of a trait"));
+    }
+    let mut registered = Vec::new();
+    for item in &mut block.items {
+        let ImplItem::Fn(function) = item else { continue };
+        let Some(marker) = take_marker(function)? else { continue };
+        registered.push(register(function, &marker, on)?);
+    }
+    if registered.is_empty() {
+        return Err(Error::new_spanned(&block.self_ty, "no ability here: mark one with #[entry], #[exit] or #[step]"));
+    }
+    let this = &block.self_ty;
+    let (role, set): (Path, Path) = match on {
+        On::Walker => (syn::parse_quote!(#library::walker::HasAbilities), syn::parse_quote!(#library::walker::Abilities)),
+        On::Node => {
+            (syn::parse_quote!(#library::walker::HasNodeAbilities), syn::parse_quote!(#library::walker::NodeAbilities))
+        }
+    };
+    Ok(quote! {
+        #block
+        #[automatically_derived]
+        impl #role for #this {
+            fn register(on: &mut #set<Self>) {
+                #(#registered)*
+            }
+        }
+    })
+}
+
+/// Takes the marker off a function; an error for two of them.
+fn take_marker(function: &mut ImplItemFn) -> Result<Option<String>> {
+    let is_marker = |attribute: &Attribute| {
+        attribute.path().segments.last().is_some_and(|last| matches!(last.ident.to_string().as_str(), "entry" | "exit" | "step"))
+    };
+    let (markers, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut function.attrs).into_iter().partition(is_marker);
+    function.attrs = rest;
+    if let Some(second) = markers.get(1) {
+        return Err(Error::new_spanned(second, "an ability has one marker: write a second function for the other"));
+    }
+    let Some(marker) = markers.first() else { return Ok(None) };
+    if !matches!(marker.meta, Meta::Path(_)) {
+        return Err(Error::new_spanned(marker, "a marker takes no arguments: the place is the type in `here: Here<…>`"));
+    }
+    Ok(marker.path().segments.last().map(|last| last.ident.to_string()))
+}
+
+fn register(function: &ImplItemFn, marker: &str, on: On) -> Result<TokenStream> {
+    let signature = &function.sig;
+    let ident = &signature.ident;
+    if signature.asyncness.is_none() {
+        let text = format!("an ability must be an `async fn`: add `async` before `fn {ident}`");
+        return Err(Error::new(signature.fn_token.span(), text));
+    }
+    if let Some(parameter) = signature.generics.params.first() {
+        return Err(Error::new_spanned(parameter, "an ability cannot be generic: write one function per type"));
+    }
+    if let ReturnType::Default = signature.output {
+        return Err(Error::new_spanned(ident, "an ability returns `Outcome`: write `-> Outcome`"));
+    }
+    let name = LitStr::new(&ident.to_string(), ident.span());
+    let method = match on {
+        On::Walker => {
+            let takes_self = matches!(signature.inputs.first(), Some(FnArg::Receiver(this))
+                if this.reference.is_some() && this.mutability.is_some());
+            if !takes_self || signature.inputs.len() != 3 {
+                let text = format!(
+                    "an ability of a walker is `async fn {ident}(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome`, \
+                     with the type to stand on in place of `Root`"
+                );
+                return Err(Error::new(ident.span(), text));
+            }
+            format_ident!("{marker}")
+        }
+        On::Node => {
+            let expected = format!(
+                "an ability of a node is `async fn {ident}(here: Here<Self>, by: &mut TheWalker, cx: &mut Context) -> Outcome`"
+            );
+            if marker == "step" {
+                return Err(Error::new_spanned(ident, "only walkers have steps: mark this #[entry] or #[exit]"));
+            }
+            if let Some(FnArg::Receiver(this)) = signature.inputs.first() {
+                let text = format!("the node is `here: Here<Self>`, not `self`: {expected}");
+                return Err(Error::new_spanned(this, text));
+            }
+            let by = signature.inputs.iter().nth(1).filter(|_| signature.inputs.len() == 3);
+            let Some(FnArg::Typed(by)) = by else {
+                return Err(Error::new(ident.span(), expected));
+            };
+            let is_visitor = matches!(&*by.ty, Type::Path(path)
+                if path.path.segments.last().is_some_and(|last| last.ident == "Visitor"));
+            if is_visitor { format_ident!("{marker}_any") } else { format_ident!("{marker}") }
+        }
+    };
+    Ok(quote!(on.#method(#name, Self::#ident);))
+}

@@ -1,0 +1,138 @@
+//! Nodes, edges and objects.
+
+use proc_macro2::{Span, TokenStream};
+use quote::quote;
+use syn::{Data, DeriveInput, Error, Fields, LitStr, Path, Result, ext::IdentExt, meta::ParseNestedMeta};
+
+use crate::case::is_name;
+
+/// What a type becomes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sort {
+    Node,
+    Edge,
+    Object,
+}
+
+impl Sort {
+    fn attribute(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Edge => "edge",
+            Self::Object => "object",
+        }
+    }
+}
+
+/// What every sort of archetype may say of itself.
+pub(crate) struct Common {
+    pub(crate) name: LitStr,
+    pub(crate) aliases: Vec<LitStr>,
+    pub(crate) library: Path,
+}
+
+impl Common {
+    pub(crate) fn new(name: &str, span: Span) -> Self {
+        Self {
+            name: LitStr::new(name, span),
+            aliases: Vec::new(),
+            library: Path { leading_colon: Some(syn::token::PathSep::default()), segments: library() },
+        }
+    }
+
+    /// Takes a key that all sorts have; false for another.
+    pub(crate) fn take(&mut self, key: &str, meta: &ParseNestedMeta<'_>) -> Result<bool> {
+        match key {
+            "name" => self.name = named(meta)?,
+            "alias" => self.aliases.push(named(meta)?),
+            "crate" => self.library = meta.value()?.parse::<LitStr>()?.parse()?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+fn library() -> syn::punctuated::Punctuated<syn::PathSegment, syn::token::PathSep> {
+    std::iter::once(syn::PathSegment::from(syn::Ident::new("walkabout", Span::call_site()))).collect()
+}
+
+fn named(meta: &ParseNestedMeta<'_>) -> Result<LitStr> {
+    let name: LitStr = meta.value()?.parse()?;
+    if is_name(&name.value()) {
+        Ok(name)
+    } else {
+        Err(Error::new(name.span(), "not a name: use a letter or _ first, then letters, digits or _"))
+    }
+}
+
+/// A key of an attribute; `r#async` and `async` are the same.
+pub(crate) fn key(meta: &ParseNestedMeta<'_>) -> String {
+    meta.path.get_ident().map(|ident| ident.unraw().to_string()).unwrap_or_default()
+}
+
+/// Refuses what cannot be stored under one name: enums, unions, tuples, generics.
+pub(crate) fn fields_of<'a>(input: &'a DeriveInput, what: &str) -> Result<&'a Fields> {
+    if let Some(parameter) = input.generics.params.first() {
+        let text = format!("{what} cannot be generic: write one concrete type per name");
+        return Err(Error::new_spanned(parameter, text));
+    }
+    match &input.data {
+        Data::Struct(data) => match &data.fields {
+            Fields::Unnamed(fields) => {
+                Err(Error::new_spanned(fields, format!("{what} needs named fields: write `struct {} {{ … }}`", input.ident)))
+            }
+            fields => Ok(fields),
+        },
+        Data::Enum(_) | Data::Union(_) => {
+            Err(Error::new_spanned(&input.ident, format!("{what} is a struct: put the enum into a field of one")))
+        }
+    }
+}
+
+pub(crate) fn derive(input: &DeriveInput, sort: Sort) -> Result<TokenStream> {
+    let what = match sort {
+        Sort::Node => "a node",
+        Sort::Edge => "an edge",
+        Sort::Object => "an object",
+    };
+    fields_of(input, what)?;
+    let ident = &input.ident;
+    let mut common = Common::new(&ident.unraw().to_string(), ident.span());
+    let mut has_abilities = false;
+    for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident(sort.attribute())) {
+        attribute.parse_nested_meta(|meta| {
+            let key = key(&meta);
+            match key.as_str() {
+                "abilities" if sort != Sort::Object => has_abilities = true,
+                key if common.take(key, &meta)? => {}
+                _ => return Err(meta.error("unknown: use name, alias, abilities or crate")),
+            }
+            Ok(())
+        })?;
+    }
+    let Common { name, aliases, library } = common;
+    let (kind, role) = match sort {
+        Sort::Node => (quote!(Node), quote!(Node)),
+        Sort::Edge => (quote!(Edge), quote!(Edge)),
+        Sort::Object => (quote!(Object), quote!(Object)),
+    };
+    let abilities = has_abilities.then(|| {
+        quote! {
+            fn abilities(on: &mut #library::walker::NodeAbilities<Self>) {
+                <Self as #library::walker::HasNodeAbilities>::register(on)
+            }
+        }
+    });
+    Ok(quote! {
+        #[automatically_derived]
+        impl #library::walker::Archetype for #ident {
+            const KIND: #library::schema::Kind = #library::schema::Kind::#kind;
+            const NAME: &'static str = #name;
+            const ALIASES: &'static [&'static str] = &[#(#aliases),*];
+        }
+        #[automatically_derived]
+        impl #library::walker::#role for #ident {
+            #abilities
+        }
+    })
+}

@@ -1,0 +1,191 @@
+//! Walkers.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{Attribute, DeriveInput, Error, Expr, ExprLit, Field, Lit, LitStr, Meta, Result, Type, ext::IdentExt};
+
+use crate::{
+    archetype::{Common, fields_of, key},
+    case,
+};
+
+/// What serde's attributes say of a struct or a field.
+#[derive(Default)]
+struct Serde {
+    has_default: bool,
+    rename: Option<String>,
+    rename_all: Option<String>,
+    is_skipped: bool,
+}
+
+pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
+    let fields = fields_of(input, "a walker")?;
+    let ident = &input.ident;
+    let mut common = Common::new(&case::snake(&ident.unraw().to_string()), ident.span());
+    let mut calls = Vec::new();
+    for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("walker")) {
+        attribute.parse_nested_meta(|meta| {
+            let key = key(&meta);
+            match key.as_str() {
+                "async" => calls.push(quote!(.asynchronous())),
+                "public" => calls.push(quote!(.public())),
+                "websocket" => calls.push(quote!(.websocket())),
+                "private" => calls.push(quote!(.private())),
+                "rerun" => {
+                    let value: LitStr = meta.value()?.parse()?;
+                    if value.value() != "never" {
+                        return Err(Error::new(value.span(), "the only choice is rerun = \"never\""));
+                    }
+                    calls.push(quote!(.rerun_never()));
+                }
+                "entry" => calls.push(Entry::parse(&meta.value()?.parse()?)?.call(&common.library)),
+                key if common.take(key, &meta)? => {}
+                _ => {
+                    return Err(meta.error(
+                        "unknown: use async, public, websocket, private, entry, rerun, name, alias or crate",
+                    ));
+                }
+            }
+            Ok(())
+        })?;
+    }
+    let Common { name, aliases, library } = common;
+    let description = first_paragraph(&input.attrs);
+    let describe = (!description.is_empty()).then(|| quote!(.describe(#description)));
+    let of_struct = serde(&input.attrs)?;
+    let mut declared = Vec::new();
+    for field in fields {
+        declared.extend(declare(field, &of_struct, &library)?);
+    }
+    Ok(quote! {
+        #[automatically_derived]
+        impl #library::walker::Archetype for #ident {
+            const KIND: #library::schema::Kind = #library::schema::Kind::Walker;
+            const NAME: &'static str = #name;
+            const ALIASES: &'static [&'static str] = &[#(#aliases),*];
+        }
+        #[automatically_derived]
+        impl #library::walker::Walker for #ident {
+            fn spec() -> #library::walker::Spec {
+                #library::walker::Spec::new() #(#calls)* #describe #(#declared)*
+            }
+            fn abilities(on: &mut #library::walker::Abilities<Self>) {
+                <Self as #library::walker::HasAbilities>::register(on)
+            }
+        }
+    })
+}
+
+#[derive(Clone, Copy)]
+enum Entry {
+    Root,
+    Node,
+    Both,
+}
+
+impl Entry {
+    fn parse(text: &LitStr) -> Result<Self> {
+        match text.value().as_str() {
+            "root" => Ok(Self::Root),
+            "node" => Ok(Self::Node),
+            "both" => Ok(Self::Both),
+            _ => Err(Error::new(text.span(), "use \"root\", \"node\" or \"both\"")),
+        }
+    }
+
+    fn call(self, library: &syn::Path) -> TokenStream {
+        match self {
+            Self::Root => quote!(.entry(#library::walker::EntryType::Root)),
+            Self::Node => quote!(.entry(#library::walker::EntryType::Node)),
+            Self::Both => quote!(.entry(#library::walker::EntryType::Both)),
+        }
+    }
+}
+
+fn declare(field: &Field, of_struct: &Serde, library: &syn::Path) -> Result<Option<TokenStream>> {
+    let Some(ident) = &field.ident else { return Ok(None) };
+    let own = serde(&field.attrs)?;
+    let mut is_excluded = false;
+    for attribute in field.attrs.iter().filter(|attribute| attribute.path().is_ident("walker")) {
+        attribute.parse_nested_meta(|meta| match key(&meta).as_str() {
+            "excluded" => {
+                is_excluded = true;
+                Ok(())
+            }
+            _ => Err(meta.error("unknown: a field has #[walker(excluded)] or nothing")),
+        })?;
+    }
+    let has_default = own.has_default || of_struct.has_default;
+    if is_excluded && !has_default {
+        return Err(Error::new_spanned(
+            ident,
+            format!("`{ident}` is excluded from the caller's input, so it needs a default: add #[serde(default)]"),
+        ));
+    }
+    if own.is_skipped {
+        return Ok(None);
+    }
+    let plain = ident.unraw().to_string();
+    let name = own.rename.or_else(|| case::rename(of_struct.rename_all.as_deref()?, &plain)).unwrap_or(plain);
+    let kind = if is_excluded {
+        quote!(Excluded)
+    } else if has_default || is_option(&field.ty) {
+        quote!(Optional)
+    } else {
+        quote!(Required)
+    };
+    Ok(Some(quote!(.field(#name, #library::walker::FieldKind::#kind))))
+}
+
+/// serde takes an absent `Option` as `None`.
+fn is_option(of: &Type) -> bool {
+    matches!(of, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Option"))
+}
+
+fn serde(attributes: &[Attribute]) -> Result<Serde> {
+    let mut found = Serde::default();
+    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("serde")) {
+        attribute.parse_nested_meta(|meta| {
+            let key = key(&meta);
+            match key.as_str() {
+                "default" => found.has_default = true,
+                "skip" | "skip_deserializing" => found.is_skipped = true,
+                _ => {}
+            }
+            // What is not ours is passed over, in whatever form it comes.
+            if meta.input.peek(syn::Token![=]) {
+                let value: Expr = meta.value()?.parse()?;
+                if let Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) = value {
+                    match key.as_str() {
+                        "rename" => found.rename = Some(text.value()),
+                        "rename_all" => found.rename_all = Some(text.value()),
+                        _ => {}
+                    }
+                }
+            } else if meta.input.peek(syn::token::Paren) {
+                let inner;
+                syn::parenthesized!(inner in meta.input);
+                let _: TokenStream = inner.parse()?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(found)
+}
+
+/// The first paragraph of the documentation, on one line.
+fn first_paragraph(attributes: &[Attribute]) -> String {
+    let mut lines = Vec::new();
+    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("doc")) {
+        if let Meta::NameValue(pair) = &attribute.meta
+            && let Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) = &pair.value
+        {
+            let text = text.value();
+            if text.trim().is_empty() {
+                break;
+            }
+            lines.push(text.trim().to_owned());
+        }
+    }
+    lines.join(" ")
+}

@@ -1,0 +1,126 @@
+//! From what an attempt did to one store transaction.
+
+use std::sync::Arc;
+
+use bson::{RawDocumentBuf, raw::RawBsonRef};
+use walkabout_schema::{ErrorCode, Fields, Kind, Level};
+
+use crate::{
+    config::Config,
+    graph::{Graph, forbidden},
+    store::{Change, Element, Guard},
+    walker::{Data, DecodedCell, Failure, Slot},
+};
+
+/// Gathers everything that changed since the last checkpoint.
+pub(crate) fn gather(graph: &Graph, config: &Config) -> Result<(Vec<Change>, Vec<Guard>), Failure> {
+    let slots = graph.changed();
+    let mut versions = Vec::new();
+    let mut changes = Vec::with_capacity(slots.len());
+    let mut bytes = 0;
+    for slot in &slots {
+        let before = changes.len();
+        bytes += change(slot, &mut changes, &mut versions)?;
+        // Who changes what belongs to another relies on what that root allows.
+        if changes.len() > before && slot.owner != Some(graph.actor) {
+            graph.guard_access(slot);
+        }
+    }
+    let mut guards = graph.guards();
+    guards.append(&mut versions);
+    if changes.len() > config.commit_changes_max || bytes > config.commit_bytes_max {
+        return Err(Failure::coded(
+            ErrorCode::CommitTooLarge,
+            format!(
+                "one commit would carry {} changes in {bytes} bytes; the bounds are {} and {}: ask for a checkpoint() now and then",
+                changes.len(),
+                config.commit_changes_max,
+                config.commit_bytes_max
+            ),
+        ));
+    }
+    Ok((changes, guards))
+}
+
+/// Writes down the change of one slot; gives its size in bytes.
+fn change(slot: &Arc<Slot>, changes: &mut Vec<Change>, guards: &mut Vec<Guard>) -> Result<usize, Failure> {
+    let mut state = slot.write();
+    let Some(base) = state.base.clone() else {
+        if state.deleted {
+            return Ok(0);
+        }
+        let fields = match &state.data {
+            Data::Own(value) => value.encode().map_err(|error| unencodable(slot, &error))?,
+            Data::Shared(_) | Data::Encoded => Fields::default(),
+        };
+        let size = fields.0.as_bytes().len() + 128;
+        let access = state.access.clone().unwrap_or_default();
+        changes.push(Change::Put { element: Arc::new(element(slot, fields, access, 1)), expected: None });
+        return Ok(size);
+    };
+    if state.deleted {
+        changes.push(Change::Delete { kind: slot.kind, id: slot.id, expected: base.version });
+        return Ok(128);
+    }
+    let mut size = 0;
+    let fields = match &state.data {
+        Data::Own(value) if state.edited => {
+            let fields = value.encode().map_err(|error| unencodable(slot, &error))?;
+            Some(with_unknown(fields, &base.fields)?)
+        }
+        _ => None,
+    };
+    let fields = fields.filter(|fields| *fields != base.fields);
+    let access = state.access.clone().filter(|access| *access != base.access);
+    if (state.edited || state.access.is_some()) && slot.level < Level::Write {
+        return Err(forbidden("WRITE", slot));
+    }
+    if fields.is_some() || access.is_some() {
+        let fields = fields.unwrap_or_else(|| base.fields.clone());
+        let access = access.unwrap_or_else(|| base.access.clone());
+        size += fields.0.as_bytes().len() + 128;
+        let element = Arc::new(element(slot, fields, access, base.version + 1));
+        changes.push(Change::Put { element, expected: Some(base.version) });
+    } else if state.touched {
+        guards.push(Guard::Version { kind: slot.kind, id: slot.id, expected: base.version });
+    }
+    for (field, by) in state.adds.drain(..) {
+        size += field.len() + 64;
+        changes.push(Change::Add { kind: slot.kind, id: slot.id, field, by });
+    }
+    Ok(size)
+}
+
+fn element(slot: &Slot, fields: Fields, access: walkabout_schema::Access, version: u64) -> Element {
+    Element {
+        kind: slot.kind,
+        id: slot.id,
+        name: slot.name.clone(),
+        owner: if slot.kind == Kind::Node && slot.name.is_empty() { None } else { slot.owner },
+        access,
+        version,
+        ends: slot.ends.clone(),
+        fields,
+        decoded: DecodedCell::default(),
+    }
+}
+
+fn unencodable(slot: &Slot, error: &bson::error::Error) -> Failure {
+    tracing::error!(element = %slot.element_id(), %error, "fields cannot be stored");
+    crate::walker::fail(format!("the fields of {} cannot be stored: {error}", slot.element_id()))
+}
+
+/// Keeps stored fields that the type does not know: an older program does not wipe out what a newer one wrote.
+fn with_unknown(mut fields: Fields, stored: &Fields) -> Result<Fields, Failure> {
+    let mut unknown: Option<RawDocumentBuf> = None;
+    for entry in stored.0.iter() {
+        let (key, value): (_, RawBsonRef<'_>) = entry?;
+        if fields.0.get(key)?.is_none() {
+            unknown.get_or_insert_with(|| fields.0.clone()).append(key, value);
+        }
+    }
+    if let Some(merged) = unknown {
+        fields.0 = merged;
+    }
+    Ok(fields)
+}

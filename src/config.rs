@@ -1,0 +1,97 @@
+//! Every setting: meaning, default, bounds.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+/// The settings of one runtime and its server. Sizes are bytes.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where HTTP and WebSocket are served. Default 127.0.0.1:8000; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The folder of the embedded store and of the files that walkers write. Default `walkabout-data`.
+    pub data: PathBuf,
+    /// Threads for async walkers. Default: the cores of the machine, at least 2.
+    pub async_threads: usize,
+    /// Threads for plain walkers. Default: the cores of the machine, at least 2.
+    pub sync_threads: usize,
+    /// Attempts under way at once on one thread. Default 512.
+    pub attempts_per_thread_max: usize,
+    /// Plain walkers waiting for a thread; beyond it the answer is 503. Default 4096.
+    pub sync_queue_max: usize,
+    /// Due runs held in memory; the rest wait in the store. Default 65,536.
+    pub due_window: usize,
+    /// Changes in one commit. Default 10,000.
+    pub commit_changes_max: usize,
+    /// Bytes in one commit. Default 8 MiB.
+    pub commit_bytes_max: usize,
+    /// Elements visited by one run. Default 100,000,000.
+    pub visits_max: u64,
+    /// Elements waiting in one frontier. Default 4,000,000.
+    pub frontier_max: usize,
+    /// Repetitions of one attempt after conflicts; beyond it the run fails as `conflict`. Default 1,000.
+    pub conflicts_max: u32,
+    /// Attempts that may end with the process before the run fails as `lost`. Default 3.
+    pub lost_max: u32,
+    /// Walkers inside walkers. Default 32.
+    pub spawn_depth_max: usize,
+    /// The shortest span between two kept progress events of one run; the last one is always kept. Default 50 ms.
+    pub progress_interval: Duration,
+    /// The newest events kept of a run. Default 10,000.
+    pub events_per_run_max: u64,
+    /// Frames that a slow subscriber may lag behind before it is replayed from the store. Default 256.
+    pub subscriber_lag_max: usize,
+    /// Frames waiting for one WebSocket; beyond it pushes to that socket are dropped. Default 256.
+    pub socket_queue_max: usize,
+    /// Open WebSockets. Default 20,000.
+    pub sockets_max: usize,
+    /// The largest WebSocket frame. Default 1 MiB.
+    pub frame_bytes_max: usize,
+    /// The largest request body. Default 2 MiB.
+    pub body_bytes_max: usize,
+    /// How deep JSON may nest. Default 128, which is also the most.
+    pub json_depth_max: usize,
+    /// The largest file that a walker may write. Default 64 MiB.
+    pub file_bytes_max: usize,
+    /// How long a login lasts. Default 12 hours.
+    pub token_lifetime: Duration,
+    /// Bytes of decoded elements kept in memory. Default 64 MiB.
+    pub cache_bytes_max: usize,
+    /// Below this much free room on the disk nothing new is accepted. Default 64 MiB.
+    pub disk_free_min: u64,
+    /// Whether walkers may call addresses of private networks. Default false.
+    pub allow_private_addresses: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from).max(2);
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
+            data: PathBuf::from("walkabout-data"),
+            async_threads: cores,
+            sync_threads: cores,
+            attempts_per_thread_max: 512,
+            sync_queue_max: 4096,
+            due_window: 65_536,
+            commit_changes_max: 10_000,
+            commit_bytes_max: 8 << 20,
+            visits_max: 100_000_000,
+            frontier_max: 4_000_000,
+            conflicts_max: 1000,
+            lost_max: 3,
+            spawn_depth_max: 32,
+            progress_interval: Duration::from_millis(50),
+            events_per_run_max: 10_000,
+            subscriber_lag_max: 256,
+            socket_queue_max: 256,
+            sockets_max: 20_000,
+            frame_bytes_max: 1 << 20,
+            body_bytes_max: 2 << 20,
+            json_depth_max: 128,
+            file_bytes_max: 64 << 20,
+            token_lifetime: Duration::from_secs(12 * 3600),
+            cache_bytes_max: 64 << 20,
+            disk_free_min: 64 << 20,
+            allow_private_addresses: false,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The one error type that users of the library meet.
+
+use serde_json::Value;
+use walkabout_schema::{ElementId, ErrorCode, NodeId, WalkerId};
+
+use crate::store;
+
+/// What can go wrong, gathered from every module.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No walker of this name can be called this way.
+    #[error("no walker is named {0:?}")]
+    UnknownWalker(String),
+    /// Some fields of the request do not fit the walker.
+    #[error("{} field(s) do not fit the walker", .0.len())]
+    Invalid(Vec<FieldError>),
+    /// The caller may not spawn on this node.
+    #[error("no access to {0}")]
+    EntryForbidden(NodeId),
+    /// The entry node does not exist.
+    #[error("no node {0}")]
+    EntryNotFound(ElementId),
+    /// A plain walker failed, or an attempt could not be committed.
+    #[error("{message}")]
+    Walker {
+        /// Why.
+        code: ErrorCode,
+        /// A safe sentence: what failed and where.
+        message: String,
+        /// The run, when there is a record of it.
+        run: Option<WalkerId>,
+    },
+    /// More was asked at once than the configured bound.
+    #[error("too much at once: {0}")]
+    Busy(String),
+    /// The store said no.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The application cannot be built as it is written.
+    #[error("{0}")]
+    Build(String),
+    /// A setting does not make sense.
+    #[error("{0}")]
+    Config(String),
+    /// The operating system said no.
+    #[error("{context}: {source}")]
+    Io {
+        /// What was being done.
+        context: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// One field that does not fit, in the shape that Jac Cloud's clients read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FieldError {
+    /// What is wrong, as a slug: `missing`, `int_type`, …
+    pub kind: String,
+    /// Where: member names and list positions, without the leading `body`.
+    pub loc: Vec<Value>,
+    /// What is wrong, as a sentence.
+    pub msg: String,
+    /// What was given.
+    pub input: Value,
+}
+
+/// The result of the library's calls.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// A stable slug; each has a page under `docs/errors`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownWalker(_) => "unknown-walker",
+            Self::Invalid(_) => "invalid-fields",
+            Self::EntryForbidden(_) => "entry-forbidden",
+            Self::EntryNotFound(_) => "entry-not-found",
+            Self::Walker { code, .. } => code.as_str(),
+            Self::Busy(_) => "busy",
+            Self::Store(store::Error::Conflict(_)) => "conflict",
+            Self::Store(store::Error::LeaseLost) => "lease-lost",
+            Self::Store(store::Error::OutcomeUnknown(_)) => "outcome-unknown",
+            Self::Store(store::Error::Full(_)) => "store-full",
+            Self::Store(store::Error::Unavailable(_)) => "store-unavailable",
+            Self::Store(store::Error::Open(_)) => "store-open",
+            Self::Store(store::Error::Damaged(_)) => "store-damaged",
+            Self::Build(_) => "build",
+            Self::Config(_) => "config",
+            Self::Io { .. } => "io",
+        }
+    }
+
+    /// Whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self,
+            Self::Busy(_)
+                | Self::Store(store::Error::Conflict(_) | store::Error::Full(_) | store::Error::Unavailable(_))
+                | Self::Walker { code: ErrorCode::Conflict, .. }
+        )
+    }
+}

@@ -1,0 +1,474 @@
+//! The graph as one attempt sees it: a snapshot, and the attempt's own changes over it.
+//!
+//! An attempt holds one copy of each element ([`Slot`]); every handle points at it. Reads come from one snapshot per checkpoint
+//! interval, so they agree with each other. What was changed waits here until `commit` gathers it.
+
+use std::{
+    collections::{HashMap, HashSet},
+    hash::{BuildHasherDefault, Hasher},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+};
+
+use uuid::Uuid;
+use walkabout_schema::{Access, Kind, Level, Name, decide};
+
+use crate::{
+    env::Env,
+    store::{Direction, End, Ends, Guard, Link, Snapshot, Store},
+    walker::{Failure, Hop, Slot, SlotState, fail},
+};
+
+/// Ids are random in their last half already: hashing them again would cost more than the look-up.
+#[derive(Default)]
+pub(crate) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some((_, tail)) = bytes.split_last_chunk::<8>() {
+            self.0 ^= u64::from_ne_bytes(*tail);
+        }
+        if let Some((head, _)) = bytes.split_first_chunk::<8>() {
+            self.0 ^= u64::from_ne_bytes(*head).rotate_left(31).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+    }
+    fn write_usize(&mut self, _: usize) {}
+}
+
+pub(crate) type IdMap<V> = HashMap<Uuid, V, BuildHasherDefault<IdHasher>>;
+pub(crate) type IdSet = HashSet<Uuid, BuildHasherDefault<IdHasher>>;
+
+/// Slots beyond this many are dropped when nobody holds them and nothing in them changed.
+const SLOTS_KEPT: usize = 65_536;
+/// How many elements are asked of the store at once.
+const BATCH: usize = 256;
+
+/// One attempt's graph.
+pub(crate) struct Graph {
+    pub(crate) actor: Uuid,
+    store: Arc<dyn Store>,
+    env: Env,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    snapshot: Option<Arc<dyn Snapshot>>,
+    slots: IdMap<Arc<Slot>>,
+    /// The access blocks of owner roots that were asked for; none for a root that is gone.
+    owners: IdMap<Option<Access>>,
+    /// New and changed slots, in the order in which they were first changed.
+    changed: Vec<Arc<Slot>>,
+    /// Links that the attempt made.
+    made: HashMap<(Uuid, Direction), Vec<Link>>,
+    /// Elements that the attempt destroyed.
+    gone: IdSet,
+    guards: Vec<Guard>,
+}
+
+/// A target of a query: the edge that led there, and the node.
+pub(crate) struct Found {
+    pub(crate) edge: Uuid,
+    pub(crate) edge_name: Name,
+    pub(crate) node: End,
+}
+
+impl Graph {
+    pub(crate) fn new(actor: Uuid, store: Arc<dyn Store>, env: Env) -> Self {
+        Self { actor, store, env, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets everything: what follows reads the graph as it stands then.
+    pub(crate) fn reset(&self) {
+        *self.state() = State::default();
+    }
+
+    async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, Failure> {
+        if let Some(snapshot) = self.state().snapshot.clone() {
+            return Ok(snapshot);
+        }
+        let fresh = self.store.snapshot().await.map_err(Failure::of_store)?;
+        Ok(Arc::clone(self.state().snapshot.get_or_insert(fresh)))
+    }
+
+    /// An element, loaded at its first use. `None` when there is none, or the attempt destroyed it.
+    pub(crate) async fn element(&self, kind: Kind, id: Uuid) -> Result<Option<Arc<Slot>>, Failure> {
+        {
+            let state = self.state();
+            if state.gone.contains(&id) {
+                return Ok(None);
+            }
+            if let Some(slot) = state.slots.get(&id) {
+                return Ok((slot.kind == kind).then(|| Arc::clone(slot)));
+            }
+        }
+        self.load(kind, &[id]).await?;
+        Ok(self.state().slots.get(&id).filter(|slot| slot.kind == kind).cloned())
+    }
+
+    /// Loads those of the elements that are not here yet, in as few calls as are needed.
+    pub(crate) async fn load(&self, kind: Kind, ids: &[Uuid]) -> Result<(), Failure> {
+        let wanted: Vec<Uuid> = {
+            let state = self.state();
+            ids.iter().copied().filter(|id| !state.slots.contains_key(id) && !state.gone.contains(id)).collect()
+        };
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let snapshot = self.snapshot().await?;
+        for batch in wanted.chunks(BATCH) {
+            let elements = snapshot.elements(kind, batch).await.map_err(Failure::of_store)?;
+            let mut slots = Vec::with_capacity(elements.len());
+            for element in elements.into_iter().flatten() {
+                let owner_access = match element.owner {
+                    Some(owner) if owner != self.actor => self.owner_access(owner).await?,
+                    _ => None,
+                };
+                let level = decide(self.actor, element.id, element.owner, &element.access, owner_access.as_ref());
+                slots.push(Arc::new(Slot {
+                    kind: element.kind,
+                    id: element.id,
+                    name: element.name.clone(),
+                    owner: element.owner,
+                    ends: element.ends.clone(),
+                    level,
+                    state: RwLock::new(SlotState { base: Some(element), ..SlotState::default() }),
+                }));
+            }
+            let mut state = self.state();
+            for slot in slots {
+                state.slots.entry(slot.id).or_insert(slot);
+            }
+        }
+        Ok(())
+    }
+
+    async fn owner_access(&self, owner: Uuid) -> Result<Option<Access>, Failure> {
+        if let Some(known) = self.state().owners.get(&owner) {
+            return Ok(known.clone());
+        }
+        let snapshot = self.snapshot().await?;
+        let root = snapshot.elements(Kind::Node, &[owner]).await.map_err(Failure::of_store)?.pop().flatten();
+        let access = root.map(|root| root.access.clone());
+        self.state().owners.insert(owner, access.clone());
+        Ok(access)
+    }
+
+    /// True when an element is here, or known to be gone.
+    pub(crate) fn has(&self, id: Uuid) -> bool {
+        let state = self.state();
+        state.slots.contains_key(&id) || state.gone.contains(&id)
+    }
+
+    /// Drops slots that can be read again, when there are many.
+    pub(crate) fn trim(&self) {
+        let mut state = self.state();
+        if state.slots.len() > SLOTS_KEPT {
+            state.slots.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.read().is_changed());
+        }
+    }
+
+    /// The links of a node in a direction, the attempt's own included, in order of creation.
+    async fn links(&self, node: Uuid, direction: Direction, edge: Option<&Name>) -> Result<Arc<[Link]>, Failure> {
+        let (is_new, made, has_gone) = {
+            let state = self.state();
+            let is_new = state.slots.get(&node).is_some_and(|slot| slot.read().base.is_none());
+            let made = state.made.get(&(node, direction)).cloned().unwrap_or_default();
+            (is_new, made, !state.gone.is_empty())
+        };
+        let stored: Arc<[Link]> = if is_new {
+            Arc::from([])
+        } else {
+            self.snapshot().await?.links(node, direction, edge.cloned()).await.map_err(Failure::of_store)?
+        };
+        let mixed = edge.is_none()
+            && stored.first().zip(stored.last()).is_some_and(|(first, last)| first.edge_name != last.edge_name);
+        if made.is_empty() && !has_gone && !mixed {
+            return Ok(stored);
+        }
+        let state = self.state();
+        let made = made.iter().filter(|link| edge.is_none_or(|name| link.edge_name == *name));
+        let mut links: Vec<Link> = stored
+            .iter()
+            .chain(made)
+            .filter(|link| !state.gone.contains(&link.edge) && !state.gone.contains(&link.far.id))
+            .cloned()
+            .collect();
+        drop(state);
+        // Ids rise with creation, whatever the type of the edge.
+        links.sort_by_key(|link| link.edge);
+        Ok(links.into())
+    }
+
+    /// Follows one hop from some nodes. Each node is found once, by the first edge that leads there; unreadable ones never.
+    async fn follow(&self, from: &[Uuid], hop: &Hop, by_edge: bool) -> Result<Vec<Found>, Failure> {
+        let mut found = Vec::new();
+        let mut seen = IdSet::default();
+        for &node in from {
+            for &direction in hop.directions {
+                let names: Vec<Option<Name>> = match hop.edge {
+                    None => vec![None],
+                    Some(names) => std::iter::once(names.name)
+                        .chain(names.aliases.iter().copied())
+                        .map(|name| if name.is_empty() { Ok(Name::empty()) } else { Name::new(name) })
+                        .map(|name| name.map(Some))
+                        .collect::<Result<_, _>>()?,
+                };
+                for name in &names {
+                    for link in self.links(node, direction, name.as_ref()).await?.iter() {
+                        if hop.node.is_some_and(|matches| !matches(Kind::Node, &link.far.name)) {
+                            continue;
+                        }
+                        if seen.insert(if by_edge { link.edge } else { link.far.id }) {
+                            found.push(Found {
+                                edge: link.edge,
+                                edge_name: link.edge_name.clone(),
+                                node: link.far.clone(),
+                            });
+                        }
+                    }
+                }
+            }
+        }
+        self.keep_readable(&mut found).await?;
+        if !hop.edge_filters.is_empty() {
+            let ids: Vec<Uuid> = found.iter().map(|found| found.edge).collect();
+            let fits = self.fitting(Kind::Edge, &ids, &hop.edge_filters).await?;
+            let mut fits = fits.into_iter();
+            found.retain(|_| fits.next().unwrap_or(false));
+        }
+        if !hop.node_filters.is_empty() {
+            let ids: Vec<Uuid> = found.iter().map(|found| found.node.id).collect();
+            let fits = self.fitting(Kind::Node, &ids, &hop.node_filters).await?;
+            let mut fits = fits.into_iter();
+            found.retain(|_| fits.next().unwrap_or(false));
+        }
+        Ok(found)
+    }
+
+    async fn keep_readable(&self, found: &mut Vec<Found>) -> Result<(), Failure> {
+        let is_own = |end: &End| end.owner == Some(self.actor) || end.id == self.actor;
+        if found.iter().all(|found| is_own(&found.node)) {
+            return Ok(());
+        }
+        let foreign: Vec<Uuid> =
+            found.iter().filter(|found| !is_own(&found.node)).map(|found| found.node.id).collect();
+        self.load(Kind::Node, &foreign).await?;
+        let state = self.state();
+        found.retain(|found| {
+            is_own(&found.node) || state.slots.get(&found.node.id).is_some_and(|slot| slot.level >= Level::Read)
+        });
+        Ok(())
+    }
+
+    async fn fitting(
+        &self,
+        kind: Kind,
+        ids: &[Uuid],
+        filters: &[Arc<dyn Fn(&Arc<Slot>) -> Result<bool, Failure> + Send + Sync>],
+    ) -> Result<Vec<bool>, Failure> {
+        self.load(kind, ids).await?;
+        let mut fits = Vec::with_capacity(ids.len());
+        for &id in ids {
+            let slot = self.state().slots.get(&id).cloned();
+            let mut all = slot.is_some();
+            for filter in filters {
+                all = all && slot.as_ref().map_or(Ok(false), |slot| filter(slot))?;
+            }
+            fits.push(all);
+        }
+        Ok(fits)
+    }
+
+    /// Follows all hops of a query.
+    pub(crate) async fn find(&self, from: &[Uuid], hops: &[Hop], by_edge: bool) -> Result<Vec<Found>, Failure> {
+        let Some((last, hops)) = hops.split_last() else { return Ok(Vec::new()) };
+        let mut nodes = from.to_vec();
+        for hop in hops {
+            nodes = self.follow(&nodes, hop, false).await?.into_iter().map(|found| found.node.id).collect();
+        }
+        self.follow(&nodes, last, by_edge).await
+    }
+
+    /// Makes the commit fail when the nodes' links, as a hop sees them, are no longer what they were.
+    pub(crate) async fn guard_links(&self, from: &[Uuid], hop: &Hop) -> Result<(), Failure> {
+        let snapshot = self.snapshot().await?;
+        for &node in from {
+            if self.state().slots.get(&node).is_some_and(|slot| slot.read().base.is_none()) {
+                continue;
+            }
+            for &direction in hop.directions {
+                let edge_name = match hop.edge {
+                    Some(names) if names.name.is_empty() => Some(Name::empty()),
+                    Some(names) => Some(Name::new(names.name)?),
+                    None => None,
+                };
+                let links = snapshot.links(node, direction, edge_name.clone()).await.map_err(Failure::of_store)?;
+                let expected = links.iter().map(|link| link.edge).collect();
+                self.state().guards.push(Guard::Links { node, direction, edge_name, expected });
+            }
+        }
+        Ok(())
+    }
+
+    /// A new element, owned by the acting root.
+    pub(crate) fn create(&self, kind: Kind, name: Name, ends: Option<Ends>, data: crate::walker::Data) -> Arc<Slot> {
+        let slot = Arc::new(Slot {
+            kind,
+            id: self.env.id(),
+            name,
+            owner: Some(self.actor),
+            ends,
+            level: Level::Write,
+            state: RwLock::new(SlotState { data, edited: true, listed: true, ..SlotState::default() }),
+        });
+        let mut state = self.state();
+        state.slots.insert(slot.id, Arc::clone(&slot));
+        state.changed.push(Arc::clone(&slot));
+        slot
+    }
+
+    /// A new edge between two nodes. Both need CONNECT; the commit checks that it still holds.
+    pub(crate) fn connect(
+        &self,
+        source: &Arc<Slot>,
+        target: &Arc<Slot>,
+        name: Name,
+        undirected: bool,
+        data: crate::walker::Data,
+    ) -> Result<Arc<Slot>, Failure> {
+        for end in [source, target] {
+            if end.kind != Kind::Node {
+                return Err(fail(format!("{} is no node: an edge joins two nodes", end.element_id())));
+            }
+            if end.level < Level::Connect {
+                return Err(forbidden("CONNECT", end));
+            }
+            if end.read().deleted {
+                return Err(fail(format!("{} was destroyed: it cannot be connected", end.element_id())));
+            }
+        }
+        let as_end = |slot: &Slot| End { id: slot.id, name: slot.name.clone(), owner: slot.owner };
+        let ends = Ends { source: as_end(source), target: as_end(target), undirected };
+        let edge = self.create(Kind::Edge, name, Some(ends.clone()), data);
+        let mut state = self.state();
+        for (node, direction, far) in link_places(&ends) {
+            let link = Link { edge: edge.id, edge_name: edge.name.clone(), far: far.clone() };
+            state.made.entry((node, direction)).or_default().push(link);
+        }
+        drop(state);
+        for end in [source, target] {
+            self.guard_access(end);
+        }
+        Ok(edge)
+    }
+
+    /// Makes the commit fail when what allowed the acting root to change a foreign element no longer holds.
+    pub(crate) fn guard_access(&self, slot: &Slot) {
+        let Some(owner) = slot.owner.filter(|owner| *owner != self.actor && slot.id != self.actor) else {
+            if slot.owner.is_none() && slot.id != self.actor {
+                self.push_access_guard(slot);
+            }
+            return;
+        };
+        self.push_access_guard(slot);
+        let mut state = self.state();
+        if let Some(Some(expected)) = state.owners.get(&owner).cloned() {
+            state.guards.push(Guard::Access { kind: Kind::Node, id: owner, expected });
+        }
+    }
+
+    fn push_access_guard(&self, slot: &Slot) {
+        let base = slot.read().base.clone();
+        if let Some(base) = base {
+            let guard = Guard::Access { kind: slot.kind, id: slot.id, expected: base.access.clone() };
+            self.state().guards.push(guard);
+        }
+    }
+
+    /// Notes that the commit must look at a slot.
+    fn list(&self, slot: &Arc<Slot>) {
+        let is_new = !std::mem::replace(&mut slot.write().listed, true);
+        if is_new {
+            self.state().changed.push(Arc::clone(slot));
+        }
+    }
+
+    /// Destroys an element; a node takes its edges along.
+    pub(crate) fn destroy(&self, slot: &Arc<Slot>) -> Result<(), Failure> {
+        if slot.level < Level::Write {
+            return Err(forbidden("WRITE", slot));
+        }
+        if slot.kind == Kind::Node && slot.name.is_empty() {
+            return Err(fail(format!("{} is a root: a root cannot be destroyed", slot.element_id())));
+        }
+        slot.write().deleted = true;
+        self.list(slot);
+        self.guard_access(slot);
+        let mut state = self.state();
+        state.gone.insert(slot.id);
+        // New edges of a destroyed node must not be written; stored ones go with the node in the store.
+        let made: Vec<Arc<Slot>> = state
+            .changed
+            .iter()
+            .filter(|edge| {
+                edge.ends.as_ref().is_some_and(|ends| ends.source.id == slot.id || ends.target.id == slot.id)
+            })
+            .cloned()
+            .collect();
+        for edge in made {
+            state.gone.insert(edge.id);
+            edge.write().deleted = true;
+        }
+        Ok(())
+    }
+
+    /// Every slot that the commit must look at, new ones in the order in which they were made.
+    pub(crate) fn changed(&self) -> Vec<Arc<Slot>> {
+        let mut state = self.state();
+        let State { slots, changed, .. } = &mut *state;
+        let mut edited: Vec<&Arc<Slot>> = slots
+            .values()
+            .filter(|slot| {
+                let inner = slot.read();
+                !inner.listed && inner.is_changed()
+            })
+            .collect();
+        // The order of a hash map is not defined; that of ids is.
+        edited.sort_by_key(|slot| slot.id);
+        for slot in edited {
+            slot.write().listed = true;
+            changed.push(Arc::clone(slot));
+        }
+        changed.clone()
+    }
+
+    /// What the commit must check.
+    pub(crate) fn guards(&self) -> Vec<Guard> {
+        self.state().guards.clone()
+    }
+}
+
+/// The entries of the adjacency index that an edge makes: node, direction, far end.
+pub(crate) fn link_places(ends: &Ends) -> Vec<(Uuid, Direction, &End)> {
+    let mut places =
+        vec![(ends.source.id, Direction::Out, &ends.target), (ends.target.id, Direction::In, &ends.source)];
+    if ends.undirected {
+        places.push((ends.source.id, Direction::In, &ends.target));
+        places.push((ends.target.id, Direction::Out, &ends.source));
+    }
+    places
+}
+
+pub(crate) fn forbidden(needed: &str, slot: &Slot) -> Failure {
+    Failure::coded(
+        walkabout_schema::ErrorCode::Forbidden,
+        format!("{needed} access to {} is needed", slot.element_id()),
+    )
+}

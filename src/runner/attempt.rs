@@ -1,0 +1,162 @@
+//! One attempt: what it knows of its run, and what it has to say to the outside.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+use walkabout_schema::{EventKind, WalkerId};
+
+use super::Engine;
+use crate::{
+    graph::Graph,
+    store::Token,
+    walker::{Failure, Saved, fail},
+};
+
+/// The run of an attempt, when there is a record of it.
+#[derive(Clone)]
+pub(crate) struct RunRef {
+    pub(crate) id: WalkerId,
+    pub(crate) token: Token,
+}
+
+/// Everything that the walkers of one attempt share.
+pub(crate) struct Attempt {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) graph: Graph,
+    pub(crate) run: Option<RunRef>,
+    pub(crate) client_id: Option<String>,
+    pub(crate) admin: bool,
+    /// Names a plain walker's attempt.
+    pub(crate) serial: uuid::Uuid,
+    book: Mutex<Book>,
+    feed: Arc<Mutex<Feed>>,
+}
+
+/// What an attempt gathers beside the graph.
+#[derive(Default, Clone)]
+pub(crate) struct Book {
+    pub(crate) reports: Vec<Value>,
+    /// Since the last checkpoint.
+    pub(crate) events: Vec<EventKind>,
+    pub(crate) status: Option<u16>,
+    pub(crate) custom: Value,
+    pub(crate) checkpoint: bool,
+}
+
+/// Progress on its way to the store: the latest wins, the last always goes.
+#[derive(Default)]
+struct Feed {
+    latest: Option<Value>,
+    sending: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Attempt {
+    pub(crate) fn new(
+        engine: &Arc<Engine>,
+        actor: uuid::Uuid,
+        run: Option<RunRef>,
+        client_id: Option<String>,
+        admin: bool,
+        book: Book,
+    ) -> Self {
+        Self {
+            graph: Graph::new(actor, Arc::clone(&engine.store), engine.env.clone()),
+            serial: if run.is_some() { uuid::Uuid::nil() } else { engine.env.id() },
+            engine: Arc::clone(engine),
+            run,
+            client_id,
+            admin,
+            book: Mutex::new(book),
+            feed: Arc::default(),
+        }
+    }
+
+    pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends progress at once when none was sent lately, else a little later. Plain walkers have no followers.
+    pub(crate) fn progress(&self, data: Value) {
+        let Some(run) = self.run.clone() else { return };
+        let mut feed = self.feed.lock().unwrap_or_else(PoisonError::into_inner);
+        feed.latest = Some(data);
+        if feed.sending.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let (engine, shared) = (Arc::clone(&self.engine), Arc::clone(&self.feed));
+        feed.sending = Some(tokio::spawn(async move {
+            loop {
+                let next = shared.lock().unwrap_or_else(PoisonError::into_inner).latest.take();
+                let Some(data) = next else { break };
+                if !send(&engine, &run, data).await {
+                    break;
+                }
+                tokio::time::sleep(engine.config.progress_interval).await;
+            }
+        }));
+    }
+
+    /// Sends what is left. To be awaited before a commit, so that progress never follows the end it belongs before.
+    pub(crate) async fn flush_progress(&self) {
+        let Some(run) = self.run.clone() else { return };
+        let (task, last) = {
+            let mut feed = self.feed.lock().unwrap_or_else(PoisonError::into_inner);
+            (feed.sending.take(), feed.latest.take())
+        };
+        if let Some(data) = last {
+            send(&self.engine, &run, data).await;
+        }
+        if let Some(task) = task {
+            // It may be between its send and its wait: aborted in the wait nothing is lost, in the send the store still writes it.
+            task.abort();
+            drop(task.await);
+        }
+    }
+
+    /// Writes a file whole, beside where it shall be, then moves it there.
+    pub(crate) async fn save_file(&self, name: &str, bytes: Vec<u8>) -> Result<Saved, Failure> {
+        let Some(run) = &self.run else {
+            return Err(fail("a plain walker has no files: make it async with #[walker(async)]"));
+        };
+        if !is_file_name(name) {
+            return Err(fail(format!("{name:?} is no file name: use letters, digits, '-', '_' and '.', 100 at most")));
+        }
+        let bound = self.engine.config.file_bytes_max;
+        if bytes.len() > bound {
+            return Err(fail(format!("the file {name} has {} bytes; file_bytes_max is {bound}", bytes.len())));
+        }
+        let folder = self.engine.files.join(run.id.uuid().to_string());
+        let path = folder.join(name);
+        let temporary = folder.join(format!(".{name}.{}", self.engine.env.random_hex(4)));
+        let target = path.clone();
+        tokio::task::spawn_blocking(move || {
+            use std::io::Write;
+            std::fs::create_dir_all(&folder)?;
+            let mut file = std::fs::File::create(&temporary)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            std::fs::rename(&temporary, &target)?;
+            std::fs::File::open(&folder)?.sync_all()
+        })
+        .await??;
+        Ok(Saved { url: format!("/files/{}/{name}", run.id), path })
+    }
+}
+
+async fn send(engine: &Engine, run: &RunRef, data: Value) -> bool {
+    match engine.store.progress(run.id.uuid(), run.token, engine.env.now(), data).await {
+        Ok(_) => true,
+        Err(error) => {
+            tracing::debug!(run = %run.id, %error, "progress was not kept");
+            false
+        }
+    }
+}
+
+/// What may name a file of a run: nothing that could lead out of its folder.
+pub(crate) fn is_file_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 100
+        && !name.starts_with('.')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}

@@ -1,0 +1,404 @@
+//! The runtime: what the outside can ask of it. Everything that `http` does goes through here.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use serde_json::{Map, Value};
+use tokio::sync::{broadcast, watch};
+use uuid::Uuid;
+use walkabout_schema::{
+    Access, Key, Kind, Level, Name, NodeId, PUBLIC_ROOT, SYSTEM_ROOT, Status, Timestamp, User, WalkerId,
+    wire::{EventPage, Record, RecordPage},
+};
+
+use crate::{
+    Error, Result,
+    config::Config,
+    env::Env,
+    publish::{Frame, Runs, Sockets},
+    registry::Registry,
+    runner::{Contention, DueQueue, Engine, Job, Pool, Source, is_file_name, sentence},
+    store::{Change, Commit, Due, Element, Registered, Store, Submission, no_fields},
+    submit::{self, Checked},
+    walker::{DecodedCell, Spec},
+};
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The root that the caller acts as.
+    pub root: Uuid,
+    /// May read everybody's runs.
+    pub admin: bool,
+}
+
+impl Caller {
+    /// A caller without a token.
+    pub fn public() -> Self {
+        Self { root: PUBLIC_ROOT, admin: false }
+    }
+    /// A user.
+    pub fn user(root: Uuid) -> Self {
+        Self { root, admin: false }
+    }
+    /// True for a caller without a token.
+    pub fn is_public(&self) -> bool {
+        self.root == PUBLIC_ROOT
+    }
+}
+
+/// One request to run a walker.
+#[derive(Debug, Clone)]
+pub struct Spawn {
+    /// The walker's name.
+    pub walker: String,
+    /// The node to begin at; none for the caller's root.
+    pub node: Option<NodeId>,
+    /// On whose behalf.
+    pub caller: Caller,
+    /// The fields, by their wire names.
+    pub fields: Map<String, Value>,
+    /// The WebSocket that asks, for `notify_self`.
+    pub client_id: Option<String>,
+}
+
+/// What became of a [`Spawn`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Spawned {
+    /// A plain walker ended.
+    Done {
+        /// 200, or what the walker set.
+        status: u16,
+        /// What it reported.
+        reports: Vec<Value>,
+    },
+    /// An async walker is stored and will run.
+    Accepted(WalkerId),
+}
+
+/// The running engine. A cheap handle.
+#[derive(Clone)]
+pub struct Runtime {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: Arc<Engine>,
+    due: Arc<DueQueue>,
+    plain: async_channel::Sender<Job>,
+    pools: [Pool; 2],
+    stopping: watch::Sender<bool>,
+}
+
+impl Runtime {
+    /// Starts the pools and takes up what the store has open.
+    ///
+    /// # Errors
+    /// When the store or the operating system refuses.
+    pub(crate) async fn start(config: Config, env: Env, store: Arc<dyn Store>, registry: Registry) -> Result<Self> {
+        registry.check()?;
+        let runs = Runs::new(config.subscriber_lag_max);
+        let published = runs.clone();
+        store.publish_to(Arc::new(move |events| published.publish(events)));
+        ensure_roots(&env, &store).await?;
+        let engine = Arc::new(Engine {
+            sockets: Sockets::new(config.socket_queue_max, config.sockets_max),
+            files: config.data.join("files"),
+            contention: Contention::default(),
+            runs,
+            registry,
+            env,
+            store: Arc::clone(&store),
+            config,
+        });
+        let config = &engine.config;
+        let (stopping, _) = watch::channel(false);
+        let (plain, jobs) = async_channel::bounded::<Job>(config.sync_queue_max.max(1));
+        let take: Source = Arc::new(move || {
+            let jobs = jobs.clone();
+            Box::pin(async move { jobs.recv().await.ok() })
+        });
+        let plain_pool = Pool::start("plain", config.sync_threads, config.attempts_per_thread_max, &take)?;
+        let due = Arc::new(DueQueue::new(store, config.due_window));
+        let claim = claim_source(&engine, &due, &stopping);
+        let async_pool = Pool::start("async", config.async_threads, config.attempts_per_thread_max, &claim)?;
+        Ok(Self { inner: Arc::new(Inner { engine, due, plain, pools: [plain_pool, async_pool], stopping }) })
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.inner.engine
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &Config {
+        &self.inner.engine.config
+    }
+
+    /// Clock, chance and ids.
+    pub fn env(&self) -> &Env {
+        &self.inner.engine.env
+    }
+
+    /// The open WebSockets.
+    pub fn sockets(&self) -> &Sockets {
+        &self.inner.engine.sockets
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.inner.engine.env.now()
+    }
+
+    /// How a walker is called; none for an unknown one.
+    pub fn spec(&self, walker: &str) -> Option<&Spec> {
+        self.inner.engine.registry.get(walker).map(|kind| &kind.spec)
+    }
+
+    /// Names and specs, by name.
+    pub fn specs(&self) -> Vec<(Name, &Spec)> {
+        self.inner.engine.registry.walkers().map(|kind| (kind.name.clone(), &kind.spec)).collect()
+    }
+
+    /// Runs a plain walker, or stores an async one. Checked in this order: the walker, its fields, the entry node, access to it.
+    ///
+    /// # Errors
+    /// [`Error::UnknownWalker`], [`Error::Invalid`], [`Error::EntryNotFound`], [`Error::EntryForbidden`], [`Error::Busy`];
+    /// [`Error::Walker`] when a plain walker failed; [`Error::Store`] when the run could not be stored.
+    ///
+    /// # Cancel safety
+    /// A walker that was begun runs to its end. A dropped submission may or may not have been stored.
+    pub async fn spawn(&self, spawn: Spawn) -> Result<Spawned> {
+        let engine = &self.inner.engine;
+        if *self.inner.stopping.borrow() {
+            return Err(Error::Busy("the server is stopping".to_owned()));
+        }
+        let Checked { errand, begun } = submit::check(engine, spawn).await?;
+        if errand.kind.spec.asynchronous {
+            let walker = submit::record(engine, &errand.kind, &errand, begun.fields);
+            let (id, due) = (walker.walker_id(), Due { id: walker.id.0, root: errand.actor });
+            engine.store.submit(Submission { walker }).await?;
+            self.inner.due.push(&due);
+            return Ok(Spawned::Accepted(id));
+        }
+        let (send, receive) = tokio::sync::oneshot::channel();
+        let for_job = Arc::clone(engine);
+        let job: Job = Box::pin(async move {
+            let ended = for_job.run_errand(&errand, begun).await;
+            let ended = ended.map_err(|(failure, _, _)| {
+                tracing::warn!(walker = %errand.kind.name, error = ?failure, "a plain walker failed");
+                let message = sentence(&failure, &errand.kind.name);
+                Error::Walker { code: failure.code(), message, run: None }
+            });
+            // Nobody waits any more when the caller is gone; the walker has run all the same.
+            drop(send.send(ended));
+        });
+        self.inner.plain.try_send(job).map_err(|_| Error::Busy("too many walkers wait for a thread".to_owned()))?;
+        match receive.await {
+            Ok(Ok(ended)) => Ok(Spawned::Done { status: ended.status, reports: ended.reports }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(Error::Busy("the server is stopping".to_owned())),
+        }
+    }
+
+    /// The record of a run; none when it is unknown or the caller may not read it.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn record(&self, caller: &Caller, id: &WalkerId) -> Result<Option<Record>> {
+        let actor = if caller.admin { walkabout_schema::SYSTEM_ROOT } else { caller.root };
+        Ok(self.inner.engine.record(actor, id).await?)
+    }
+
+    /// The caller's runs, newest first, those older than `before`.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn records(
+        &self,
+        caller: &Caller,
+        name: Option<Name>,
+        status: Option<Status>,
+        before: Option<WalkerId>,
+        limit: usize,
+    ) -> Result<RecordPage> {
+        let before = before.map(|id| id.uuid());
+        // One more than asked tells whether there is a next page.
+        let mut walkers = self.inner.engine.records(caller.root, name, status, before, limit.saturating_add(1)).await?;
+        let has_more = walkers.len() > limit;
+        walkers.truncate(limit);
+        let next = walkers.last().filter(|_| has_more).map(|record| record.id.clone());
+        Ok(RecordPage { walkers, next })
+    }
+
+    async fn readable(&self, caller: &Caller, id: &WalkerId) -> Result<bool> {
+        let engine = &self.inner.engine;
+        let actor = if caller.admin { walkabout_schema::SYSTEM_ROOT } else { caller.root };
+        match engine.store.run(id.uuid()).await? {
+            Some(walker) => Ok(engine.may_read(actor, &walker).await?),
+            None => Ok(false),
+        }
+    }
+
+    /// Events above `after`, at most `limit`; none when the run is unknown or the caller may not read it.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn events(
+        &self,
+        caller: &Caller,
+        id: &WalkerId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Option<EventPage>> {
+        if !self.readable(caller, id).await? {
+            return Ok(None);
+        }
+        let kept = self.inner.engine.store.events(id.uuid(), after, limit).await?;
+        let next = kept.events.last().map(|event| event.seq).filter(|seq| *seq < kept.last);
+        Ok(Some(EventPage { events: kept.events, first: kept.first, next }))
+    }
+
+    /// Live events of a run; none when it is unknown or the caller may not read it.
+    /// Follow first, then read [`Runtime::events`], then skip live frames whose number was read.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn follow(&self, caller: &Caller, id: &WalkerId) -> Result<Option<broadcast::Receiver<Frame>>> {
+        if !self.readable(caller, id).await? {
+            return Ok(None);
+        }
+        Ok(Some(self.inner.engine.runs.follow(id.uuid())))
+    }
+
+    /// The path of a run's file; none when it is unknown or the caller may not read the run.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn file(&self, caller: &Caller, id: &WalkerId, name: &str) -> Result<Option<PathBuf>> {
+        if !is_file_name(name) || !self.readable(caller, id).await? {
+            return Ok(None);
+        }
+        Ok(Some(self.inner.engine.files.join(id.uuid().to_string()).join(name)).filter(|path| path.is_file()))
+    }
+
+    /// Stores a user with a root of its own. `password` is a PHC hash; the address is already checked and lowered.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn register(&self, email: String, password: String) -> Result<Registered> {
+        let engine = &self.inner.engine;
+        let root = engine.env.id();
+        let user = User {
+            id: Key(engine.env.id()),
+            email,
+            password,
+            root_id: Key(root),
+            is_activated: true,
+            is_admin: false,
+            created_at: engine.env.now(),
+        };
+        Ok(engine.store.register(user, Arc::new(root_element(root, Access::private()))).await?)
+    }
+
+    /// The user of an address.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn user(&self, email: &str) -> Result<Option<User>> {
+        Ok(self.inner.engine.store.user(email).await?)
+    }
+
+    /// A secret of the store, made at its first use. True when it was made now.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn secret(&self, name: &str, bytes: usize) -> Result<(Vec<u8>, bool)> {
+        let mut fresh = vec![0; bytes];
+        self.inner.engine.env.random(&mut fresh);
+        let kept = self.inner.engine.store.keep(name, fresh.clone()).await?;
+        let is_new = kept == fresh;
+        Ok((kept, is_new))
+    }
+
+    /// Why the runtime takes no work now.
+    ///
+    /// # Errors
+    /// The reason.
+    pub fn health(&self) -> Result<()> {
+        if *self.inner.stopping.borrow() {
+            return Err(Error::Busy("the server is stopping".to_owned()));
+        }
+        Ok(self.inner.engine.store.health()?)
+    }
+
+    /// How many due runs wait in memory.
+    pub fn due(&self) -> usize {
+        self.inner.due.len()
+    }
+
+    /// Takes no more work, gives attempts a moment to end, closes the store. What did not end is taken up at the next start.
+    ///
+    /// # Errors
+    /// When the store cannot be closed.
+    pub async fn stop(&self) -> Result<()> {
+        self.inner.stopping.send_replace(true);
+        self.inner.plain.close();
+        for _ in 0..50 {
+            if self.inner.pools.iter().all(Pool::is_finished) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(self.inner.engine.store.close().await?)
+    }
+}
+
+/// Gives due runs to the threads of the async pool: each claims what it takes.
+fn claim_source(engine: &Arc<Engine>, due: &Arc<DueQueue>, stopping: &watch::Sender<bool>) -> Source {
+    let (engine, due, stopping) = (Arc::clone(engine), Arc::clone(due), stopping.subscribe());
+    Arc::new(move || {
+        let (engine, due, mut stopping) = (Arc::clone(&engine), Arc::clone(&due), stopping.clone());
+        Box::pin(async move {
+            let run = tokio::select! {
+                run = due.pop() => run,
+                // An error means that the runtime is gone.
+                _ = stopping.wait_for(|stopping| *stopping) => return None,
+            };
+            let job: Job = Box::pin(async move {
+                match engine.store.claim(run, engine.env.now()).await {
+                    Ok(Some(claim)) => engine.run_claimed(claim).await,
+                    Ok(None) => {}
+                    Err(error) => tracing::error!(%run, %error, "a due run cannot be claimed"),
+                }
+                due.ended(run);
+            });
+            Some(job)
+        })
+    })
+}
+
+fn root_element(id: Uuid, access: Access) -> Element {
+    Element {
+        kind: Kind::Node,
+        id,
+        name: Name::empty(),
+        owner: None,
+        access,
+        version: 1,
+        ends: None,
+        fields: no_fields(),
+        decoded: DecodedCell::default(),
+    }
+}
+
+/// The two well-known roots are there from the first start on.
+async fn ensure_roots(env: &Env, store: &Arc<dyn Store>) -> Result<()> {
+    let wanted = [(SYSTEM_ROOT, Access::private()), (PUBLIC_ROOT, Access::everybody(Level::Write))];
+    let known = store.snapshot().await?.elements(Kind::Node, &[SYSTEM_ROOT, PUBLIC_ROOT]).await?;
+    for ((id, access), known) in wanted.into_iter().zip(known) {
+        if known.is_none() {
+            let change = Change::Put { element: Arc::new(root_element(id, access)), expected: None };
+            store.commit(env.now(), Commit { changes: vec![change], ..Commit::default() }).await?;
+        }
+    }
+    Ok(())
+}

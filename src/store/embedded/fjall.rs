@@ -1,0 +1,134 @@
+//! The only file that names the engine's library.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use ::fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
+
+use super::journals;
+use crate::store::{
+    Error, Result,
+    kv::engine::{Bytes, Engine, Pair, Range, SPACES, Space, View, Write},
+};
+
+/// Background threads for flushes and compactions. Few: on a small machine they compete with the walkers.
+const THREADS: usize = 1;
+/// A million records reopen in a fraction of a second after a crash when the journals are no longer than this.
+const JOURNAL_BYTES_MAX: u64 = 64 << 20;
+/// Blocks of the files on disk. Decoded elements have a cache of their own above.
+const BLOCK_CACHE_BYTES: u64 = 16 << 20;
+/// What one key space gathers in memory before it goes to a file.
+const MEMTABLE_BYTES: u64 = 8 << 20;
+
+pub(super) struct FjallEngine {
+    // The key spaces go before the database, and the database before the lock of the folder.
+    spaces: HashMap<Space, Keyspace>,
+    database: Database,
+    folder: PathBuf,
+    lock: Mutex<Option<File>>,
+}
+
+fn failed(error: ::fjall::Error) -> Error {
+    Error::Unavailable(format!("{error:?}"))
+}
+
+impl FjallEngine {
+    pub(super) fn open(files: &Path, folder: &Path, lock: File) -> Result<Self> {
+        let refused = |error: ::fjall::Error| match error {
+            ::fjall::Error::Locked => Error::Open("another process has it open: stop that one first".to_owned()),
+            ::fjall::Error::Io(error) => Error::Open(format!("{error}; check the folder's rights and the disk")),
+            other => Error::Open(format!("its files are damaged ({other:?}): restore them from a backup")),
+        };
+        let database = Database::builder(files)
+            .manual_journal_persist(true)
+            .worker_threads(THREADS)
+            .max_journaling_size(JOURNAL_BYTES_MAX)
+            .cache_size(BLOCK_CACHE_BYTES)
+            .open()
+            .map_err(refused)?;
+        let mut spaces = HashMap::new();
+        for (space, name) in SPACES {
+            let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+            spaces.insert(space, database.keyspace(name, options).map_err(refused)?);
+        }
+        Ok(Self { spaces, database, folder: folder.to_owned(), lock: Mutex::new(Some(lock)) })
+    }
+
+    fn space(&self, space: Space) -> Result<&Keyspace> {
+        self.spaces.get(&space).ok_or_else(|| Error::Unavailable(format!("there is no key space {space:?}")))
+    }
+}
+
+fn collect(
+    iterator: impl DoubleEndedIterator<Item = ::fjall::Guard>,
+    reverse: bool,
+    limit: usize,
+) -> Result<Vec<Pair>> {
+    let pair = |guard: ::fjall::Guard| -> Result<Pair> {
+        let (key, value) = guard.into_inner().map_err(failed)?;
+        Ok((key.to_vec(), Bytes::from(&*value)))
+    };
+    if reverse { iterator.rev().take(limit).map(pair).collect() } else { iterator.take(limit).map(pair).collect() }
+}
+
+impl View for FjallEngine {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>> {
+        Ok(self.space(space)?.get(key).map_err(failed)?.map(|value| Bytes::from(&*value)))
+    }
+
+    fn scan(&self, space: Space, range: Range, reverse: bool, limit: usize) -> Result<Vec<Pair>> {
+        collect(self.space(space)?.range((range.from, range.to)), reverse, limit)
+    }
+}
+
+struct FjallView {
+    spaces: HashMap<Space, Keyspace>,
+    snapshot: Snapshot,
+}
+
+impl View for FjallView {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>> {
+        let Some(space) = self.spaces.get(&space) else { return Ok(None) };
+        Ok(self.snapshot.get(space, key).map_err(failed)?.map(|value| Bytes::from(&*value)))
+    }
+
+    fn scan(&self, space: Space, range: Range, reverse: bool, limit: usize) -> Result<Vec<Pair>> {
+        let Some(space) = self.spaces.get(&space) else { return Ok(Vec::new()) };
+        collect(self.snapshot.range(space, (range.from, range.to)), reverse, limit)
+    }
+}
+
+impl Engine for FjallEngine {
+    fn snapshot(&self) -> Arc<dyn View> {
+        Arc::new(FjallView { spaces: self.spaces.clone(), snapshot: self.database.snapshot() })
+    }
+
+    fn apply(&self, batch: Vec<Write>, sync: bool) -> Result<()> {
+        // The library writes the journal, syncs it, and only then lets readers see the batch.
+        let mut writes = self.database.batch().durability(sync.then_some(PersistMode::SyncData));
+        for (space, key, value) in batch {
+            let space = self.space(space)?;
+            match value {
+                Some(value) => writes.insert(space, key, value),
+                None => writes.remove(space, key),
+            }
+        }
+        writes.commit().map_err(failed)
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        let disk = rustix::fs::statvfs(&self.folder).ok()?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
+    fn close(&self, group: u64) -> Result<()> {
+        self.database.persist(PersistMode::SyncAll).map_err(failed)?;
+        journals::mark_clean(&self.folder, group)?;
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        Ok(())
+    }
+}

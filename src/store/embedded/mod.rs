@@ -1,0 +1,60 @@
+//! The store on local disk.
+//!
+//! One folder, one process: the lock on the folder is the lease of the process, its epoch the first part of every token. The
+//! engine is fjall, named in [`fjall`] alone; [`journals`] guards against what the engine does not notice.
+
+mod fjall;
+mod journals;
+
+use std::{path::Path, sync::Arc};
+
+use self::{fjall::FjallEngine, journals::Journals};
+use super::{
+    Error, Limits, Result, Store,
+    kv::{KvStore, look},
+};
+
+/// Opens the store in a folder, or makes one.
+///
+/// # Errors
+/// [`Error::Open`] when another process has it, when its format is newer than this program, or when files are damaged: the message
+/// names the file and says what to do. Nothing is lost by a refused opening.
+pub fn open(folder: &Path, limits: Limits) -> Result<Arc<dyn Store>> {
+    let named = |error: Error| match error {
+        Error::Open(why) | Error::Damaged(why) => {
+            Error::Open(format!("the store in {} cannot be opened: {why}", folder.display()))
+        }
+        other => other,
+    };
+    open_unnamed(folder, limits).map_err(named)
+}
+
+fn open_unnamed(folder: &Path, limits: Limits) -> Result<Arc<dyn Store>> {
+    let files = folder.join("store");
+    std::fs::create_dir_all(&files).map_err(|error| Error::Open(error.to_string()))?;
+    let lock = journals::lock(folder)?;
+    let journals = Journals::copy_aside(folder, &files)?;
+    let engine = match FjallEngine::open(&files, folder, lock) {
+        Ok(engine) => engine,
+        Err(error) => {
+            journals.put_back()?;
+            return Err(error);
+        }
+    };
+    let found = match look(&engine) {
+        Ok(found) => found,
+        Err(error) => {
+            drop(engine);
+            journals.put_back()?;
+            return Err(error);
+        }
+    };
+    if let Err(error) = journals.check(found.group) {
+        drop(engine);
+        journals.put_back()?;
+        return Err(error);
+    }
+    let store = KvStore::start(Box::new(engine), &found, limits)?;
+    journals.forget()?;
+    Ok(Arc::new(store))
+}

@@ -1,0 +1,120 @@
+//! Between stored documents and what the runtime holds.
+
+use bson::RawDocumentBuf;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use walkabout_schema::{Edge, Key, Kind, Name, Node, NodeId, Object, State, Timestamp, Walker};
+
+use crate::store::{DecodedCell, Element, End, Ends, Error, Result, Token};
+
+/// The part of an open run that changes often; merged into the record when it is read.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Live {
+    pub(crate) root: Key,
+    pub(crate) state: State,
+    pub(crate) attempt: u32,
+    pub(crate) lost: u32,
+    pub(crate) conflicts: u32,
+    pub(crate) epoch: u64,
+    pub(crate) counter: u64,
+    pub(crate) started_at: Option<Timestamp>,
+    pub(crate) executed_at: Option<Timestamp>,
+    /// The number of the newest event.
+    pub(crate) seq: u64,
+    pub(crate) progress: Value,
+}
+
+impl Live {
+    pub(crate) fn token(&self) -> Token {
+        Token { epoch: self.epoch, counter: self.counter }
+    }
+
+    /// Shows the run as it stands in its record.
+    pub(crate) fn merge_into(&self, walker: &mut Walker) {
+        crate::store::set_state(walker, self.state);
+        walker.run.attempt = self.attempt;
+        walker.run.lost = self.lost;
+        walker.run.conflicts = self.conflicts;
+        walker.run.started_at = self.started_at;
+        walker.run.progress = self.progress.clone();
+        walker.schedule.executed_date = self.executed_at;
+    }
+}
+
+pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    bson::serialize_to_vec(value).map_err(|error| Error::Damaged(format!("cannot be written: {error}")))
+}
+
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    bson::deserialize_from_slice(bytes).map_err(|error| Error::Damaged(error.to_string()))
+}
+
+/// Writes an element as its document.
+pub(crate) fn encode_element(element: &Element) -> Result<Vec<u8>> {
+    let (id, root) = (Key(element.id), element.owner.map(Key));
+    let (name, access, archetype, version) =
+        (element.name.clone(), element.access.clone(), element.fields.clone(), element.version);
+    match (element.kind, &element.ends) {
+        (Kind::Edge, Some(ends)) => encode(&Edge {
+            id,
+            name,
+            root,
+            access,
+            archetype,
+            version,
+            source: NodeId::new(ends.source.name.clone(), ends.source.id),
+            target: NodeId::new(ends.target.name.clone(), ends.target.id),
+            is_undirected: ends.undirected,
+        }),
+        (Kind::Node, _) => encode(&Node { id, name, root, access, archetype, version }),
+        (Kind::Object, _) => encode(&Object { id, name, root, access, archetype, version }),
+        (Kind::Edge | Kind::Walker, _) => Err(Error::Damaged(format!("{} is no element", element.id))),
+    }
+}
+
+/// Reads an element from its document.
+pub(crate) fn decode_element(kind: Kind, bytes: &[u8]) -> Result<Element> {
+    let (node, ends) = match kind {
+        Kind::Edge => {
+            let Edge { id, name, root, access, archetype, version, source, target, is_undirected } = decode(bytes)?;
+            let end = |id: NodeId| End { id: id.uuid(), name: id.name().clone(), owner: None };
+            let ends = Ends { source: end(source), target: end(target), undirected: is_undirected };
+            (Node { id, name, root, access, archetype, version }, Some(ends))
+        }
+        // The documents of nodes and objects have the same members.
+        Kind::Node | Kind::Object => (decode::<Node>(bytes)?, None),
+        Kind::Walker => return Err(Error::Damaged("a walker is no element".to_owned())),
+    };
+    Ok(Element {
+        kind,
+        id: node.id.0,
+        name: node.name,
+        owner: node.root.map(|root| root.0),
+        access: node.access,
+        version: node.version,
+        ends,
+        fields: node.archetype,
+        decoded: DecodedCell::default(),
+    })
+}
+
+/// Adds to a number field of a document; a missing one counts as 0.
+pub(crate) fn add_to_field(fields: &RawDocumentBuf, field: &str, by: i64) -> Result<Option<RawDocumentBuf>> {
+    let mut document = bson::Document::try_from(fields).map_err(|error| Error::Damaged(error.to_string()))?;
+    let sum = match document.get(field) {
+        None => bson::Bson::Int64(by),
+        Some(bson::Bson::Int32(old)) => bson::Bson::Int64(i64::from(*old).saturating_add(by)),
+        Some(bson::Bson::Int64(old)) => bson::Bson::Int64(old.saturating_add(by)),
+        #[expect(clippy::cast_precision_loss, reason = "a double field has double precision")]
+        Some(bson::Bson::Double(old)) => bson::Bson::Double(old + by as f64),
+        Some(_) => return Ok(None),
+    };
+    document.insert(field, sum);
+    let bytes = encode(&document)?;
+    RawDocumentBuf::from_bytes(bytes).map(Some).map_err(|error| Error::Damaged(error.to_string()))
+}
+
+/// An empty name, for parsing runs of links.
+pub(crate) fn no_names() -> (Name, Name) {
+    (Name::empty(), Name::empty())
+}

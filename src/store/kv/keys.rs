@@ -1,0 +1,138 @@
+//! How keys are laid out. Ids are 16 bytes, numbers big-endian, so that order is that of time.
+
+use uuid::Uuid;
+use walkabout_schema::{Kind, Name, Status};
+
+use super::engine::Space;
+use crate::store::{Direction, End, Error, Link, Result};
+
+pub(crate) const META_FORMAT: &[u8] = b"format";
+pub(crate) const META_EPOCH: &[u8] = b"epoch";
+pub(crate) const META_GROUP: &[u8] = b"group";
+
+/// Begins the value under [`META_GROUP`], so that group numbers can be found in the raw bytes of a damaged journal.
+pub(crate) const GROUP_MAGIC: &[u8; 8] = b"\xf7WKBTGR\x01";
+
+/// The value under [`META_GROUP`]: magic, number, and a check of it.
+pub(crate) fn group_marker(group: u64) -> Vec<u8> {
+    let mut marker = GROUP_MAGIC.to_vec();
+    marker.extend(group.to_be_bytes());
+    marker.extend(group_check(group).to_be_bytes());
+    marker
+}
+
+/// The number in a marker, when the marker is whole.
+pub(crate) fn parse_group_marker(bytes: &[u8]) -> Option<u64> {
+    let rest = bytes.strip_prefix(GROUP_MAGIC)?;
+    let (group, rest) = rest.split_first_chunk::<8>()?;
+    let (check, _) = rest.split_first_chunk::<8>()?;
+    let group = u64::from_be_bytes(*group);
+    (u64::from_be_bytes(*check) == group_check(group)).then_some(group)
+}
+
+fn group_check(group: u64) -> u64 {
+    (group ^ 0x5bd1_e995_97f4_a7c1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
+}
+
+pub(crate) fn secret(name: &str) -> Vec<u8> {
+    [b"secret:", name.as_bytes()].concat()
+}
+
+pub(crate) fn space_of(kind: Kind) -> Space {
+    match kind {
+        Kind::Node => Space::Node,
+        Kind::Edge => Space::Edge,
+        Kind::Object => Space::Object,
+        Kind::Walker => Space::Walker,
+    }
+}
+
+fn direction_byte(direction: Direction) -> u8 {
+    match direction {
+        Direction::Out => 0,
+        Direction::In => 1,
+    }
+}
+
+/// The links of a node in a direction, of one edge type or of all.
+pub(crate) fn links(node: Uuid, direction: Direction, edge_name: Option<&Name>) -> Vec<u8> {
+    let mut key = Vec::with_capacity(50);
+    key.extend(node.as_bytes());
+    key.push(direction_byte(direction));
+    if let Some(name) = edge_name {
+        // A name has at most 128 bytes.
+        key.push(u8::try_from(name.as_str().len()).unwrap_or(u8::MAX));
+        key.extend(name.as_str().as_bytes());
+    }
+    key
+}
+
+pub(crate) fn link(node: Uuid, direction: Direction, edge_name: &Name, edge: Uuid) -> Vec<u8> {
+    let mut key = links(node, direction, Some(edge_name));
+    key.extend(edge.as_bytes());
+    key
+}
+
+/// The value of a link: the far node, its owner, its name.
+pub(crate) fn far(end: &End) -> Vec<u8> {
+    let mut value = Vec::with_capacity(40);
+    value.extend(end.id.as_bytes());
+    value.push(u8::from(end.owner.is_some()));
+    value.extend(end.owner.unwrap_or_default().as_bytes());
+    value.extend(end.name.as_str().as_bytes());
+    value
+}
+
+/// A link from its key and value. `names` keeps the last names seen: most links of a node share them.
+pub(crate) fn parse_link(key: &[u8], value: &[u8], names: &mut (Name, Name)) -> Result<Link> {
+    let damaged = || Error::Damaged("an entry of the adjacency index".to_owned());
+    let (_, key) = key.split_at_checked(17).ok_or_else(damaged)?;
+    let (length, key) = key.split_first().ok_or_else(damaged)?;
+    let (edge_name, edge) = key.split_at_checked(usize::from(*length)).ok_or_else(damaged)?;
+    let (id, value) = value.split_first_chunk::<16>().ok_or_else(damaged)?;
+    let (has_owner, value) = value.split_first().ok_or_else(damaged)?;
+    let (owner, name) = value.split_first_chunk::<16>().ok_or_else(damaged)?;
+    let edge_name = shared(edge_name, &mut names.0).ok_or_else(damaged)?;
+    let name = shared(name, &mut names.1).ok_or_else(damaged)?;
+    Ok(Link {
+        edge: Uuid::from_slice(edge).map_err(|_| damaged())?,
+        edge_name,
+        far: End { id: Uuid::from_bytes(*id), name, owner: (*has_owner == 1).then(|| Uuid::from_bytes(*owner)) },
+    })
+}
+
+fn shared(text: &[u8], last: &mut Name) -> Option<Name> {
+    if last.as_str().as_bytes() != text {
+        let text = std::str::from_utf8(text).ok()?;
+        *last = if text.is_empty() { Name::empty() } else { Name::new(text).ok()? };
+    }
+    Some(last.clone())
+}
+
+pub(crate) fn event(run: Uuid, seq: u64) -> Vec<u8> {
+    let mut key = run.as_bytes().to_vec();
+    key.extend(seq.to_be_bytes());
+    key
+}
+
+pub(crate) fn by_root(root: Uuid, run: Uuid) -> Vec<u8> {
+    let mut key = root.as_bytes().to_vec();
+    key.extend(run.as_bytes());
+    key
+}
+
+/// The value of the index of runs by root: status, then name.
+pub(crate) fn status_and_name(status: Status, name: &Name) -> Vec<u8> {
+    let mut value = vec![status_byte(status)];
+    value.extend(name.as_str().as_bytes());
+    value
+}
+
+pub(crate) fn status_byte(status: Status) -> u8 {
+    match status {
+        Status::Pending => 0,
+        Status::Running => 1,
+        Status::Completed => 2,
+        Status::Failed => 3,
+    }
+}

@@ -1,0 +1,310 @@
+//! A store over an ordered key-value engine: the rules of commits, claims and events, the group commit, the cache.
+//!
+//! [`embedded`](super::embedded) and [`memory`](super::memory) put their engines under it. Reads go to a snapshot or the cache;
+//! every write goes through the one committer of [`writer`].
+
+mod apply;
+mod cache;
+mod codec;
+pub(crate) mod engine;
+pub(crate) mod keys;
+mod stage;
+mod writer;
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+use walkabout_schema::{Event, FORMAT, Kind, Name, Timestamp, User, Walker};
+
+use self::{
+    cache::Cache,
+    codec::Live,
+    engine::{Engine, Range, Space, View},
+    writer::{Fault, Member, QUEUE_MAX, Shared, Writer},
+};
+use super::{
+    Claim, Commit, Direction, Due, Element, Error, EventSink, Events, Limits, Link, Registered, Result, RunFilter,
+    Snapshot, Store, Submission, Token,
+};
+
+/// A store over an [`Engine`].
+pub(crate) struct KvStore {
+    shared: Arc<Shared>,
+    members: mpsc::Sender<Member>,
+}
+
+/// What an engine says of the store in it.
+pub(crate) struct Found {
+    /// The number of the last group; 0 for a new store.
+    pub(crate) group: u64,
+    epoch: u64,
+}
+
+/// Looks at what an engine holds.
+///
+/// # Errors
+/// [`Error::Open`] for a store of a newer format, or one that is damaged.
+pub(crate) fn look(engine: &dyn Engine) -> Result<Found> {
+    let number = |key: &[u8]| -> Result<Option<u64>> {
+        let Some(bytes) = engine.get(Space::Meta, key)? else { return Ok(None) };
+        let bytes: [u8; 8] = (*bytes).try_into().map_err(|_| Error::Damaged("a number of the store".to_owned()))?;
+        Ok(Some(u64::from_be_bytes(bytes)))
+    };
+    if let Some(format) = number(keys::META_FORMAT)?.filter(|format| *format > u64::from(FORMAT)) {
+        return Err(Error::Open(format!(
+            "its format is {format}, and this program reads up to {FORMAT}: use the newer program that wrote it"
+        )));
+    }
+    let group = match engine.get(Space::Meta, keys::META_GROUP)? {
+        None => 0,
+        Some(marker) => keys::parse_group_marker(&marker)
+            .ok_or_else(|| Error::Damaged("the number of the last commit group".to_owned()))?,
+    };
+    Ok(Found { group, epoch: number(keys::META_EPOCH)?.unwrap_or(0) })
+}
+
+impl KvStore {
+    /// Raises the epoch, durably, and starts the committer.
+    pub(crate) fn start(engine: Box<dyn Engine>, found: &Found, limits: Limits) -> Result<Self> {
+        let (epoch, group) = (found.epoch + 1, found.group + 1);
+        let batch = vec![
+            (Space::Meta, keys::META_FORMAT.to_vec(), Some(u64::from(FORMAT).to_be_bytes().to_vec())),
+            (Space::Meta, keys::META_EPOCH.to_vec(), Some(epoch.to_be_bytes().to_vec())),
+            (Space::Meta, keys::META_GROUP.to_vec(), Some(keys::group_marker(group))),
+        ];
+        engine.apply(batch, true)?;
+        let shared = Arc::new(Shared {
+            engine,
+            cache: Cache::new(limits.cache_bytes_max),
+            published: AtomicU64::new(group),
+            sink: Mutex::new(None),
+            fault: Mutex::new(None),
+            limits,
+        });
+        let writer = Writer::new(Arc::clone(&shared), epoch, group);
+        writer.look_at_disk();
+        let (members, queue) = mpsc::channel(QUEUE_MAX);
+        thread::Builder::new()
+            .name("committer".to_owned())
+            .spawn(move || writer.run(queue))
+            .map_err(|error| Error::Open(format!("its committer cannot be started: {error}")))?;
+        Ok(Self { shared, members })
+    }
+
+    async fn ask<T>(&self, member: impl FnOnce(oneshot::Sender<Result<T>>) -> Member) -> Result<T> {
+        let (send, receive) = oneshot::channel();
+        let closed = || Error::Unavailable("it is closed".to_owned());
+        self.members.send(member(send)).await.map_err(|_| closed())?;
+        receive.await.map_err(|_| closed())?
+    }
+
+    fn walker(&self, id: Uuid) -> Result<Option<Walker>> {
+        // The live part first: when it is gone by then, the record read after it is the final one.
+        let live = self.shared.engine.get(Space::Live, id.as_bytes())?;
+        let Some(document) = self.shared.engine.get(Space::Walker, id.as_bytes())? else { return Ok(None) };
+        let mut walker: Walker = codec::decode(&document)?;
+        if let Some(live) = live.filter(|_| !walker.run.state.is_final()) {
+            codec::decode::<Live>(&live)?.merge_into(&mut walker);
+        }
+        Ok(Some(walker))
+    }
+
+    fn list(&self, root: Uuid, filter: &RunFilter, before: Option<Uuid>, limit: usize) -> Result<Vec<Walker>> {
+        let prefix = Range::prefix(root.as_bytes());
+        let mut range = match before {
+            Some(before) => prefix.before(keys::by_root(root, before)),
+            None => prefix,
+        };
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let page = self.shared.engine.scan(Space::ByRoot, range.clone(), true, 256)?;
+            let Some((last, _)) = page.last().cloned() else { break };
+            for (key, value) in page {
+                let (status, name) = value.split_first().ok_or_else(|| Error::Damaged("an index of runs".to_owned()))?;
+                let fits = filter.name.as_ref().is_none_or(|wanted| wanted.as_str().as_bytes() == name)
+                    && filter.status.is_none_or(|wanted| keys::status_byte(wanted) == *status);
+                let id = key.get(16..).and_then(|id| Uuid::from_slice(id).ok());
+                if let (true, Some(id)) = (fits && found.len() < limit, id) {
+                    found.extend(self.walker(id)?);
+                }
+            }
+            range = range.before(last);
+        }
+        Ok(found)
+    }
+}
+
+struct KvSnapshot {
+    shared: Arc<Shared>,
+    view: Arc<dyn View>,
+    number: u64,
+}
+
+impl KvSnapshot {
+    fn element(&self, kind: Kind, id: Uuid) -> Result<Option<Arc<Element>>> {
+        if let Some(cached) = self.shared.cache.element(id, self.number) {
+            return Ok(cached.filter(|element| element.kind == kind));
+        }
+        let stored = self.view.get(keys::space_of(kind), id.as_bytes())?;
+        let element = stored.map(|bytes| codec::decode_element(kind, &bytes).map(Arc::new)).transpose()?;
+        if element.is_some() {
+            self.shared.cache.fill_element(id, self.number, element.clone());
+        }
+        Ok(element)
+    }
+
+    fn read_links(&self, node: Uuid, direction: Direction, edge_name: Option<Name>) -> Result<Arc<[Link]>> {
+        if let Some(cached) = self.shared.cache.links(node, direction, edge_name.as_ref(), self.number) {
+            return Ok(cached);
+        }
+        let prefix = keys::links(node, direction, edge_name.as_ref());
+        let found = self.view.scan(Space::Link, Range::prefix(&prefix), false, usize::MAX)?;
+        let mut names = codec::no_names();
+        let links: Result<Vec<Link>> =
+            found.iter().map(|(key, value)| keys::parse_link(key, value, &mut names)).collect();
+        let links: Arc<[Link]> = links?.into();
+        self.shared.cache.fill_links(node, direction, edge_name, self.number, &links);
+        Ok(links)
+    }
+}
+
+impl Snapshot for KvSnapshot {
+    fn elements(&self, kind: Kind, ids: &[Uuid]) -> BoxFuture<'_, Result<Vec<Option<Arc<Element>>>>> {
+        let elements = ids.iter().map(|id| self.element(kind, *id)).collect();
+        Box::pin(std::future::ready(elements))
+    }
+
+    fn links(
+        &self,
+        node: Uuid,
+        direction: Direction,
+        edge_name: Option<Name>,
+    ) -> BoxFuture<'_, Result<Arc<[Link]>>> {
+        Box::pin(std::future::ready(self.read_links(node, direction, edge_name)))
+    }
+}
+
+/// A read that is done by the time it is asked for.
+fn done<'a, T: Send + 'a>(result: Result<T>) -> BoxFuture<'a, Result<T>> {
+    Box::pin(std::future::ready(result))
+}
+
+impl Store for KvStore {
+    fn publish_to(&self, sink: EventSink) {
+        *self.shared.sink.lock().unwrap_or_else(PoisonError::into_inner) = Some(sink);
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<Arc<dyn Snapshot>>> {
+        // The number first: what a later group changes is then refused by the cache and read from the view.
+        let number = self.shared.published.load(Ordering::SeqCst);
+        let view = self.shared.engine.snapshot();
+        done(Ok(Arc::new(KvSnapshot { shared: Arc::clone(&self.shared), view, number })))
+    }
+
+    fn keep(&self, name: &str, fresh: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>>> {
+        let name = name.to_owned();
+        Box::pin(self.ask(|answer| Member::Keep { name, fresh, answer }))
+    }
+
+    fn register(&self, user: User, root: Arc<Element>) -> BoxFuture<'_, Result<Registered>> {
+        Box::pin(self.ask(|answer| Member::Register { user: Box::new(user), root, answer }))
+    }
+
+    fn user(&self, email: &str) -> BoxFuture<'_, Result<Option<User>>> {
+        let found = self.shared.engine.get(Space::User, email.as_bytes());
+        done(found.and_then(|bytes| bytes.map(|bytes| codec::decode(&bytes)).transpose()))
+    }
+
+    fn submit(&self, submission: Submission) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            // Encoded here, by the caller: the committer is the narrow place.
+            let document = codec::encode(&submission.walker)?;
+            self.ask(|answer| Member::Submit { submission: Box::new(submission), document, answer }).await
+        })
+    }
+
+    fn open_runs(&self, after: Option<Uuid>, limit: usize) -> BoxFuture<'_, Result<Vec<Due>>> {
+        let all = Range::prefix(&[]);
+        let range = match after {
+            Some(after) => all.after(after.as_bytes().to_vec()),
+            None => all,
+        };
+        let found = self.shared.engine.scan(Space::Live, range, false, limit).and_then(|pairs| {
+            pairs
+                .iter()
+                .map(|(key, value)| {
+                    let id = Uuid::from_slice(key).map_err(|_| Error::Damaged("the id of an open run".to_owned()))?;
+                    Ok(Due { id, root: codec::decode::<Live>(value)?.root.0 })
+                })
+                .collect()
+        });
+        done(found)
+    }
+
+    fn claim(&self, id: Uuid, now: Timestamp) -> BoxFuture<'_, Result<Option<Claim>>> {
+        Box::pin(self.ask(move |answer| Member::Claim { id, now, answer }))
+    }
+
+    fn progress(&self, id: Uuid, token: Token, now: Timestamp, data: Value) -> BoxFuture<'_, Result<u64>> {
+        Box::pin(self.ask(move |answer| Member::Progress { id, token, now, data, answer }))
+    }
+
+    fn commit(&self, now: Timestamp, commit: Commit) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.ask(move |answer| Member::Commit { now, commit: Box::new(commit), answer }))
+    }
+
+    fn run(&self, id: Uuid) -> BoxFuture<'_, Result<Option<Walker>>> {
+        done(self.walker(id))
+    }
+
+    fn runs(
+        &self,
+        root: Uuid,
+        filter: RunFilter,
+        before: Option<Uuid>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Walker>>> {
+        done(self.list(root, &filter, before, limit))
+    }
+
+    fn events(&self, id: Uuid, after: u64, limit: usize) -> BoxFuture<'_, Result<Events>> {
+        let view = self.shared.engine.snapshot();
+        let edge = |reverse| -> Result<u64> {
+            let found = view.scan(Space::Event, Range::prefix(id.as_bytes()), reverse, 1)?;
+            let number = found.first().and_then(|(key, _)| key.get(16..)?.try_into().ok());
+            Ok(number.map_or(0, u64::from_be_bytes))
+        };
+        let read = || {
+            let range = Range::prefix(id.as_bytes()).after(keys::event(id, after));
+            let found = view.scan(Space::Event, range, false, limit)?;
+            let events: Result<Vec<Event>> = found.iter().map(|(_, value)| codec::decode(value)).collect();
+            Ok(Events { events: events?, first: edge(false)?, last: edge(true)? })
+        };
+        done(read())
+    }
+
+    fn health(&self) -> Result<()> {
+        match &*self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => Ok(()),
+            Some(fault) => Err(fault.error()),
+        }
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            if matches!(&*self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner), Some(Fault::Closed)) {
+                return Ok(());
+            }
+            self.ask(|answer| Member::Close { answer }).await
+        })
+    }
+}

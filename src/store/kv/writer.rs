@@ -1,0 +1,407 @@
+//! The one committer: all writes of a store pass through its thread, in groups that share one sync.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+use walkabout_schema::{Event, EventKind, State, Timestamp, User, Walker};
+
+use super::{
+    apply::{self, Applied},
+    cache::Cache,
+    codec::{self, Live},
+    engine::{Engine, Space},
+    keys,
+    stage::{Layer, Stage},
+};
+use crate::store::{
+    Claim, Commit, Element, Error, EventSink, Limits, Registered, Result, RunEvents, Submission, Token,
+};
+
+/// Members of one group at most.
+const GROUP_MAX: usize = 1024;
+/// Members waiting at most; beyond it callers wait.
+pub(crate) const QUEUE_MAX: usize = 8192;
+/// How many groups pass between two looks at the free room of the disk.
+const GROUPS_PER_LOOK: u64 = 64;
+
+/// A write with the place for its answer.
+pub(crate) enum Member {
+    Keep { name: String, fresh: Vec<u8>, answer: oneshot::Sender<Result<Vec<u8>>> },
+    Register { user: Box<User>, root: Arc<Element>, answer: oneshot::Sender<Result<Registered>> },
+    Submit { submission: Box<Submission>, document: Vec<u8>, answer: oneshot::Sender<Result<()>> },
+    Claim { id: Uuid, now: Timestamp, answer: oneshot::Sender<Result<Option<Claim>>> },
+    Progress { id: Uuid, token: Token, now: Timestamp, data: serde_json::Value, answer: oneshot::Sender<Result<u64>> },
+    Commit { now: Timestamp, commit: Box<Commit>, answer: oneshot::Sender<Result<()>> },
+    Close { answer: oneshot::Sender<Result<()>> },
+}
+
+/// What the committer shares with the readers.
+pub(crate) struct Shared {
+    pub(crate) engine: Box<dyn Engine>,
+    pub(crate) cache: Cache,
+    /// The last group that is applied.
+    pub(crate) published: AtomicU64,
+    pub(crate) sink: Mutex<Option<EventSink>>,
+    /// Why no more writes are taken.
+    pub(crate) fault: Mutex<Option<Fault>>,
+    pub(crate) limits: Limits,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Fault {
+    Poisoned(String),
+    Full(String),
+    Closed,
+}
+
+impl Fault {
+    pub(crate) fn error(&self) -> Error {
+        match self {
+            Self::Poisoned(why) => Error::Unavailable(why.clone()),
+            Self::Full(why) => Error::Full(why.clone()),
+            Self::Closed => Error::Unavailable("it is closed".to_owned()),
+        }
+    }
+}
+
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    epoch: u64,
+    counter: u64,
+    group: u64,
+}
+
+/// What has to be done for a member once its group is on disk.
+type Answer = Box<dyn FnOnce(Option<&Error>) + Send>;
+
+/// One group on its way.
+#[derive(Default)]
+struct Group {
+    layer: Layer,
+    answers: Vec<Answer>,
+    events: Vec<RunEvents>,
+    needs_sync: bool,
+}
+
+impl Writer {
+    pub(crate) fn new(shared: Arc<Shared>, epoch: u64, group: u64) -> Self {
+        Self { shared, epoch, counter: 0, group }
+    }
+
+    /// Takes members until all senders are gone or the store is closed.
+    pub(crate) fn run(mut self, mut members: mpsc::Receiver<Member>) {
+        let mut batch = Vec::with_capacity(GROUP_MAX);
+        loop {
+            batch.clear();
+            if members.blocking_recv_many(&mut batch, GROUP_MAX) == 0 {
+                break;
+            }
+            let mut group = Group::default();
+            let mut closing = Vec::new();
+            for member in batch.drain(..) {
+                match member {
+                    Member::Close { answer } => closing.push(answer),
+                    member => self.admit(member, &mut group),
+                }
+            }
+            self.write(group);
+            if !closing.is_empty() {
+                let closed = self.close();
+                for answer in closing {
+                    let closed = closed.as_ref().map(|()| ()).map_err(|error| Error::Unavailable(error.to_string()));
+                    drop(answer.send(closed));
+                }
+                break;
+            }
+        }
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_fault(&self, fault: Option<Fault>) {
+        *self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    }
+
+    /// Checks one member against the store and the group so far, and adds it to the group when it is good.
+    fn admit(&mut self, member: Member, group: &mut Group) {
+        match self.fault() {
+            None => {}
+            // What adds nothing still goes on when the disk is full, so that runs can end.
+            Some(Fault::Full(_)) if !member.adds_data() => {}
+            Some(fault) => return member.refuse(fault.error()),
+        }
+        let shared = Arc::clone(&self.shared);
+        let mut stage = Stage::new(shared.engine.as_ref(), &group.layer);
+        let needs_sync = !matches!(member, Member::Claim { .. });
+        let (answer, events) = match member {
+            Member::Keep { name, fresh, answer } => (settle(answer, keep(&mut stage, &name, fresh)), None),
+            Member::Register { user, root, answer } => (settle(answer, register(&mut stage, &user, &root)), None),
+            Member::Submit { submission, document, answer } => {
+                let walker = submission.walker;
+                let (id, name) = (walker.id.0, walker.name.clone());
+                let accepted = submit(&mut stage, &walker, document);
+                let events = accepted.as_ref().ok().map(|event| RunEvents { id, name, events: vec![event.clone()] });
+                (settle(answer, accepted.map(drop)), events)
+            }
+            Member::Claim { id, now, answer } => {
+                self.counter += 1;
+                let token = Token { epoch: self.epoch, counter: self.counter };
+                let claimed = claim(&mut stage, id, token, now);
+                let (claim, events) = match claimed {
+                    Ok(Some((claim, events))) => (Ok(Some(claim)), Some(events)),
+                    Ok(None) => (Ok(None), None),
+                    Err(error) => (Err(error), None),
+                };
+                (settle(answer, claim), events)
+            }
+            Member::Progress { id, token, now, data, answer } => {
+                let told = progress(&mut stage, &shared.limits, id, token, now, data);
+                let (seq, events) = match told {
+                    Ok((seq, events)) => (Ok(seq), Some(events)),
+                    Err(error) => (Err(error), None),
+                };
+                (settle(answer, seq), events)
+            }
+            Member::Commit { now, commit, answer } => {
+                let applied = apply::commit(&mut stage, &shared.limits, now, *commit);
+                let (done, events) = match applied {
+                    Ok(Applied { events }) => (Ok(()), events),
+                    Err(error) => (Err(error), None),
+                };
+                (settle(answer, done), events)
+            }
+            Member::Close { answer } => (settle(answer, Ok(())), None),
+        };
+        match answer {
+            Settled::Refused => {}
+            Settled::Good(answer) => {
+                let own = stage.own;
+                group.needs_sync |= needs_sync && !own.is_empty();
+                group.layer.absorb(own);
+                group.answers.push(answer);
+                group.events.extend(events);
+            }
+        }
+    }
+
+    /// Writes a group, then answers its members, then publishes its events.
+    fn write(&mut self, group: Group) {
+        let Group { mut layer, answers, events, needs_sync } = group;
+        let mut failure = None;
+        if !layer.is_empty() {
+            self.group += 1;
+            let number = self.group;
+            let elements: Vec<Arc<Element>> = layer.elements.values().flatten().cloned().collect();
+            let touched = layer.elements.keys().chain(&layer.linked).copied();
+            self.shared.cache.touch(touched, number);
+            {
+                let marked = Layer::default();
+                let mut stage = Stage::new(self.shared.engine.as_ref(), &marked);
+                stage.put(Space::Meta, keys::META_GROUP.to_vec(), keys::group_marker(number));
+                let own = stage.own;
+                layer.absorb(own);
+            }
+            match self.shared.engine.apply(layer.into_batch(), needs_sync) {
+                Ok(()) => {
+                    self.shared.cache.enter(elements.into_iter(), number);
+                    self.shared.published.store(number, Ordering::SeqCst);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a write failed: its outcome is unknown, no more writes are taken");
+                    self.set_fault(Some(Fault::Poisoned("an earlier write failed".to_owned())));
+                    failure = Some(Error::OutcomeUnknown(error.to_string()));
+                }
+            }
+        }
+        if failure.is_none() {
+            // Before the answers: who hears that a run ended finds its last event published.
+            let sink = self.shared.sink.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(sink) = sink {
+                for events in &events {
+                    sink(events);
+                }
+            }
+        }
+        for answer in answers {
+            answer(failure.as_ref());
+        }
+        if self.group % GROUPS_PER_LOOK == 1 || matches!(self.fault(), Some(Fault::Full(_))) {
+            self.look_at_disk();
+        }
+    }
+
+    /// Refuses what adds data when little room is left, and takes it again when there is more.
+    pub(crate) fn look_at_disk(&self) {
+        let bound = self.shared.limits.disk_free_min;
+        let free = self.shared.engine.free_bytes().unwrap_or(u64::MAX);
+        match self.fault() {
+            None if free < bound => {
+                let why = format!("{free} bytes are free on the disk of the store; at least {bound} must be");
+                tracing::error!("{why}");
+                self.set_fault(Some(Fault::Full(why)));
+            }
+            Some(Fault::Full(_)) if free >= bound => self.set_fault(None),
+            _ => {}
+        }
+    }
+
+    fn close(&self) -> Result<()> {
+        let healthy = !matches!(self.fault(), Some(Fault::Poisoned(_)));
+        self.set_fault(Some(Fault::Closed));
+        if healthy { self.shared.engine.close(self.group) } else { Ok(()) }
+    }
+}
+
+impl Member {
+    fn adds_data(&self) -> bool {
+        match self {
+            Self::Keep { .. } | Self::Register { .. } | Self::Submit { .. } => true,
+            Self::Commit { commit, .. } => !commit.changes.is_empty(),
+            Self::Claim { .. } | Self::Progress { .. } | Self::Close { .. } => false,
+        }
+    }
+
+    fn refuse(self, error: Error) {
+        // Nobody waits any more when a send fails.
+        match self {
+            Self::Keep { answer, .. } => drop(answer.send(Err(error))),
+            Self::Register { answer, .. } => drop(answer.send(Err(error))),
+            Self::Claim { answer, .. } => drop(answer.send(Err(error))),
+            Self::Progress { answer, .. } => drop(answer.send(Err(error))),
+            Self::Submit { answer, .. } | Self::Commit { answer, .. } | Self::Close { answer } => {
+                drop(answer.send(Err(error)));
+            }
+        }
+    }
+}
+
+enum Settled {
+    Refused,
+    Good(Answer),
+}
+
+/// Answers a refused member at once; keeps the answer of a good one until its group is on disk.
+fn settle<T: Send + 'static>(answer: oneshot::Sender<Result<T>>, result: Result<T>) -> Settled {
+    match result {
+        Err(error) => {
+            drop(answer.send(Err(error)));
+            Settled::Refused
+        }
+        Ok(value) => Settled::Good(Box::new(move |failure| {
+            let result = match failure {
+                None => Ok(value),
+                Some(error) => Err(Error::OutcomeUnknown(error.to_string())),
+            };
+            drop(answer.send(result));
+        })),
+    }
+}
+
+fn keep(stage: &mut Stage<'_>, name: &str, fresh: Vec<u8>) -> Result<Vec<u8>> {
+    let key = keys::secret(name);
+    if let Some(kept) = stage.get(Space::Meta, &key)? {
+        return Ok(kept.to_vec());
+    }
+    stage.put(Space::Meta, key, fresh.clone());
+    Ok(fresh)
+}
+
+fn register(stage: &mut Stage<'_>, user: &User, root: &Arc<Element>) -> Result<Registered> {
+    if stage.get(Space::User, user.email.as_bytes())?.is_some() {
+        return Ok(Registered::Taken);
+    }
+    stage.put(Space::User, user.email.as_bytes().to_vec(), codec::encode(user)?);
+    stage.put_element(root)?;
+    Ok(Registered::New)
+}
+
+fn submit(stage: &mut Stage<'_>, walker: &Walker, document: Vec<u8>) -> Result<Event> {
+    let id = walker.id.0;
+    let event =
+        Event { seq: 1, at: walker.run.created_at, attempt: 0, event: EventKind::Accepted };
+    let live = Live {
+        root: walker_root(walker),
+        state: State::Queued,
+        attempt: 0,
+        lost: 0,
+        conflicts: 0,
+        epoch: 0,
+        counter: 0,
+        started_at: None,
+        executed_at: None,
+        seq: 1,
+        progress: serde_json::Value::Null,
+    };
+    stage.put(Space::Walker, id.as_bytes().to_vec(), document);
+    stage.put(Space::Live, id.as_bytes().to_vec(), codec::encode(&live)?);
+    stage.put(Space::Event, keys::event(id, 1), codec::encode(&event)?);
+    let index = keys::status_and_name(walker.schedule.status, &walker.name);
+    stage.put(Space::ByRoot, keys::by_root(live.root.0, id), index);
+    Ok(event)
+}
+
+fn walker_root(walker: &Walker) -> walkabout_schema::Key {
+    walkabout_schema::Key(walker.owner())
+}
+
+/// The live part of an open run.
+pub(crate) fn live(stage: &Stage<'_>, id: Uuid) -> Result<Option<Live>> {
+    stage.get(Space::Live, id.as_bytes())?.map(|bytes| codec::decode(&bytes)).transpose()
+}
+
+fn claim(stage: &mut Stage<'_>, id: Uuid, token: Token, now: Timestamp) -> Result<Option<(Claim, RunEvents)>> {
+    let (Some(mut live), Some(document)) = (live(stage, id)?, stage.get(Space::Walker, id.as_bytes())?) else {
+        return Ok(None);
+    };
+    // Found running from before the last start: that attempt ended with its process.
+    if live.state == State::Running && live.epoch < token.epoch {
+        live.lost += 1;
+    }
+    live.state = State::Running;
+    live.attempt += 1;
+    (live.epoch, live.counter) = (token.epoch, token.counter);
+    live.started_at = live.started_at.or(Some(now));
+    live.executed_at = Some(now);
+    live.seq += 1;
+    let event = Event { seq: live.seq, at: now, attempt: live.attempt, event: EventKind::Started };
+    let mut walker: Walker = codec::decode(&document)?;
+    live.merge_into(&mut walker);
+    let checkpoint =
+        stage.get(Space::Checkpoint, id.as_bytes())?.map(|bytes| codec::decode(&bytes)).transpose()?;
+    stage.put(Space::Live, id.as_bytes().to_vec(), codec::encode(&live)?);
+    stage.put(Space::Event, keys::event(id, live.seq), codec::encode(&event)?);
+    let index = keys::status_and_name(walker.schedule.status, &walker.name);
+    stage.put(Space::ByRoot, keys::by_root(live.root.0, id), index);
+    let events = RunEvents { id, name: walker.name.clone(), events: vec![event] };
+    Ok(Some((Claim { token, walker, checkpoint }, events)))
+}
+
+fn progress(
+    stage: &mut Stage<'_>,
+    limits: &Limits,
+    id: Uuid,
+    token: Token,
+    now: Timestamp,
+    data: serde_json::Value,
+) -> Result<(u64, RunEvents)> {
+    let Some(mut live) = live(stage, id)?.filter(|live| live.token() == token) else {
+        return Err(Error::LeaseLost);
+    };
+    live.seq += 1;
+    live.progress = data.clone();
+    let event = Event { seq: live.seq, at: now, attempt: live.attempt, event: EventKind::Progress { data } };
+    let Some(index) = stage.get(Space::ByRoot, &keys::by_root(live.root.0, id))? else {
+        return Err(Error::Damaged(format!("run {id} is not in the index of its root")));
+    };
+    let name = index.get(1..).and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default();
+    let name = walkabout_schema::Name::new(name).map_err(|error| Error::Damaged(error.to_string()))?;
+    stage.put(Space::Live, id.as_bytes().to_vec(), codec::encode(&live)?);
+    apply::put_events(stage, limits, id, std::slice::from_ref(&event))?;
+    Ok((live.seq, RunEvents { id, name, events: vec![event] }))
+}

@@ -1,0 +1,96 @@
+//! From a request to a stored run, or to an errand for the pool of plain walkers.
+
+use std::sync::Arc;
+
+use walkabout_schema::{Access, Checkpoint, Fields, Key, Kind, Level, NodeId, Schedule, Status, Walker};
+
+use crate::{
+    Error, Result,
+    graph::Graph,
+    registry::WalkerType,
+    runner::{Engine, Errand},
+    runtime::Spawn,
+    store::new_run,
+    walker::EntryType,
+};
+
+/// A request that was found good.
+pub(crate) struct Checked {
+    pub(crate) errand: Errand,
+    pub(crate) begun: Checkpoint,
+}
+
+/// Checks a request in this order: the walker, its fields, the entry node, access to it. Nothing is stored.
+pub(crate) async fn check(engine: &Arc<Engine>, spawn: Spawn) -> Result<Checked> {
+    let Spawn { walker, node, caller, fields, client_id } = spawn;
+    let known = engine.registry.get(&walker).filter(|kind| {
+        let fits = match kind.spec.entry {
+            EntryType::Both => true,
+            EntryType::Root => node.is_none(),
+            EntryType::Node => node.is_some(),
+        };
+        fits && !kind.spec.private
+    });
+    let Some(kind) = known.cloned() else { return Err(Error::UnknownWalker(walker)) };
+    // A public walker acts as the public root, whoever calls.
+    let (actor, admin) = if kind.spec.public {
+        (walkabout_schema::PUBLIC_ROOT, false)
+    } else {
+        (caller.root, caller.admin)
+    };
+    let built = kind.build(fields).map_err(Error::Invalid)?;
+    let encoded = built.encode().map_err(|error| {
+        Error::Invalid(vec![crate::FieldError {
+            kind: "value_error".to_owned(),
+            loc: Vec::new(),
+            msg: format!("Value error, the fields cannot be stored: {error}"),
+            input: serde_json::Value::Null,
+        }])
+    })?;
+    let entry = match node {
+        None => NodeId::root(actor),
+        Some(id) => entry(engine, actor, id).await?,
+    };
+    let begun = Checkpoint { fields: encoded, ..Checkpoint::default() };
+    Ok(Checked { errand: Errand { kind, actor, admin, entry, client_id, run: None }, begun })
+}
+
+/// The entry node under its true name.
+async fn entry(engine: &Engine, actor: uuid::Uuid, id: NodeId) -> Result<NodeId> {
+    let graph = Graph::new(actor, Arc::clone(&engine.store), engine.env.clone());
+    let slot = graph.element(Kind::Node, id.uuid()).await.map_err(|failure| Error::Walker {
+        code: failure.code(),
+        message: format!("{id} does not load"),
+        run: None,
+    })?;
+    match slot {
+        None => Err(Error::EntryNotFound(id.into())),
+        Some(slot) if slot.level < Level::Read => Err(Error::EntryForbidden(id)),
+        Some(slot) => Ok(NodeId::new(slot.name.clone(), slot.id)),
+    }
+}
+
+/// The first record of a run.
+pub(crate) fn record(engine: &Engine, kind: &WalkerType, errand: &Errand, fields: Fields) -> Walker {
+    let now = engine.env.now();
+    Walker {
+        id: Key(engine.env.id()),
+        name: kind.name.clone(),
+        root: Some(Key(errand.actor)),
+        access: Access::private(),
+        archetype: fields,
+        version: 1,
+        schedule: Schedule {
+            status: Status::Pending,
+            node_id: errand.entry.clone(),
+            root_id: NodeId::root(errand.actor),
+            execute_date: now,
+            executed_date: None,
+            http_status: None,
+            reports: Vec::new(),
+            custom: serde_json::Value::Null,
+            error: None,
+        },
+        run: new_run(now, errand.admin),
+    }
+}

@@ -1,0 +1,59 @@
+use super::*;
+
+fn at(n: u128) -> Location {
+    Location { kind: Kind::Node, id: Uuid::from_u128(n), name: Name::empty() }
+}
+
+fn order(walk: &mut Walk) -> Vec<u128> {
+    std::iter::from_fn(|| walk.next()).map(|location| location.id.as_u128()).collect()
+}
+
+#[test]
+fn visits_in_order_and_at_an_index() {
+    let mut walk = Walk::starting_at([at(1)]);
+    assert_eq!(walk.next().unwrap().id, at(1).id);
+    assert_eq!(walk.visit(None, [at(2), at(3)]), 2);
+    assert_eq!(walk.visit(Some(0), [at(4), at(5)]), 2);
+    assert_eq!(walk.visit(Some(99), [at(6)]), 1);
+    assert_eq!(order(&mut walk), [4, 5, 2, 3, 6]);
+    assert_eq!(walk.visits(), 6);
+}
+
+#[test]
+fn ignored_elements_do_not_enter_the_frontier() {
+    let mut walk = Walk::starting_at([]);
+    walk.ignore(at(2).id);
+    assert_eq!(walk.visit(None, [at(1), at(2), at(3)]), 2);
+    assert_eq!(order(&mut walk), [1, 3]);
+}
+
+#[test]
+fn disengaging_ends_it() {
+    let mut walk = Walk::starting_at([at(1), at(2)]);
+    walk.next();
+    walk.disengage();
+    assert_eq!(walk.next(), None);
+}
+
+#[test]
+fn a_checkpoint_brings_everything_back() {
+    let mut walk = Walk::starting_at([at(1), at(2), at(3)]);
+    assert!(walk.begin());
+    walk.next();
+    walk.ignore(at(9).id);
+    let mut checkpoint = Checkpoint::default();
+    walk.save(None, &mut checkpoint);
+    let mut resumed = Walk::resume(&checkpoint);
+    assert!(!resumed.begin());
+    assert_eq!(resumed.visits(), 1);
+    assert_eq!(resumed.visit(None, [at(9)]), 0);
+    assert_eq!(order(&mut resumed), [2, 3]);
+}
+
+#[test]
+fn every_stage_has_a_name_of_its_own() {
+    for stage in [Stage::Start, Stage::End].into_iter().chain(ORDER) {
+        assert_eq!(Stage::parse(stage.as_str()), Some(stage));
+    }
+    assert_eq!(Stage::parse("elsewhere"), None);
+}

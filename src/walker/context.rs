@@ -1,0 +1,614 @@
+//! What a walker can do besides changing its own fields.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use serde::Serialize;
+use serde_json::Value;
+use walkabout_schema::{ElementId, Kind, Level, Name, NodeId, Status, Timestamp, WalkerId, wire::Record};
+
+use super::{
+    Any, Archetype, Edge, Failure, Flow, Here, Node, Object, Outcome, Place, Query, Walker,
+    here::{Data, Slot},
+    fail,
+};
+use crate::{
+    graph::forbidden,
+    publish::Target,
+    runner::Attempt,
+    walk::{Location, Walk},
+};
+
+/// The walker's side of the runtime: one per walker and attempt, handed to every ability.
+///
+/// Changes made through it are seen at once by this attempt, and by nobody else before the commit. What an ability awaits is not
+/// saved: after a crash the attempt goes on from its last checkpoint, so what was done *outside* since then may be done again.
+pub struct Context {
+    pub(crate) attempt: Arc<Attempt>,
+    pub(crate) walk: Walk,
+    pub(crate) depth: usize,
+}
+
+/// What the stop flag of [`Context::compute`] says.
+#[derive(Clone, Default)]
+pub struct Stopped(Arc<AtomicBool>);
+
+impl Stopped {
+    /// True once nobody waits for the result any more; a long computation looks now and then.
+    pub fn is_stopped(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+struct StopOnDrop(Stopped);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A file that a walker wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saved {
+    /// Where it is served: `/files/<walker id>/<name>`.
+    pub url: String,
+    /// Where it lies.
+    pub path: PathBuf,
+}
+
+/// What a nested walker left.
+#[derive(Debug)]
+pub struct Spawned<W> {
+    /// The walker, with its fields as it left them.
+    pub walker: W,
+    /// What it reported. These reports are also those of the run.
+    pub reports: Vec<Value>,
+}
+
+fn location(slot: &Slot) -> Location {
+    Location { kind: slot.kind, id: slot.id, name: slot.name.clone() }
+}
+
+/// Moving.
+impl Context {
+    /// Puts what a query finds at the end of the frontier. `Flow::added` says how many there were.
+    ///
+    /// # Errors
+    /// When the frontier would pass its bound, or an element does not load.
+    pub async fn visit<T: Place>(&mut self, query: Query<T>) -> Outcome {
+        self.put(None, query).await
+    }
+
+    /// Puts what a query finds in the frontier before the element at `index`; 0 is the next one to be visited.
+    ///
+    /// # Errors
+    /// As [`Context::visit`].
+    pub async fn visit_at<T: Place>(&mut self, index: usize, query: Query<T>) -> Outcome {
+        self.put(Some(index), query).await
+    }
+
+    async fn put<T: Place>(&mut self, index: Option<usize>, query: Query<T>) -> Outcome {
+        let found = self.attempt.graph.find(&query.from, &query.hops, query.edges).await?;
+        let node = |found: &crate::graph::Found| Location {
+            kind: Kind::Node,
+            id: found.node.id,
+            name: found.node.name.clone(),
+        };
+        let added = if query.edges {
+            let elements = found.iter().flat_map(|found| {
+                [Location { kind: Kind::Edge, id: found.edge, name: found.edge_name.clone() }, node(found)]
+            });
+            self.walk.visit(index, elements)
+        } else {
+            self.walk.visit(index, found.iter().map(node))
+        };
+        self.check_frontier()?;
+        Ok(Flow { added, ..Flow::default() })
+    }
+
+    /// Puts one element at the end of the frontier.
+    ///
+    /// # Errors
+    /// When it may not be read, or the frontier would pass its bound.
+    pub fn visit_one<T>(&mut self, here: &Here<T>) -> Outcome {
+        if here.slot.level < Level::Read {
+            return Err(forbidden("READ", &here.slot));
+        }
+        let added = self.walk.visit(None, [location(&here.slot)]);
+        self.check_frontier()?;
+        Ok(Flow { added, ..Flow::default() })
+    }
+
+    fn check_frontier(&self) -> Result<(), Failure> {
+        let (waiting, bound) = (self.walk.waiting(), self.attempt.engine.config.frontier_max);
+        if waiting > bound {
+            let code = walkabout_schema::ErrorCode::LimitExceeded;
+            return Err(Failure::coded(code, format!("{waiting} elements wait to be visited; frontier_max is {bound}")));
+        }
+        Ok(())
+    }
+
+    /// Leaves an element out of all later visits of this walker.
+    pub fn ignore<T>(&mut self, here: &Here<T>) {
+        self.walk.ignore(here.slot.id);
+    }
+
+    /// Ends the traversal after this ability: `return cx.disengage()`.
+    pub fn disengage(&mut self) -> Outcome {
+        self.walk.disengage();
+        Ok(Flow { disengage: true, ..Flow::default() })
+    }
+
+    /// Goes on here in another ability of this walker: `return cx.then("page")`. A step of its own: a checkpoint asked for before
+    /// stands between the two.
+    pub fn then(&mut self, ability: &'static str) -> Outcome {
+        Ok(Flow { then: Some(ability), ..Flow::default() })
+    }
+
+    /// Asks for a commit at the end of this visit or step. A later attempt goes on from there.
+    pub fn checkpoint(&mut self) {
+        self.attempt.book().checkpoint = true;
+    }
+
+    /// The ids of the last elements visited, newest last; 64 at most.
+    pub fn path(&self) -> Vec<ElementId> {
+        self.walk.path().map(|at| ElementId::new(at.kind, at.name.clone(), at.id)).collect()
+    }
+
+    /// Runs another walker from an element, inside this attempt: one commit, one fate.
+    ///
+    /// # Errors
+    /// When it fails, is not registered, or walkers are nested deeper than `spawn_depth_max`.
+    pub async fn spawn<W: Walker, T>(&mut self, walker: W, at: &Here<T>) -> Result<Spawned<W>, Failure> {
+        let bound = self.attempt.engine.config.spawn_depth_max;
+        if self.depth >= bound {
+            let code = walkabout_schema::ErrorCode::LimitExceeded;
+            return Err(Failure::coded(code, format!("walkers are nested deeper than spawn_depth_max {bound}")));
+        }
+        if at.slot.level < Level::Read {
+            return Err(forbidden("READ", &at.slot));
+        }
+        let engine = Arc::clone(&self.attempt.engine);
+        let Some(kind) = engine.registry.of_type::<W>() else {
+            return Err(fail(format!("walker {} is not registered: add .walker::<…>() for it", W::NAME)));
+        };
+        let before = self.attempt.book().reports.len();
+        let mut cx = Self {
+            attempt: Arc::clone(&self.attempt),
+            walk: Walk::starting_at(crate::runner::start(&at.slot)),
+            depth: self.depth + 1,
+        };
+        let mut walker = walker;
+        Box::pin(crate::runner::travel(&mut cx, kind, &mut walker, None)).await?;
+        let reports = self.attempt.book().reports.get(before..).unwrap_or_default().to_vec();
+        Ok(Spawned { walker, reports })
+    }
+}
+
+/// Asking the graph.
+impl Context {
+    /// The acting root.
+    ///
+    /// # Errors
+    /// When it does not load.
+    pub async fn root(&mut self) -> Result<Here<super::Root>, Failure> {
+        let root = self.attempt.graph.actor;
+        let slot = self.attempt.graph.element(Kind::Node, root).await?;
+        slot.map(Here::new).ok_or_else(|| fail(format!("the root {} does not exist", NodeId::root(root))))
+    }
+
+    /// Everything that a query finds, in order of creation of the edges that lead there.
+    ///
+    /// # Errors
+    /// When something does not load.
+    pub async fn list<T: Place>(&mut self, query: Query<T>) -> Result<Vec<Here<T>>, Failure> {
+        let found = self.attempt.graph.find(&query.from, &query.hops, query.edges).await?;
+        let (kind, ids): (Kind, Vec<_>) = if query.edges {
+            (Kind::Edge, found.iter().map(|found| found.edge).collect())
+        } else {
+            (Kind::Node, found.iter().map(|found| found.node.id).collect())
+        };
+        self.attempt.graph.load(kind, &ids).await?;
+        let mut list = Vec::with_capacity(ids.len());
+        for id in ids {
+            if let Some(slot) = self.attempt.graph.element(kind, id).await? {
+                T::prepare(&slot)?;
+                list.push(Here::new(slot));
+            }
+        }
+        Ok(list)
+    }
+
+    /// The first element that a query finds.
+    ///
+    /// # Errors
+    /// When something does not load.
+    pub async fn first<T: Place>(&mut self, query: Query<T>) -> Result<Option<Here<T>>, Failure> {
+        let found = self.attempt.graph.find(&query.from, &query.hops, query.edges).await?;
+        for found in found {
+            let (kind, id) = if query.edges { (Kind::Edge, found.edge) } else { (Kind::Node, found.node.id) };
+            if let Some(slot) = self.attempt.graph.element(kind, id).await? {
+                T::prepare(&slot)?;
+                return Ok(Some(Here::new(slot)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// How many elements a query finds; they are not loaded unless a filter needs them.
+    ///
+    /// # Errors
+    /// When something does not load.
+    pub async fn count<T: Place>(&mut self, query: Query<T>) -> Result<usize, Failure> {
+        Ok(self.attempt.graph.find(&query.from, &query.hops, query.edges).await?.len())
+    }
+
+    /// The node, edge or object of an id, when it exists, is of the type, and may be read: the three refusals look alike.
+    ///
+    /// # Errors
+    /// When it does not load.
+    pub async fn get<T: Place>(&mut self, id: &ElementId) -> Result<Option<Here<T>>, Failure> {
+        let slot = self.attempt.graph.element(id.kind(), id.uuid()).await?;
+        match slot.filter(|slot| slot.level >= Level::Read) {
+            Some(slot) => Here::<Any>::new(slot).cast::<T>(),
+            None => Ok(None),
+        }
+    }
+
+    /// The record of a run, when it exists and may be read.
+    ///
+    /// # Errors
+    /// When it does not load.
+    pub async fn record(&mut self, id: &WalkerId) -> Result<Option<Record>, Failure> {
+        let engine = Arc::clone(&self.attempt.engine);
+        engine.record(self.attempt.graph.actor, id).await.map_err(Failure::of_store)
+    }
+
+    /// The acting root's own runs, newest first, those older than `before`; at most `limit`.
+    ///
+    /// # Errors
+    /// When they do not load.
+    pub async fn records(
+        &mut self,
+        name: Option<Name>,
+        status: Option<Status>,
+        before: Option<&WalkerId>,
+        limit: usize,
+    ) -> Result<Vec<Record>, Failure> {
+        let engine = Arc::clone(&self.attempt.engine);
+        let root = self.attempt.graph.actor;
+        let before = before.map(WalkerId::uuid);
+        engine.records(root, name, status, before, limit).await.map_err(Failure::of_store)
+    }
+}
+
+/// Changing the graph.
+impl Context {
+    fn make<T: Archetype>(&self, value: T) -> Result<Arc<Slot>, Failure> {
+        Ok(self.attempt.graph.create(T::KIND, Name::new(T::NAME)?, None, Data::Own(Box::new(value))))
+    }
+
+    /// A new node, owned by the acting root. It hangs from nothing until it is connected.
+    ///
+    /// # Errors
+    /// When the type's name is no name.
+    pub fn create<N: Node>(&mut self, node: N) -> Result<Here<N>, Failure> {
+        self.make(node).map(Here::new)
+    }
+
+    /// A new saved object, owned by the acting root.
+    ///
+    /// # Errors
+    /// When the type's name is no name.
+    pub fn save<O: Object>(&mut self, object: O) -> Result<Here<O>, Failure> {
+        self.make(object).map(Here::new)
+    }
+
+    /// A new node, with a plain edge to it from a node that is here.
+    ///
+    /// # Errors
+    /// Without CONNECT access to `from`.
+    pub fn attach<T, N: Node>(&mut self, from: &Here<T>, node: N) -> Result<Here<N>, Failure> {
+        let node = self.create(node)?;
+        self.connect(from, &node)?;
+        Ok(node)
+    }
+
+    /// The first node that a query of one hop finds; when there is none, a new one, connected by a plain edge. However many
+    /// walkers do this at once, one makes it and the others find it.
+    ///
+    /// # Errors
+    /// For a query of more than one hop, or with a type of edge; or without CONNECT access.
+    pub async fn first_or_create<N: Node>(
+        &mut self,
+        query: Query<N>,
+        make: impl FnOnce() -> N,
+    ) -> Result<Here<N>, Failure> {
+        let ([from], [hop]) = (&*query.from, &*query.hops) else {
+            return Err(fail("first_or_create takes a query of one hop from one node"));
+        };
+        if hop.edge.is_some_and(|names| !names.name.is_empty()) || query.edges {
+            return Err(fail("first_or_create makes plain edges: leave out the type of edge"));
+        }
+        let (from, hop) = (*from, hop.clone());
+        if let Some(found) = self.first(query).await? {
+            return Ok(found);
+        }
+        self.attempt.graph.guard_links(&[from], &hop).await?;
+        let Some(origin) = self.attempt.graph.element(Kind::Node, from).await? else {
+            return Err(fail("the node of the query does not exist"));
+        };
+        let node = self.create(make())?;
+        let (source, target) = match hop.directions {
+            [crate::store::Direction::In] => (&node.slot, &origin),
+            _ => (&origin, &node.slot),
+        };
+        self.attempt.graph.connect(source, target, Name::empty(), false, Data::Encoded)?;
+        Ok(node)
+    }
+
+    /// A plain edge from one node to another.
+    ///
+    /// # Errors
+    /// Without CONNECT access to both, or when one was destroyed.
+    pub fn connect<A, B>(&mut self, from: &Here<A>, to: &Here<B>) -> Result<Here<super::Plain>, Failure> {
+        self.attempt.graph.connect(&from.slot, &to.slot, Name::empty(), false, Data::Encoded).map(Here::new)
+    }
+
+    /// An edge with a type of its own.
+    ///
+    /// # Errors
+    /// As [`Context::connect`].
+    pub fn connect_with<A, B, E: Edge>(&mut self, from: &Here<A>, to: &Here<B>, edge: E) -> Result<Here<E>, Failure> {
+        let data = Data::Own(Box::new(edge));
+        self.attempt.graph.connect(&from.slot, &to.slot, Name::new(E::NAME)?, false, data).map(Here::new)
+    }
+
+    /// An edge with a type of its own that can be walked both ways.
+    ///
+    /// # Errors
+    /// As [`Context::connect`].
+    pub fn join_with<A, B, E: Edge>(&mut self, one: &Here<A>, other: &Here<B>, edge: E) -> Result<Here<E>, Failure> {
+        let data = Data::Own(Box::new(edge));
+        self.attempt.graph.connect(&one.slot, &other.slot, Name::new(E::NAME)?, true, data).map(Here::new)
+    }
+
+    /// Removes every edge from one node to another; those of one type only, when `E` is one. Gives how many there were.
+    ///
+    /// # Errors
+    /// Without WRITE access to one of them.
+    pub async fn disconnect<A, B>(&mut self, from: &Here<A>, to: &Here<B>) -> Result<usize, Failure> {
+        let target = to.slot.id;
+        let edges = self.list(from.out().edges()).await?;
+        let mut count = 0;
+        for edge in edges {
+            let leads_there = edge
+                .slot
+                .ends
+                .as_ref()
+                .is_some_and(|ends| ends.target.id == target || (ends.undirected && ends.source.id == target));
+            if leads_there {
+                self.attempt.graph.destroy(&edge.slot)?;
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    /// Destroys an element. A node takes its edges along, also those that others connect meanwhile.
+    ///
+    /// # Errors
+    /// Without WRITE access, or for a root.
+    pub fn destroy<T>(&mut self, here: &Here<T>) -> Result<(), Failure> {
+        self.attempt.graph.destroy(&here.slot)
+    }
+
+    /// Adds to a number field, whatever it is by the time of the commit: never a conflict. The value is not to be seen before.
+    ///
+    /// # Errors
+    /// Without WRITE access.
+    pub fn add<T>(&mut self, here: &Here<T>, field: &str, by: i64) -> Result<(), Failure> {
+        if here.slot.level < Level::Write {
+            return Err(forbidden("WRITE", &here.slot));
+        }
+        if here.slot.read().base.is_none() {
+            return Err(fail(format!("{} is new: set its field with edit()", here.id())));
+        }
+        here.slot.write().adds.push((field.to_owned(), by));
+        self.attempt.graph.guard_access(&here.slot);
+        Ok(())
+    }
+
+    /// Makes the commit fail, and the attempt repeat, when an element that was only read has changed by then.
+    pub fn touch<T>(&mut self, here: &Here<T>) {
+        here.slot.write().touched = true;
+    }
+
+    /// Gives everybody a level on an element.
+    ///
+    /// # Errors
+    /// Without WRITE access.
+    pub fn grant<T>(&mut self, here: &Here<T>, level: Level) -> Result<(), Failure> {
+        self.change_access(&here.slot, |access| access.all = level)
+    }
+
+    /// Takes back what everybody was given; entries of single roots stay.
+    ///
+    /// # Errors
+    /// Without WRITE access.
+    pub fn revoke<T>(&mut self, here: &Here<T>) -> Result<(), Failure> {
+        self.change_access(&here.slot, |access| access.all = Level::NoAccess)
+    }
+
+    /// Gives one root a level on an element, stronger than what everybody has.
+    ///
+    /// # Errors
+    /// Without WRITE access.
+    pub fn allow_root<T>(&mut self, here: &Here<T>, root: &NodeId, level: Level) -> Result<(), Failure> {
+        let root = NodeId::root(root.uuid());
+        self.change_access(&here.slot, |access| drop(access.roots.anchors.insert(root, level)))
+    }
+
+    /// Removes the entry of one root.
+    ///
+    /// # Errors
+    /// Without WRITE access.
+    pub fn disallow_root<T>(&mut self, here: &Here<T>, root: &NodeId) -> Result<(), Failure> {
+        let root = NodeId::root(root.uuid());
+        self.change_access(&here.slot, |access| drop(access.roots.anchors.remove(&root)))
+    }
+
+    fn change_access(
+        &self,
+        slot: &Arc<Slot>,
+        change: impl FnOnce(&mut walkabout_schema::Access),
+    ) -> Result<(), Failure> {
+        if slot.level < Level::Write {
+            return Err(forbidden("WRITE", slot));
+        }
+        let mut access = slot.access();
+        change(&mut access);
+        slot.write().access = Some(access);
+        Ok(())
+    }
+}
+
+/// Telling the outside.
+impl Context {
+    /// Reports a value to the caller. A handle is reported as `{"id", "context"}`, at any depth.
+    ///
+    /// # Errors
+    /// When the value has no JSON form.
+    pub fn report(&mut self, value: impl Serialize) -> Result<(), Failure> {
+        let value = serde_json::to_value(value)?;
+        let mut book = self.attempt.book();
+        book.events.push(walkabout_schema::EventKind::Report { value: value.clone() });
+        book.reports.push(value);
+        Ok(())
+    }
+
+    /// Tells followers how far the walker is: at once, not at the commit. Of many in a short time the latest is kept; the last
+    /// always. A later attempt may tell it again.
+    pub fn progress(&mut self, data: Value) {
+        self.attempt.progress(data);
+    }
+
+    /// Writes a line to the run's log; published with the commit.
+    pub fn log(&mut self, message: impl Into<String>) {
+        let message = message.into();
+        self.attempt.book().events.push(walkabout_schema::EventKind::Log { message });
+    }
+
+    /// The HTTP status of the answer, instead of 200. Values outside 200 to 599 are refused.
+    ///
+    /// # Errors
+    /// For a number that is no final HTTP status.
+    pub fn status(&mut self, status: u16) -> Result<(), Failure> {
+        if !(200..600).contains(&status) {
+            return Err(fail(format!("{status} is no HTTP status for an answer: use 200 to 599")));
+        }
+        self.attempt.book().status = Some(status);
+        Ok(())
+    }
+
+    /// What readers find as `schedule.custom`.
+    pub fn set_custom(&mut self, custom: Value) {
+        self.attempt.book().custom = custom;
+    }
+
+    /// Sends a frame to the WebSocket that called; without effect when none did.
+    pub fn notify_self(&mut self, data: &Value) {
+        if let Some(client) = &self.attempt.client_id {
+            self.attempt.engine.sockets.push(&[Target::Client(client.clone())], data);
+        }
+    }
+
+    /// Sends a frame to connections by their client ids: at once, at most once, and again by a later attempt.
+    pub fn notify_clients<S: AsRef<str>>(&mut self, clients: &[S], data: &Value) {
+        let targets: Vec<_> = clients.iter().map(|id| Target::Client(id.as_ref().to_owned())).collect();
+        self.attempt.engine.sockets.push(&targets, data);
+    }
+
+    /// Sends a frame to all connections of some roots.
+    pub fn notify_users(&mut self, roots: &[NodeId], data: &Value) {
+        let targets: Vec<_> = roots.iter().map(|id| Target::Root(id.uuid())).collect();
+        self.attempt.engine.sockets.push(&targets, data);
+    }
+
+    /// Sends a frame to all connections of some channels.
+    pub fn notify_channels<S: AsRef<str>>(&mut self, channels: &[S], data: &Value) {
+        let targets: Vec<_> = channels.iter().map(|id| Target::Channel(id.as_ref().to_owned())).collect();
+        self.attempt.engine.sockets.push(&targets, data);
+    }
+
+    /// Writes a file of this run, served at `/files/<walker id>/<name>` to who may read the run. Whole and synced when this
+    /// answers; a file of the same name is replaced. It stays when the attempt fails.
+    ///
+    /// # Errors
+    /// In a plain walker, for a name that is none, for a file over `file_bytes_max`, or when the disk refuses.
+    pub async fn file(&mut self, name: &str, bytes: Vec<u8>) -> Result<Saved, Failure> {
+        let attempt = Arc::clone(&self.attempt);
+        attempt.save_file(name, bytes).await
+    }
+
+    /// Runs a computation on the pool for such, so that it holds up no other walker.
+    ///
+    /// # Errors
+    /// When it panics.
+    ///
+    /// # Cancel safety
+    /// When the future is dropped the computation goes on until it looks at its [`Stopped`].
+    pub async fn compute<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&Stopped) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let (send, receive) = tokio::sync::oneshot::channel();
+        let stopped = Stopped::default();
+        let _stop = StopOnDrop(stopped.clone());
+        rayon::spawn(move || {
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&stopped)));
+            // Nobody waits any more when the send fails.
+            drop(send.send(result));
+        });
+        match receive.await {
+            Ok(Ok(result)) => Ok(result),
+            Ok(Err(_)) | Err(_) => {
+                Err(Failure::coded(walkabout_schema::ErrorCode::WalkerPanicked, "a computation panicked"))
+            }
+        }
+    }
+
+    /// The run's id; none for a plain walker.
+    pub fn walker_id(&self) -> Option<WalkerId> {
+        self.attempt.run.as_ref().map(|run| run.id.clone())
+    }
+
+    /// A key for calls to other systems: the same in every attempt of this visit.
+    pub fn idempotency_key(&self) -> String {
+        match &self.attempt.run {
+            Some(run) => format!("{}/{}", run.id, self.walk.visits()),
+            None => format!("{}/{}", self.attempt.serial, self.walk.visits()),
+        }
+    }
+
+    /// Whether the caller is an administrator.
+    pub fn is_admin(&self) -> bool {
+        self.attempt.admin
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.attempt.engine.env.now()
+    }
+
+    /// The settings of the runtime.
+    pub fn config(&self) -> &crate::config::Config {
+        &self.attempt.engine.config
+    }
+}
