@@ -9,6 +9,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The folder of the embedded store and of the files that walkers write. Default `walkabout-data`.
     pub data: PathBuf,
+    /// The folder of datasets, for walkers that read some. Default: `datasets` in the data folder.
+    pub datasets: Option<PathBuf>,
+    /// The API that `sync_with_external_system` pages through. Default: none.
+    pub external_api: Option<String>,
     /// Threads for async walkers. Default: the cores of the machine, at least 2.
     pub async_threads: usize,
     /// Threads for plain walkers. Default: the cores of the machine, at least 2.
@@ -67,6 +71,8 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
             data: PathBuf::from("walkabout-data"),
+            datasets: None,
+            external_api: None,
             async_threads: cores,
             sync_threads: cores,
             attempts_per_thread_max: 512,

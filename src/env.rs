@@ -46,7 +46,9 @@ impl Env {
     }
 
     fn build(clock: Clock, rng: StdRng) -> Self {
-        Self { inner: Arc::new(Inner { clock, state: Mutex::new(Chance { rng, last_millis: 0, counter: 0 }) }) }
+        Self {
+            inner: Arc::new(Inner { clock, state: Mutex::new(Chance { rng, last_millis: 0, counter: 0 }) }),
+        }
     }
 
     /// The time now.
@@ -54,7 +56,8 @@ impl Env {
     pub fn now(&self) -> Timestamp {
         match &self.inner.clock {
             Clock::System => {
-                let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+                let since =
+                    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
                 Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
             }
             Clock::Manual(millis) => Timestamp::from_millis(millis.load(Ordering::SeqCst)),
@@ -85,7 +88,8 @@ impl Env {
         } else {
             chance.counter += 1;
         }
-        let (millis, counter, tail) = (chance.last_millis.unsigned_abs(), chance.counter, chance.rng.next_u32());
+        let (millis, counter, tail) =
+            (chance.last_millis.unsigned_abs(), chance.counter, chance.rng.next_u32());
         drop(chance);
         // 48 bits of time, version, 12 bits of counter, variant, 30 bits of counter, 32 of chance (RFC 9562, 5.7, 6.2).
         let high = (millis << 16) | 0x7000 | ((counter >> 30) & 0x0fff);

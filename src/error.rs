@@ -97,7 +97,9 @@ impl Error {
         matches!(
             self,
             Self::Busy(_)
-                | Self::Store(store::Error::Conflict(_) | store::Error::Full(_) | store::Error::Unavailable(_))
+                | Self::Store(
+                    store::Error::Conflict(_) | store::Error::Full(_) | store::Error::Unavailable(_)
+                )
                 | Self::Walker { code: ErrorCode::Conflict, .. }
         )
     }

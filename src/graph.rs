@@ -116,7 +116,10 @@ impl Graph {
     pub(crate) async fn load(&self, kind: Kind, ids: &[Uuid]) -> Result<(), Failure> {
         let wanted: Vec<Uuid> = {
             let state = self.state();
-            ids.iter().copied().filter(|id| !state.slots.contains_key(id) && !state.gone.contains(id)).collect()
+            ids.iter()
+                .copied()
+                .filter(|id| !state.slots.contains_key(id) && !state.gone.contains(id))
+                .collect()
         };
         if wanted.is_empty() {
             return Ok(());
@@ -130,7 +133,8 @@ impl Graph {
                     Some(owner) if owner != self.actor => self.owner_access(owner).await?,
                     _ => None,
                 };
-                let level = decide(self.actor, element.id, element.owner, &element.access, owner_access.as_ref());
+                let level =
+                    decide(self.actor, element.id, element.owner, &element.access, owner_access.as_ref());
                 slots.push(Arc::new(Slot {
                     kind: element.kind,
                     id: element.id,
@@ -175,7 +179,12 @@ impl Graph {
     }
 
     /// The links of a node in a direction, the attempt's own included, in order of creation.
-    async fn links(&self, node: Uuid, direction: Direction, edge: Option<&Name>) -> Result<Arc<[Link]>, Failure> {
+    async fn links(
+        &self,
+        node: Uuid,
+        direction: Direction,
+        edge: Option<&Name>,
+    ) -> Result<Arc<[Link]>, Failure> {
         let (is_new, made, has_gone) = {
             let state = self.state();
             let is_new = state.slots.get(&node).is_some_and(|slot| slot.read().base.is_none());
@@ -188,7 +197,10 @@ impl Graph {
             self.snapshot().await?.links(node, direction, edge.cloned()).await.map_err(Failure::of_store)?
         };
         let mixed = edge.is_none()
-            && stored.first().zip(stored.last()).is_some_and(|(first, last)| first.edge_name != last.edge_name);
+            && stored
+                .first()
+                .zip(stored.last())
+                .is_some_and(|(first, last)| first.edge_name != last.edge_name);
         if made.is_empty() && !has_gone && !mixed {
             return Ok(stored);
         }
@@ -262,7 +274,8 @@ impl Graph {
         self.load(Kind::Node, &foreign).await?;
         let state = self.state();
         found.retain(|found| {
-            is_own(&found.node) || state.slots.get(&found.node.id).is_some_and(|slot| slot.level >= Level::Read)
+            is_own(&found.node)
+                || state.slots.get(&found.node.id).is_some_and(|slot| slot.level >= Level::Read)
         });
         Ok(())
     }
@@ -287,7 +300,12 @@ impl Graph {
     }
 
     /// Follows all hops of a query.
-    pub(crate) async fn find(&self, from: &[Uuid], hops: &[Hop], by_edge: bool) -> Result<Vec<Found>, Failure> {
+    pub(crate) async fn find(
+        &self,
+        from: &[Uuid],
+        hops: &[Hop],
+        by_edge: bool,
+    ) -> Result<Vec<Found>, Failure> {
         let Some((last, hops)) = hops.split_last() else { return Ok(Vec::new()) };
         let mut nodes = from.to_vec();
         for hop in hops {
@@ -309,7 +327,8 @@ impl Graph {
                     Some(names) => Some(Name::new(names.name)?),
                     None => None,
                 };
-                let links = snapshot.links(node, direction, edge_name.clone()).await.map_err(Failure::of_store)?;
+                let links =
+                    snapshot.links(node, direction, edge_name.clone()).await.map_err(Failure::of_store)?;
                 let expected = links.iter().map(|link| link.edge).collect();
                 self.state().guards.push(Guard::Links { node, direction, edge_name, expected });
             }
@@ -318,7 +337,13 @@ impl Graph {
     }
 
     /// A new element, owned by the acting root.
-    pub(crate) fn create(&self, kind: Kind, name: Name, ends: Option<Ends>, data: crate::walker::Data) -> Arc<Slot> {
+    pub(crate) fn create(
+        &self,
+        kind: Kind,
+        name: Name,
+        ends: Option<Ends>,
+        data: crate::walker::Data,
+    ) -> Arc<Slot> {
         let slot = Arc::new(Slot {
             kind,
             id: self.env.id(),

@@ -12,7 +12,9 @@ use walkabout_schema::{Fields, Kind, Name};
 use crate::{
     Error, FieldError, Result,
     walk::{ORDER, Stage},
-    walker::{Abilities, Ability, AnyWalker, Archetype, Edge, FieldKind, Node, NodeAbilities, Spec, Walker, When},
+    walker::{
+        Abilities, Ability, AnyWalker, Archetype, Edge, FieldKind, Node, NodeAbilities, Spec, Walker, When,
+    },
 };
 
 /// The types that an application runs with. Filled while the runtime is built, then fixed.
@@ -141,7 +143,8 @@ impl Registry {
     /// Fails with everything that is wrong with what was registered.
     pub(crate) fn check(&self) -> Result<()> {
         let clashes = self.aliases.iter().filter(|(alias, _)| self.walkers.contains_key(*alias));
-        let clashes = clashes.map(|(alias, name)| format!("{alias} is a walker and an alias of walker {name}"));
+        let clashes =
+            clashes.map(|(alias, name)| format!("{alias} is a walker and an alias of walker {name}"));
         let errors: Vec<String> = self.errors.iter().cloned().chain(clashes).collect();
         if errors.is_empty() { Ok(()) } else { Err(Error::Build(errors.join("; "))) }
     }
@@ -216,7 +219,9 @@ impl WalkerType {
         let mut missing = Vec::new();
         for field in &self.spec.fields {
             match (field.kind, given.remove(field.name)) {
-                (FieldKind::Required | FieldKind::Optional, Some(value)) => drop(fields.insert(field.name.to_owned(), value)),
+                (FieldKind::Required | FieldKind::Optional, Some(value)) => {
+                    drop(fields.insert(field.name.to_owned(), value))
+                }
                 (FieldKind::Required, None) => missing.push(field.name),
                 (FieldKind::Excluded, _) | (FieldKind::Optional, None) => {}
             }

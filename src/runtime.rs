@@ -94,7 +94,12 @@ impl Runtime {
     ///
     /// # Errors
     /// When the store or the operating system refuses.
-    pub(crate) async fn start(config: Config, env: Env, store: Arc<dyn Store>, registry: Registry) -> Result<Self> {
+    pub(crate) async fn start(
+        config: Config,
+        env: Env,
+        store: Arc<dyn Store>,
+        registry: Registry,
+    ) -> Result<Self> {
         registry.check()?;
         let runs = Runs::new(config.subscriber_lag_max);
         let published = runs.clone();
@@ -191,7 +196,10 @@ impl Runtime {
             // Nobody waits any more when the caller is gone; the walker has run all the same.
             drop(send.send(ended));
         });
-        self.inner.plain.try_send(job).map_err(|_| Error::Busy("too many walkers wait for a thread".to_owned()))?;
+        self.inner
+            .plain
+            .try_send(job)
+            .map_err(|_| Error::Busy("too many walkers wait for a thread".to_owned()))?;
         match receive.await {
             Ok(Ok(ended)) => Ok(Spawned::Done { status: ended.status, reports: ended.reports }),
             Ok(Err(error)) => Err(error),
@@ -222,7 +230,8 @@ impl Runtime {
     ) -> Result<RecordPage> {
         let before = before.map(|id| id.uuid());
         // One more than asked tells whether there is a next page.
-        let mut walkers = self.inner.engine.records(caller.root, name, status, before, limit.saturating_add(1)).await?;
+        let mut walkers =
+            self.inner.engine.records(caller.root, name, status, before, limit.saturating_add(1)).await?;
         let has_more = walkers.len() > limit;
         walkers.truncate(limit);
         let next = walkers.last().filter(|_| has_more).map(|record| record.id.clone());
@@ -288,7 +297,8 @@ impl Runtime {
         let engine = &self.inner.engine;
         let root = engine.env.id();
         let user = User {
-            id: Key(engine.env.id()),
+            // One UUID for both: whoever knows a user knows the root, and the other way round.
+            id: Key(root),
             email,
             password,
             root_id: Key(root),

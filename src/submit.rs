@@ -33,11 +33,8 @@ pub(crate) async fn check(engine: &Arc<Engine>, spawn: Spawn) -> Result<Checked>
     });
     let Some(kind) = known.cloned() else { return Err(Error::UnknownWalker(walker)) };
     // A public walker acts as the public root, whoever calls.
-    let (actor, admin) = if kind.spec.public {
-        (walkabout_schema::PUBLIC_ROOT, false)
-    } else {
-        (caller.root, caller.admin)
-    };
+    let (actor, admin) =
+        if kind.spec.public { (walkabout_schema::PUBLIC_ROOT, false) } else { (caller.root, caller.admin) };
     let built = kind.build(fields).map_err(Error::Invalid)?;
     let encoded = built.encode().map_err(|error| {
         Error::Invalid(vec![crate::FieldError {

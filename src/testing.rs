@@ -142,7 +142,8 @@ impl Bench {
             Ok(Value::Object(fields)) => fields,
             _ => Map::new(),
         };
-        let spawn = Spawn { walker: W::NAME.to_owned(), node, caller: caller.clone(), fields, client_id: None };
+        let spawn =
+            Spawn { walker: W::NAME.to_owned(), node, caller: caller.clone(), fields, client_id: None };
         match self.runtime.spawn(spawn).await {
             Ok(Spawned::Done { status, reports }) => {
                 Ran { walker: Some(walker), reports, status, error: None, record: None }
@@ -159,7 +160,13 @@ impl Bench {
             }
             Err(error) => {
                 let status = if matches!(error, Error::Walker { .. }) { 500 } else { 400 };
-                Ran { walker: None, reports: Vec::new(), status, error: Some(error.to_string()), record: None }
+                Ran {
+                    walker: None,
+                    reports: Vec::new(),
+                    status,
+                    error: Some(error.to_string()),
+                    record: None,
+                }
             }
         }
     }
@@ -172,7 +179,8 @@ impl Bench {
         let mut frames =
             self.runtime.follow(caller, id).await.expect("the store answers").expect("the run may be read");
         loop {
-            let record = self.runtime.record(caller, id).await.expect("the store answers").expect("the run exists");
+            let record =
+                self.runtime.record(caller, id).await.expect("the store answers").expect("the run exists");
             if matches!(record.schedule.status, Status::Completed | Status::Failed) {
                 return record;
             }

@@ -17,7 +17,9 @@ pub mod wire;
 
 pub use access::{Access, Level, RootEntries, UnknownLevel, decide};
 pub use event::{Event, EventKind};
-pub use id::{EdgeId, ElementId, Key, Kind, NodeId, ObjectId, ParseIdError, PUBLIC_ROOT, SYSTEM_ROOT, WalkerId};
+pub use id::{
+    EdgeId, ElementId, Key, Kind, NodeId, ObjectId, PUBLIC_ROOT, ParseIdError, SYSTEM_ROOT, WalkerId,
+};
 pub use name::{Name, NameError};
 pub use run::{ErrorCode, Run, Schedule, State, Status};
 pub use stored::{Checkpoint, Edge, FORMAT, Fields, Node, Object, Position, User, Walker, documents};

@@ -84,7 +84,9 @@ impl Sockets {
                 Target::Client(id) => {
                     clients.insert(id);
                 }
-                Target::Root(root) => clients.extend(table.roots.get(root).into_iter().flatten().map(String::as_str)),
+                Target::Root(root) => {
+                    clients.extend(table.roots.get(root).into_iter().flatten().map(String::as_str))
+                }
                 Target::Channel(channel) => {
                     clients.extend(table.channels.get(channel).into_iter().flatten().map(String::as_str));
                 }

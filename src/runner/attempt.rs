@@ -119,11 +119,16 @@ impl Attempt {
             return Err(fail("a plain walker has no files: make it async with #[walker(async)]"));
         };
         if !is_file_name(name) {
-            return Err(fail(format!("{name:?} is no file name: use letters, digits, '-', '_' and '.', 100 at most")));
+            return Err(fail(format!(
+                "{name:?} is no file name: use letters, digits, '-', '_' and '.', 100 at most"
+            )));
         }
         let bound = self.engine.config.file_bytes_max;
         if bytes.len() > bound {
-            return Err(fail(format!("the file {name} has {} bytes; file_bytes_max is {bound}", bytes.len())));
+            return Err(fail(format!(
+                "the file {name} has {} bytes; file_bytes_max is {bound}",
+                bytes.len()
+            )));
         }
         let folder = self.engine.files.join(run.id.uuid().to_string());
         let path = folder.join(name);

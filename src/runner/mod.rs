@@ -15,8 +15,8 @@ use futures_util::FutureExt;
 use serde_json::Value;
 use uuid::Uuid;
 use walkabout_schema::{
-    Checkpoint, ElementId, ErrorCode, EventKind, Fields, Kind, Level, Name, NodeId, Position, Status, Walker, WalkerId,
-    wire::Record,
+    Checkpoint, ElementId, ErrorCode, EventKind, Fields, Kind, Level, Name, NodeId, Position, Status, Walker,
+    WalkerId, wire::Record,
 };
 
 pub(crate) use attempt::{Attempt, Book, RunRef, is_file_name};
@@ -65,8 +65,6 @@ pub(crate) struct Errand {
 pub(crate) struct Ended {
     pub(crate) status: u16,
     pub(crate) reports: Vec<Value>,
-    /// How often it was repeated because of conflicts.
-    pub(crate) conflicts: u32,
 }
 
 /// The elements that a walker spawned on an element begins with: an edge is followed by its target.
@@ -138,7 +136,8 @@ impl Engine {
                 Ok(ended) => return Ok(ended),
                 Err(failure) => failure,
             };
-            let Some(ids) = failure.conflict.as_ref().filter(|_| conflicts < self.config.conflicts_max) else {
+            let Some(ids) = failure.conflict.as_ref().filter(|_| conflicts < self.config.conflicts_max)
+            else {
                 // What cannot be stored must not hide why the walker failed.
                 let fields = walker.encode().unwrap_or(from.fields);
                 return Err((failure, fields, conflicts));
@@ -175,7 +174,8 @@ impl Engine {
         let mut cx = Context { attempt: Arc::clone(&attempt), walk, depth: 0 };
         let position = from.position.clone();
         let mut top = Top { run: &errand.run, from, conflicts, position };
-        let travelled = AssertUnwindSafe(travel(&mut cx, &errand.kind, walker, Some(&mut top))).catch_unwind().await;
+        let travelled =
+            AssertUnwindSafe(travel(&mut cx, &errand.kind, walker, Some(&mut top))).catch_unwind().await;
         attempt.flush_progress().await;
         match travelled {
             Ok(Ok(())) => {}
@@ -201,7 +201,7 @@ impl Engine {
         let status = status.unwrap_or(200);
         let now = self.env.now();
         let run = match &errand.run {
-            None if changes.is_empty() && guards.is_empty() => return Ok(Ended { status, reports, conflicts }),
+            None if changes.is_empty() && guards.is_empty() => return Ok(Ended { status, reports }),
             None => None,
             Some(run) => {
                 events.push(EventKind::Completed);
@@ -219,7 +219,7 @@ impl Engine {
             }
         };
         self.store.commit(now, Commit { run, changes, guards }).await.map_err(Failure::of_store)?;
-        Ok(Ended { status, reports, conflicts })
+        Ok(Ended { status, reports })
     }
 
     /// Records that a run failed. The graph stays as at its last checkpoint.
@@ -263,7 +263,8 @@ impl Engine {
     /// Whether a root may read a run. What the public root runs is read by whoever holds its id.
     pub(crate) async fn may_read(&self, actor: Uuid, walker: &Walker) -> store::Result<bool> {
         let owner = walker.owner();
-        if owner == actor || owner == walkabout_schema::PUBLIC_ROOT || actor == walkabout_schema::SYSTEM_ROOT {
+        if owner == actor || owner == walkabout_schema::PUBLIC_ROOT || actor == walkabout_schema::SYSTEM_ROOT
+        {
             return Ok(true);
         }
         let root = self.store.snapshot().await?.elements(Kind::Node, &[owner]).await?.pop().flatten();
@@ -335,7 +336,9 @@ pub(crate) async fn travel(
     loop {
         let resumed = position.take();
         let at = match &resumed {
-            Some(position) if position.stage == Stage::End.as_str() => break position_end(position, &mut top),
+            Some(position) if position.stage == Stage::End.as_str() => {
+                break position_end(position, &mut top);
+            }
             Some(position) => location_of(&position.here),
             None => match cx.walk.next() {
                 Some(at) => at,
@@ -356,7 +359,9 @@ pub(crate) async fn travel(
         let Some(slot) = slot else {
             if cx.walk.visits() <= 1 && cx.depth == 0 {
                 let id = ElementId::new(at.kind, at.name, at.id);
-                return Err(fail(format!("{id}, where the walker was to start, does not exist or may not be read")));
+                return Err(fail(format!(
+                    "{id}, where the walker was to start, does not exist or may not be read"
+                )));
             }
             continue;
         };
@@ -368,7 +373,8 @@ pub(crate) async fn travel(
                 fresh
             }
         };
-        let starting = cx.walk.begin() || resumed.as_ref().is_some_and(|position| position.stage == Stage::Start.as_str());
+        let starting = cx.walk.begin()
+            || resumed.as_ref().is_some_and(|position| position.stage == Stage::Start.as_str());
         if starting {
             let first = kind.untyped(Stage::Start).map(|ability| (Stage::Start, ability.clone()));
             let sequence: Plan = first.chain(visit.iter().cloned()).collect();
@@ -381,7 +387,7 @@ pub(crate) async fn travel(
         if cx.walk.visits() % 4096 == 0 {
             attempt.graph.trim();
         }
-    };
+    }
     leave(cx, kind, walker, &mut top).await
 }
 
@@ -431,7 +437,8 @@ async fn perform(
         let after = sequence
             .iter()
             .position(|(stage, ability)| stage.as_str() == position.stage && ability.name == position.after);
-        let Some((index, (stage, ability))) = after.and_then(|index| Some((index, sequence.get(index)?))) else {
+        let Some((index, (stage, ability))) = after.and_then(|index| Some((index, sequence.get(index)?)))
+        else {
             let message = format!("walker {} has no ability {} to go on after", kind.name, position.after);
             return Err(Failure::coded(ErrorCode::Incompatible, message));
         };
@@ -465,7 +472,8 @@ struct Place<'a> {
 
 fn named<'a>(kind: &'a WalkerType, name: &str) -> Result<&'a Ability, Failure> {
     kind.ability(name).ok_or_else(|| {
-        let message = format!("walker {} has no ability {name}: write it as `#[step] async fn {name}`", kind.name);
+        let message =
+            format!("walker {} has no ability {name}: write it as `#[step] async fn {name}`", kind.name);
         Failure::coded(ErrorCode::Incompatible, message)
     })
 }

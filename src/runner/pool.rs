@@ -25,7 +25,8 @@ impl Pool {
         let mut handles = Vec::new();
         for index in 0..threads.max(1) {
             let source = Arc::clone(source);
-            let no_thread = |source| Error::Io { context: "a walker thread cannot be started".to_owned(), source };
+            let no_thread =
+                |source| Error::Io { context: "a walker thread cannot be started".to_owned(), source };
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_thread)?;
             let slots = Arc::new(Semaphore::new(per_thread_max.max(1)));

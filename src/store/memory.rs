@@ -53,7 +53,9 @@ impl View for Maps {
 
     fn scan(&self, space: Space, range: Range, reverse: bool, limit: usize) -> Result<Vec<Pair>> {
         let Some(map) = HashMap::get(self, &space) else { return Ok(Vec::new()) };
-        let pairs = map.range::<_, Vec<u8>>((range.from, range.to)).map(|(key, value)| (key.clone(), Arc::clone(value)));
+        let pairs = map
+            .range::<_, Vec<u8>>((range.from, range.to))
+            .map(|(key, value)| (key.clone(), Arc::clone(value)));
         Ok(if reverse { pairs.rev().take(limit).collect() } else { pairs.take(limit).collect() })
     }
 }

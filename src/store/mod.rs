@@ -12,7 +12,9 @@ use bson::RawDocumentBuf;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 use uuid::Uuid;
-use walkabout_schema::{Access, Checkpoint, ErrorCode, Event, EventKind, Fields, Kind, Name, Run, Status, Timestamp, User, Walker};
+use walkabout_schema::{
+    Access, Checkpoint, ErrorCode, Event, EventKind, Fields, Kind, Name, Run, Status, Timestamp, User, Walker,
+};
 
 use crate::walker::DecodedCell;
 
@@ -123,7 +125,12 @@ pub trait Snapshot: Send + Sync {
 
     /// The links of a node in one direction, of one edge type or of all: in order of edge name, then of the edges' ids.
     /// Empty for an unknown node. An undirected edge stands in both directions of both its ends.
-    fn links(&self, node: Uuid, direction: Direction, edge_name: Option<Name>) -> BoxFuture<'_, Result<Arc<[Link]>>>;
+    fn links(
+        &self,
+        node: Uuid,
+        direction: Direction,
+        edge_name: Option<Name>,
+    ) -> BoxFuture<'_, Result<Arc<[Link]>>>;
 }
 
 /// One change of an element.
@@ -372,7 +379,13 @@ pub trait Store: Send + Sync + 'static {
     fn run(&self, id: Uuid) -> BoxFuture<'_, Result<Option<Walker>>>;
 
     /// The runs of a root, newest first, those older than `before`.
-    fn runs(&self, root: Uuid, filter: RunFilter, before: Option<Uuid>, limit: usize) -> BoxFuture<'_, Result<Vec<Walker>>>;
+    fn runs(
+        &self,
+        root: Uuid,
+        filter: RunFilter,
+        before: Option<Uuid>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Walker>>>;
 
     /// The events of a run with numbers above `after`, at most `limit`.
     fn events(&self, id: Uuid, after: u64, limit: usize) -> BoxFuture<'_, Result<Events>>;

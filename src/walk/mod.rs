@@ -56,11 +56,6 @@ impl Stage {
             Self::End => "end",
         }
     }
-
-    /// The stage of a name.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        [Self::Start, Self::End].into_iter().chain(ORDER).find(|stage| stage.as_str() == text)
-    }
 }
 
 /// An element to visit.
@@ -148,7 +143,11 @@ impl Walk {
 
     /// Puts elements in the frontier: at the end, or before the one at `index`. Ignored ones are left out.
     /// Gives how many were put in.
-    pub(crate) fn visit(&mut self, index: Option<usize>, elements: impl IntoIterator<Item = Location>) -> usize {
+    pub(crate) fn visit(
+        &mut self,
+        index: Option<usize>,
+        elements: impl IntoIterator<Item = Location>,
+    ) -> usize {
         let before = self.frontier.len();
         let mut at = index.map(|index| index.min(before));
         for element in elements {

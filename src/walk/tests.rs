@@ -52,8 +52,6 @@ fn a_checkpoint_brings_everything_back() {
 
 #[test]
 fn every_stage_has_a_name_of_its_own() {
-    for stage in [Stage::Start, Stage::End].into_iter().chain(ORDER) {
-        assert_eq!(Stage::parse(stage.as_str()), Some(stage));
-    }
-    assert_eq!(Stage::parse("elsewhere"), None);
+    let names: HashSet<_> = [Stage::Start, Stage::End].into_iter().chain(ORDER).map(Stage::as_str).collect();
+    assert_eq!(names.len(), ORDER.len() + 2);
 }

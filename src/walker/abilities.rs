@@ -8,19 +8,13 @@ use std::{any::Any as StdAny, marker::PhantomData, sync::Arc};
 use futures_util::future::BoxFuture;
 use walkabout_schema::{Fields, Kind, Name};
 
-use super::{
-    Archetype, Context, Here, Outcome, Walker,
-    archetype::Place,
-    here::Slot,
-};
+use super::{Archetype, Context, Here, Outcome, Walker, archetype::Place, here::Slot};
 use crate::registry::Registry;
 
 /// A walker of a type that the engine does not know.
 pub(crate) trait AnyWalker: Send + Sync {
     fn encode(&self) -> Result<Fields, bson::error::Error>;
-    fn as_any(&self) -> &dyn StdAny;
     fn as_any_mut(&mut self) -> &mut dyn StdAny;
-    fn into_any(self: Box<Self>) -> Box<dyn StdAny>;
     fn name(&self) -> &'static str;
 }
 
@@ -28,13 +22,7 @@ impl<W: Walker> AnyWalker for W {
     fn encode(&self) -> Result<Fields, bson::error::Error> {
         Fields::encode(self)
     }
-    fn as_any(&self) -> &dyn StdAny {
-        self
-    }
     fn as_any_mut(&mut self) -> &mut dyn StdAny {
-        self
-    }
-    fn into_any(self: Box<Self>) -> Box<dyn StdAny> {
         self
     }
     fn name(&self) -> &'static str {
@@ -123,7 +111,9 @@ where
     }
 }
 
-type Call = dyn for<'a> Fn(&'a mut dyn AnyWalker, &Arc<Slot>, &'a mut Context) -> BoxFuture<'a, Outcome> + Send + Sync;
+type Call = dyn for<'a> Fn(&'a mut dyn AnyWalker, &Arc<Slot>, &'a mut Context) -> BoxFuture<'a, Outcome>
+    + Send
+    + Sync;
 
 /// One ability, its types erased.
 #[derive(Clone)]
@@ -180,7 +170,12 @@ impl<W: Walker> Abilities<W> {
         self.add(name, When::Step, ability);
     }
 
-    fn add<P: Place, F: for<'a> WalkerAbility<'a, W, P>>(&mut self, name: &'static str, when: When, ability: F) {
+    fn add<P: Place, F: for<'a> WalkerAbility<'a, W, P>>(
+        &mut self,
+        name: &'static str,
+        when: When,
+        ability: F,
+    ) {
         let call: Arc<Call> = Arc::new(move |walker, slot, cx| {
             if let Err(failure) = P::prepare(slot) {
                 return failed(failure);
@@ -226,7 +221,12 @@ impl<N: Archetype> NodeAbilities<N> {
         self.add_any(name, When::Exit, ability);
     }
 
-    fn add<W: Walker, F: for<'a> PlaceAbility<'a, N, W>>(&mut self, name: &'static str, when: When, ability: F) {
+    fn add<W: Walker, F: for<'a> PlaceAbility<'a, N, W>>(
+        &mut self,
+        name: &'static str,
+        when: When,
+        ability: F,
+    ) {
         let call: Arc<Call> = Arc::new(move |walker, slot, cx| {
             if let Err(failure) = N::prepare(slot) {
                 return failed(failure);
@@ -236,7 +236,14 @@ impl<N: Archetype> NodeAbilities<N> {
                 None => failed(super::fail("the walker is held as another type")),
             }
         });
-        self.list.push(Ability { name, when, untyped: false, place: N::matches, visitor: Some(W::NAME), call });
+        self.list.push(Ability {
+            name,
+            when,
+            untyped: false,
+            place: N::matches,
+            visitor: Some(W::NAME),
+            call,
+        });
     }
 
     fn add_any<F: for<'a> AnyPlaceAbility<'a, N>>(&mut self, name: &'static str, when: When, ability: F) {

@@ -13,9 +13,8 @@ use serde_json::Value;
 use walkabout_schema::{ElementId, Kind, Level, Name, NodeId, Status, Timestamp, WalkerId, wire::Record};
 
 use super::{
-    Any, Archetype, Edge, Failure, Flow, Here, Node, Object, Outcome, Place, Query, Walker,
+    Any, Archetype, Edge, Failure, Flow, Here, Node, Object, Outcome, Place, Query, Walker, fail,
     here::{Data, Slot},
-    fail,
 };
 use crate::{
     graph::forbidden,
@@ -129,7 +128,10 @@ impl Context {
         let (waiting, bound) = (self.walk.waiting(), self.attempt.engine.config.frontier_max);
         if waiting > bound {
             let code = walkabout_schema::ErrorCode::LimitExceeded;
-            return Err(Failure::coded(code, format!("{waiting} elements wait to be visited; frontier_max is {bound}")));
+            return Err(Failure::coded(
+                code,
+                format!("{waiting} elements wait to be visited; frontier_max is {bound}"),
+            ));
         }
         Ok(())
     }
@@ -169,7 +171,10 @@ impl Context {
         let bound = self.attempt.engine.config.spawn_depth_max;
         if self.depth >= bound {
             let code = walkabout_schema::ErrorCode::LimitExceeded;
-            return Err(Failure::coded(code, format!("walkers are nested deeper than spawn_depth_max {bound}")));
+            return Err(Failure::coded(
+                code,
+                format!("walkers are nested deeper than spawn_depth_max {bound}"),
+            ));
         }
         if at.slot.level < Level::Read {
             return Err(forbidden("READ", &at.slot));
@@ -365,7 +370,12 @@ impl Context {
     ///
     /// # Errors
     /// As [`Context::connect`].
-    pub fn connect_with<A, B, E: Edge>(&mut self, from: &Here<A>, to: &Here<B>, edge: E) -> Result<Here<E>, Failure> {
+    pub fn connect_with<A, B, E: Edge>(
+        &mut self,
+        from: &Here<A>,
+        to: &Here<B>,
+        edge: E,
+    ) -> Result<Here<E>, Failure> {
         let data = Data::Own(Box::new(edge));
         self.attempt.graph.connect(&from.slot, &to.slot, Name::new(E::NAME)?, false, data).map(Here::new)
     }
@@ -374,7 +384,12 @@ impl Context {
     ///
     /// # Errors
     /// As [`Context::connect`].
-    pub fn join_with<A, B, E: Edge>(&mut self, one: &Here<A>, other: &Here<B>, edge: E) -> Result<Here<E>, Failure> {
+    pub fn join_with<A, B, E: Edge>(
+        &mut self,
+        one: &Here<A>,
+        other: &Here<B>,
+        edge: E,
+    ) -> Result<Here<E>, Failure> {
         let data = Data::Own(Box::new(edge));
         self.attempt.graph.connect(&one.slot, &other.slot, Name::new(E::NAME)?, true, data).map(Here::new)
     }
@@ -388,11 +403,9 @@ impl Context {
         let edges = self.list(from.out().edges()).await?;
         let mut count = 0;
         for edge in edges {
-            let leads_there = edge
-                .slot
-                .ends
-                .as_ref()
-                .is_some_and(|ends| ends.target.id == target || (ends.undirected && ends.source.id == target));
+            let leads_there = edge.slot.ends.as_ref().is_some_and(|ends| {
+                ends.target.id == target || (ends.undirected && ends.source.id == target)
+            });
             if leads_there {
                 self.attempt.graph.destroy(&edge.slot)?;
                 count += 1;
@@ -452,7 +465,9 @@ impl Context {
     /// Without WRITE access.
     pub fn allow_root<T>(&mut self, here: &Here<T>, root: &NodeId, level: Level) -> Result<(), Failure> {
         let root = NodeId::root(root.uuid());
-        self.change_access(&here.slot, |access| drop(access.roots.anchors.insert(root, level)))
+        self.change_access(&here.slot, |access| {
+            access.roots.anchors.insert(root, level);
+        })
     }
 
     /// Removes the entry of one root.
@@ -461,7 +476,9 @@ impl Context {
     /// Without WRITE access.
     pub fn disallow_root<T>(&mut self, here: &Here<T>, root: &NodeId) -> Result<(), Failure> {
         let root = NodeId::root(root.uuid());
-        self.change_access(&here.slot, |access| drop(access.roots.anchors.remove(&root)))
+        self.change_access(&here.slot, |access| {
+            access.roots.anchors.remove(&root);
+        })
     }
 
     fn change_access(

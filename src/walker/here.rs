@@ -94,7 +94,9 @@ impl Slot {
             None => {}
         }
         let mut state = self.write();
-        let Some(base) = &state.base else { return Err(fail(format!("{} has no fields", self.element_id()))) };
+        let Some(base) = &state.base else {
+            return Err(fail(format!("{} has no fields", self.element_id())));
+        };
         let shared = match base.decoded.get::<T>() {
             Some(value) => Arc::clone(value),
             None => {
@@ -128,7 +130,11 @@ impl Slot {
     /// The access as it stands now.
     pub(crate) fn access(&self) -> Access {
         let state = self.read();
-        state.access.clone().or_else(|| state.base.as_ref().map(|base| base.access.clone())).unwrap_or_default()
+        state
+            .access
+            .clone()
+            .or_else(|| state.base.as_ref().map(|base| base.access.clone()))
+            .unwrap_or_default()
     }
 }
 
@@ -266,7 +272,10 @@ pub struct Read<'a, T> {
 
 impl<T: Archetype> Deref for Read<'_, T> {
     type Target = T;
-    #[expect(clippy::expect_used, reason = "a typed handle is made only after its slot was decoded to that type")]
+    #[expect(
+        clippy::expect_used,
+        reason = "a typed handle is made only after its slot was decoded to that type"
+    )]
     fn deref(&self) -> &T {
         let value = match &self.guard.data {
             Data::Shared(value) => value.downcast_ref::<T>(),

@@ -12,7 +12,8 @@ mod spec;
 
 pub use abilities::{Abilities, AnyPlaceAbility, NodeAbilities, PlaceAbility, Visitor, WalkerAbility};
 pub use archetype::{
-    Any, Archetype, DecodedCell, Edge, HasAbilities, HasNodeAbilities, Node, Object, Place, Plain, Root, Walker,
+    Any, Archetype, DecodedCell, Edge, HasAbilities, HasNodeAbilities, Node, Object, Place, Plain, Root,
+    Walker,
 };
 pub use context::{Context, Saved, Stopped};
 pub use here::{Edit, Here, Read, Slot};
@@ -22,4 +23,4 @@ pub use spec::{EntryType, Field, FieldKind, Spec};
 
 pub(crate) use abilities::{Ability, AnyWalker, When};
 pub(crate) use here::{Data, SlotState};
-pub(crate) use query::{Hop, Names};
+pub(crate) use query::Hop;

@@ -63,9 +63,10 @@ impl Failure {
 
     pub(crate) fn of_store(error: store::Error) -> Self {
         match error {
-            store::Error::Conflict(ids) => {
-                Self { conflict: Some(ids), ..Self::coded(ErrorCode::Conflict, "another walker changed the same elements") }
-            }
+            store::Error::Conflict(ids) => Self {
+                conflict: Some(ids),
+                ..Self::coded(ErrorCode::Conflict, "another walker changed the same elements")
+            },
             store::Error::LeaseLost => {
                 Self { fenced: true, ..Self::coded(ErrorCode::Lost, "the attempt's lease is lost") }
             }

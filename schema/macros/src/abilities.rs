@@ -3,8 +3,8 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
 use syn::{
-    Attribute, Error, FnArg, ImplItem, ImplItemFn, ItemImpl, LitStr, Meta, Path, Result, ReturnType, Type, parse::Parser,
-    spanned::Spanned,
+    Attribute, Error, FnArg, ImplItem, ImplItemFn, ItemImpl, LitStr, Meta, Path, Result, ReturnType, Type,
+    parse::Parser, spanned::Spanned,
 };
 
 use crate::archetype::{Common, key};
@@ -19,7 +19,9 @@ enum On {
 pub(crate) fn outside(marker: &str) -> Error {
     Error::new(
         Span::call_site(),
-        format!("#[{marker}] means something only inside an impl block marked #[abilities]: add #[abilities] above the impl"),
+        format!(
+            "#[{marker}] means something only inside an impl block marked #[abilities]: add #[abilities] above the impl"
+        ),
     )
 }
 
@@ -37,7 +39,10 @@ pub(crate) fn expand(arguments: TokenStream, mut block: ItemImpl) -> Result<Toke
     parser.parse2(arguments)?;
     let library = common.library;
     if let Some((_, path, _)) = &block.trait_ {
-        return Err(Error::new_spanned(path, "#[abilities] goes on a plain `impl Type { … }`, not on the impl of a trait"));
+        return Err(Error::new_spanned(
+            path,
+            "#[abilities] goes on a plain `impl Type { … }`, not on the impl of a trait",
+        ));
     }
     let mut registered = Vec::new();
     for item in &mut block.items {
@@ -46,14 +51,21 @@ pub(crate) fn expand(arguments: TokenStream, mut block: ItemImpl) -> Result<Toke
         registered.push(register(function, &marker, on)?);
     }
     if registered.is_empty() {
-        return Err(Error::new_spanned(&block.self_ty, "no ability here: mark one with #[entry], #[exit] or #[step]"));
+        return Err(Error::new_spanned(
+            &block.self_ty,
+            "no ability here: mark one with #[entry], #[exit] or #[step]",
+        ));
     }
     let this = &block.self_ty;
     let (role, set): (Path, Path) = match on {
-        On::Walker => (syn::parse_quote!(#library::walker::HasAbilities), syn::parse_quote!(#library::walker::Abilities)),
-        On::Node => {
-            (syn::parse_quote!(#library::walker::HasNodeAbilities), syn::parse_quote!(#library::walker::NodeAbilities))
-        }
+        On::Walker => (
+            syn::parse_quote!(#library::walker::HasAbilities),
+            syn::parse_quote!(#library::walker::Abilities),
+        ),
+        On::Node => (
+            syn::parse_quote!(#library::walker::HasNodeAbilities),
+            syn::parse_quote!(#library::walker::NodeAbilities),
+        ),
     };
     Ok(quote! {
         #block
@@ -69,16 +81,27 @@ pub(crate) fn expand(arguments: TokenStream, mut block: ItemImpl) -> Result<Toke
 /// Takes the marker off a function; an error for two of them.
 fn take_marker(function: &mut ImplItemFn) -> Result<Option<String>> {
     let is_marker = |attribute: &Attribute| {
-        attribute.path().segments.last().is_some_and(|last| matches!(last.ident.to_string().as_str(), "entry" | "exit" | "step"))
+        attribute
+            .path()
+            .segments
+            .last()
+            .is_some_and(|last| matches!(last.ident.to_string().as_str(), "entry" | "exit" | "step"))
     };
-    let (markers, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut function.attrs).into_iter().partition(is_marker);
+    let (markers, rest): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut function.attrs).into_iter().partition(is_marker);
     function.attrs = rest;
     if let Some(second) = markers.get(1) {
-        return Err(Error::new_spanned(second, "an ability has one marker: write a second function for the other"));
+        return Err(Error::new_spanned(
+            second,
+            "an ability has one marker: write a second function for the other",
+        ));
     }
     let Some(marker) = markers.first() else { return Ok(None) };
     if !matches!(marker.meta, Meta::Path(_)) {
-        return Err(Error::new_spanned(marker, "a marker takes no arguments: the place is the type in `here: Here<…>`"));
+        return Err(Error::new_spanned(
+            marker,
+            "a marker takes no arguments: the place is the type in `here: Here<…>`",
+        ));
     }
     Ok(marker.path().segments.last().map(|last| last.ident.to_string()))
 }
@@ -91,7 +114,10 @@ fn register(function: &ImplItemFn, marker: &str, on: On) -> Result<TokenStream> 
         return Err(Error::new(signature.fn_token.span(), text));
     }
     if let Some(parameter) = signature.generics.params.first() {
-        return Err(Error::new_spanned(parameter, "an ability cannot be generic: write one function per type"));
+        return Err(Error::new_spanned(
+            parameter,
+            "an ability cannot be generic: write one function per type",
+        ));
     }
     if let ReturnType::Default = signature.output {
         return Err(Error::new_spanned(ident, "an ability returns `Outcome`: write `-> Outcome`"));
@@ -115,7 +141,10 @@ fn register(function: &ImplItemFn, marker: &str, on: On) -> Result<TokenStream> 
                 "an ability of a node is `async fn {ident}(here: Here<Self>, by: &mut TheWalker, cx: &mut Context) -> Outcome`"
             );
             if marker == "step" {
-                return Err(Error::new_spanned(ident, "only walkers have steps: mark this #[entry] or #[exit]"));
+                return Err(Error::new_spanned(
+                    ident,
+                    "only walkers have steps: mark this #[entry] or #[exit]",
+                ));
             }
             if let Some(FnArg::Receiver(this)) = signature.inputs.first() {
                 let text = format!("the node is `here: Here<Self>`, not `self`: {expected}");

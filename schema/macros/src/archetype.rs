@@ -78,14 +78,16 @@ pub(crate) fn fields_of<'a>(input: &'a DeriveInput, what: &str) -> Result<&'a Fi
     }
     match &input.data {
         Data::Struct(data) => match &data.fields {
-            Fields::Unnamed(fields) => {
-                Err(Error::new_spanned(fields, format!("{what} needs named fields: write `struct {} {{ … }}`", input.ident)))
-            }
+            Fields::Unnamed(fields) => Err(Error::new_spanned(
+                fields,
+                format!("{what} needs named fields: write `struct {} {{ … }}`", input.ident),
+            )),
             fields => Ok(fields),
         },
-        Data::Enum(_) | Data::Union(_) => {
-            Err(Error::new_spanned(&input.ident, format!("{what} is a struct: put the enum into a field of one")))
-        }
+        Data::Enum(_) | Data::Union(_) => Err(Error::new_spanned(
+            &input.ident,
+            format!("{what} is a struct: put the enum into a field of one"),
+        )),
     }
 }
 

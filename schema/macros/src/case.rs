@@ -9,7 +9,8 @@ pub(crate) fn snake(name: &str) -> String {
             let before = index.checked_sub(1).and_then(|index| chars.get(index));
             let after = chars.get(index + 1);
             let starts_word = before.is_some_and(|before| before.is_lowercase() || before.is_numeric())
-                || (before.is_some_and(|before| before.is_uppercase()) && after.is_some_and(|after| after.is_lowercase()));
+                || (before.is_some_and(|before| before.is_uppercase())
+                    && after.is_some_and(|after| after.is_lowercase()));
             if starts_word {
                 snake.push('_');
             }
@@ -34,9 +35,10 @@ pub(crate) fn rename(rule: &str, field: &str) -> Option<String> {
         "kebab-case" => field.replace('_', "-"),
         "SCREAMING-KEBAB-CASE" => field.replace('_', "-").to_uppercase(),
         "PascalCase" => words().map(capital).collect(),
-        "camelCase" => {
-            words().enumerate().map(|(index, word)| if index == 0 { word.to_owned() } else { capital(word) }).collect()
-        }
+        "camelCase" => words()
+            .enumerate()
+            .map(|(index, word)| if index == 0 { word.to_owned() } else { capital(word) })
+            .collect(),
         _ => return None,
     })
 }

@@ -2,7 +2,9 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Attribute, DeriveInput, Error, Expr, ExprLit, Field, Lit, LitStr, Meta, Result, Type, ext::IdentExt};
+use syn::{
+    Attribute, DeriveInput, Error, Expr, ExprLit, Field, Lit, LitStr, Meta, Result, Type, ext::IdentExt,
+};
 
 use crate::{
     archetype::{Common, fields_of, key},
@@ -119,7 +121,9 @@ fn declare(field: &Field, of_struct: &Serde, library: &syn::Path) -> Result<Opti
     if is_excluded && !has_default {
         return Err(Error::new_spanned(
             ident,
-            format!("`{ident}` is excluded from the caller's input, so it needs a default: add #[serde(default)]"),
+            format!(
+                "`{ident}` is excluded from the caller's input, so it needs a default: add #[serde(default)]"
+            ),
         ));
     }
     if own.is_skipped {

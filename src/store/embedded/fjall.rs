@@ -39,8 +39,12 @@ fn failed(error: ::fjall::Error) -> Error {
 impl FjallEngine {
     pub(super) fn open(files: &Path, folder: &Path, lock: File) -> Result<Self> {
         let refused = |error: ::fjall::Error| match error {
-            ::fjall::Error::Locked => Error::Open("another process has it open: stop that one first".to_owned()),
-            ::fjall::Error::Io(error) => Error::Open(format!("{error}; check the folder's rights and the disk")),
+            ::fjall::Error::Locked => {
+                Error::Open("another process has it open: stop that one first".to_owned())
+            }
+            ::fjall::Error::Io(error) => {
+                Error::Open(format!("{error}; check the folder's rights and the disk"))
+            }
             other => Error::Open(format!("its files are damaged ({other:?}): restore them from a backup")),
         };
         let database = Database::builder(files)
@@ -72,7 +76,11 @@ fn collect(
         let (key, value) = guard.into_inner().map_err(failed)?;
         Ok((key.to_vec(), Bytes::from(&*value)))
     };
-    if reverse { iterator.rev().take(limit).map(pair).collect() } else { iterator.take(limit).map(pair).collect() }
+    if reverse {
+        iterator.rev().take(limit).map(pair).collect()
+    } else {
+        iterator.take(limit).map(pair).collect()
+    }
 }
 
 impl View for FjallEngine {

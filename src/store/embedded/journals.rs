@@ -74,11 +74,13 @@ impl Journals {
         if is_fresh && !names.is_empty() {
             let unfinished = folder.join(format!("{COPIES}.part"));
             if unfinished.exists() {
-                fs::remove_dir_all(&unfinished).map_err(io("an old copy of its journals cannot be removed"))?;
+                fs::remove_dir_all(&unfinished)
+                    .map_err(io("an old copy of its journals cannot be removed"))?;
             }
             fs::create_dir_all(&unfinished).map_err(io("its journals cannot be copied"))?;
             for name in &names {
-                fs::copy(files.join(name), unfinished.join(name)).map_err(io("its journals cannot be copied"))?;
+                fs::copy(files.join(name), unfinished.join(name))
+                    .map_err(io("its journals cannot be copied"))?;
             }
             fs::rename(&unfinished, &copies).map_err(io("its journals cannot be copied"))?;
         }
@@ -118,7 +120,8 @@ impl Journals {
     /// Puts the journals back as they were.
     pub(super) fn put_back(&self) -> Result<()> {
         for name in &self.names {
-            fs::copy(self.copies.join(name), self.files.join(name)).map_err(io("a journal cannot be put back"))?;
+            fs::copy(self.copies.join(name), self.files.join(name))
+                .map_err(io("a journal cannot be put back"))?;
         }
         self.remove_copies()
     }

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     graph::link_places,
     store::{
-        Change, Commit, DecodedCell, Element, End, Ends, Error, Guard, Limits, Result, RunCommit, RunEvents, Then,
+        Change, Commit, DecodedCell, Element, Ends, Error, Guard, Limits, Result, RunCommit, RunEvents, Then,
         set_state,
     },
 };
@@ -26,7 +26,12 @@ pub(crate) struct Applied {
 }
 
 /// Checks a commit and stages its writes. On an error the stage is to be thrown away.
-pub(crate) fn commit(stage: &mut Stage<'_>, limits: &Limits, now: Timestamp, commit: Commit) -> Result<Applied> {
+pub(crate) fn commit(
+    stage: &mut Stage<'_>,
+    limits: &Limits,
+    now: Timestamp,
+    commit: Commit,
+) -> Result<Applied> {
     let Commit { run, changes, guards } = commit;
     if let Some(run) = &run {
         live(stage, run.id)?.filter(|live| live.token() == run.token).ok_or(Error::LeaseLost)?;
@@ -126,7 +131,9 @@ fn change(stage: &mut Stage<'_>, change: Change) -> Result<Option<Uuid>> {
         }
         Change::Add { kind, id, field, by } => {
             let Some(current) = stage.element(kind, id)? else { return Ok(Some(id)) };
-            let Some(fields) = codec::add_to_field(&current.fields.0, &field, by)? else { return Ok(Some(id)) };
+            let Some(fields) = codec::add_to_field(&current.fields.0, &field, by)? else {
+                return Ok(Some(id));
+            };
             let element = Element {
                 kind,
                 id,
@@ -177,7 +184,8 @@ fn remove_edges_of(stage: &mut Stage<'_>, node: Uuid) -> Result<()> {
 
 fn run(stage: &mut Stage<'_>, limits: &Limits, now: Timestamp, run: RunCommit) -> Result<RunEvents> {
     let RunCommit { id, events, then, conflicts, .. } = run;
-    let (Some(mut live), Some(document)) = (live(stage, id)?, stage.get(Space::Walker, id.as_bytes())?) else {
+    let (Some(mut live), Some(document)) = (live(stage, id)?, stage.get(Space::Walker, id.as_bytes())?)
+    else {
         return Err(Error::LeaseLost);
     };
     let mut walker: Walker = codec::decode(&document)?;
@@ -232,9 +240,4 @@ pub(crate) fn put_events(stage: &mut Stage<'_>, limits: &Limits, id: Uuid, event
         }
     }
     Ok(())
-}
-
-/// An end of an edge, for tests of the contract and for the graph.
-pub(crate) fn end_of(node: &Element) -> End {
-    End { id: node.id, name: node.name.clone(), owner: node.owner }
 }

@@ -102,7 +102,8 @@ impl Cache {
     ) -> Option<Arc<[Link]>> {
         let mut shard = self.shard(node)?;
         let lists = shard.links.get_mut(&(node, direction == Direction::In))?;
-        let (_, entry) = lists.iter_mut().find(|(name, entry)| name.as_ref() == edge_name && entry.since <= number)?;
+        let (_, entry) =
+            lists.iter_mut().find(|(name, entry)| name.as_ref() == edge_name && entry.since <= number)?;
         entry.is_used = true;
         Some(Arc::clone(&entry.value))
     }

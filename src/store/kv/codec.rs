@@ -76,7 +76,8 @@ pub(crate) fn encode_element(element: &Element) -> Result<Vec<u8>> {
 pub(crate) fn decode_element(kind: Kind, bytes: &[u8]) -> Result<Element> {
     let (node, ends) = match kind {
         Kind::Edge => {
-            let Edge { id, name, root, access, archetype, version, source, target, is_undirected } = decode(bytes)?;
+            let Edge { id, name, root, access, archetype, version, source, target, is_undirected } =
+                decode(bytes)?;
             let end = |id: NodeId| End { id: id.uuid(), name: id.name().clone(), owner: None };
             let ends = Ends { source: end(source), target: end(target), undirected: is_undirected };
             (Node { id, name, root, access, archetype, version }, Some(ends))

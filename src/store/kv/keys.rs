@@ -97,7 +97,11 @@ pub(crate) fn parse_link(key: &[u8], value: &[u8], names: &mut (Name, Name)) -> 
     Ok(Link {
         edge: Uuid::from_slice(edge).map_err(|_| damaged())?,
         edge_name,
-        far: End { id: Uuid::from_bytes(*id), name, owner: (*has_owner == 1).then(|| Uuid::from_bytes(*owner)) },
+        far: End {
+            id: Uuid::from_bytes(*id),
+            name,
+            owner: (*has_owner == 1).then(|| Uuid::from_bytes(*owner)),
+        },
     })
 }
 

@@ -32,8 +32,8 @@ use self::{
     writer::{Fault, Member, QUEUE_MAX, Shared, Writer},
 };
 use super::{
-    Claim, Commit, Direction, Due, Element, Error, EventSink, Events, Limits, Link, Registered, Result, RunFilter,
-    Snapshot, Store, Submission, Token,
+    Claim, Commit, Direction, Due, Element, Error, EventSink, Events, Limits, Link, Registered, Result,
+    RunFilter, Snapshot, Store, Submission, Token,
 };
 
 /// A store over an [`Engine`].
@@ -56,7 +56,8 @@ pub(crate) struct Found {
 pub(crate) fn look(engine: &dyn Engine) -> Result<Found> {
     let number = |key: &[u8]| -> Result<Option<u64>> {
         let Some(bytes) = engine.get(Space::Meta, key)? else { return Ok(None) };
-        let bytes: [u8; 8] = (*bytes).try_into().map_err(|_| Error::Damaged("a number of the store".to_owned()))?;
+        let bytes: [u8; 8] =
+            (*bytes).try_into().map_err(|_| Error::Damaged("a number of the store".to_owned()))?;
         Ok(Some(u64::from_be_bytes(bytes)))
     };
     if let Some(format) = number(keys::META_FORMAT)?.filter(|format| *format > u64::from(FORMAT)) {
@@ -118,7 +119,13 @@ impl KvStore {
         Ok(Some(walker))
     }
 
-    fn list(&self, root: Uuid, filter: &RunFilter, before: Option<Uuid>, limit: usize) -> Result<Vec<Walker>> {
+    fn list(
+        &self,
+        root: Uuid,
+        filter: &RunFilter,
+        before: Option<Uuid>,
+        limit: usize,
+    ) -> Result<Vec<Walker>> {
         let prefix = Range::prefix(root.as_bytes());
         let mut range = match before {
             Some(before) => prefix.before(keys::by_root(root, before)),
@@ -129,7 +136,8 @@ impl KvStore {
             let page = self.shared.engine.scan(Space::ByRoot, range.clone(), true, 256)?;
             let Some((last, _)) = page.last().cloned() else { break };
             for (key, value) in page {
-                let (status, name) = value.split_first().ok_or_else(|| Error::Damaged("an index of runs".to_owned()))?;
+                let (status, name) =
+                    value.split_first().ok_or_else(|| Error::Damaged("an index of runs".to_owned()))?;
                 let fits = filter.name.as_ref().is_none_or(|wanted| wanted.as_str().as_bytes() == name)
                     && filter.status.is_none_or(|wanted| keys::status_byte(wanted) == *status);
                 let id = key.get(16..).and_then(|id| Uuid::from_slice(id).ok());
@@ -242,7 +250,8 @@ impl Store for KvStore {
             pairs
                 .iter()
                 .map(|(key, value)| {
-                    let id = Uuid::from_slice(key).map_err(|_| Error::Damaged("the id of an open run".to_owned()))?;
+                    let id = Uuid::from_slice(key)
+                        .map_err(|_| Error::Damaged("the id of an open run".to_owned()))?;
                     Ok(Due { id, root: codec::decode::<Live>(value)?.root.0 })
                 })
                 .collect()
@@ -301,7 +310,10 @@ impl Store for KvStore {
 
     fn close(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            if matches!(&*self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner), Some(Fault::Closed)) {
+            if matches!(
+                &*self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner),
+                Some(Fault::Closed)
+            ) {
                 return Ok(());
             }
             self.ask(|answer| Member::Close { answer }).await

@@ -13,7 +13,7 @@ use walkabout_schema::Kind;
 
 use super::{
     codec,
-    engine::{Bytes, Engine, Range, Space, View, Write},
+    engine::{Bytes, Engine, Range, Space, Write},
     keys,
 };
 use crate::store::{Element, Result};
@@ -86,7 +86,8 @@ impl<'a> Stage<'a> {
             // Beyond the last key of a space begin those of the next, which the filter below leaves out.
             range.to.clone().map(|key| (space, key)),
         );
-        let mut found: BTreeMap<_, _> = self.engine.scan(space, range, false, usize::MAX)?.into_iter().collect();
+        let mut found: BTreeMap<_, _> =
+            self.engine.scan(space, range, false, usize::MAX)?.into_iter().collect();
         for layer in [self.group, &self.own] {
             for ((at, key), value) in layer.writes.range(bounds.clone()).filter(|((at, _), _)| *at == space) {
                 debug_assert_eq!(*at, space);

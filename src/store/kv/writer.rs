@@ -30,13 +30,41 @@ const GROUPS_PER_LOOK: u64 = 64;
 
 /// A write with the place for its answer.
 pub(crate) enum Member {
-    Keep { name: String, fresh: Vec<u8>, answer: oneshot::Sender<Result<Vec<u8>>> },
-    Register { user: Box<User>, root: Arc<Element>, answer: oneshot::Sender<Result<Registered>> },
-    Submit { submission: Box<Submission>, document: Vec<u8>, answer: oneshot::Sender<Result<()>> },
-    Claim { id: Uuid, now: Timestamp, answer: oneshot::Sender<Result<Option<Claim>>> },
-    Progress { id: Uuid, token: Token, now: Timestamp, data: serde_json::Value, answer: oneshot::Sender<Result<u64>> },
-    Commit { now: Timestamp, commit: Box<Commit>, answer: oneshot::Sender<Result<()>> },
-    Close { answer: oneshot::Sender<Result<()>> },
+    Keep {
+        name: String,
+        fresh: Vec<u8>,
+        answer: oneshot::Sender<Result<Vec<u8>>>,
+    },
+    Register {
+        user: Box<User>,
+        root: Arc<Element>,
+        answer: oneshot::Sender<Result<Registered>>,
+    },
+    Submit {
+        submission: Box<Submission>,
+        document: Vec<u8>,
+        answer: oneshot::Sender<Result<()>>,
+    },
+    Claim {
+        id: Uuid,
+        now: Timestamp,
+        answer: oneshot::Sender<Result<Option<Claim>>>,
+    },
+    Progress {
+        id: Uuid,
+        token: Token,
+        now: Timestamp,
+        data: serde_json::Value,
+        answer: oneshot::Sender<Result<u64>>,
+    },
+    Commit {
+        now: Timestamp,
+        commit: Box<Commit>,
+        answer: oneshot::Sender<Result<()>>,
+    },
+    Close {
+        answer: oneshot::Sender<Result<()>>,
+    },
 }
 
 /// What the committer shares with the readers.
@@ -112,7 +140,8 @@ impl Writer {
             if !closing.is_empty() {
                 let closed = self.close();
                 for answer in closing {
-                    let closed = closed.as_ref().map(|()| ()).map_err(|error| Error::Unavailable(error.to_string()));
+                    let closed =
+                        closed.as_ref().map(|()| ()).map_err(|error| Error::Unavailable(error.to_string()));
                     drop(answer.send(closed));
                 }
                 break;
@@ -141,12 +170,15 @@ impl Writer {
         let needs_sync = !matches!(member, Member::Claim { .. });
         let (answer, events) = match member {
             Member::Keep { name, fresh, answer } => (settle(answer, keep(&mut stage, &name, fresh)), None),
-            Member::Register { user, root, answer } => (settle(answer, register(&mut stage, &user, &root)), None),
+            Member::Register { user, root, answer } => {
+                (settle(answer, register(&mut stage, &user, &root)), None)
+            }
             Member::Submit { submission, document, answer } => {
                 let walker = submission.walker;
                 let (id, name) = (walker.id.0, walker.name.clone());
                 let accepted = submit(&mut stage, &walker, document);
-                let events = accepted.as_ref().ok().map(|event| RunEvents { id, name, events: vec![event.clone()] });
+                let events =
+                    accepted.as_ref().ok().map(|event| RunEvents { id, name, events: vec![event.clone()] });
                 (settle(answer, accepted.map(drop)), events)
             }
             Member::Claim { id, now, answer } => {
@@ -323,8 +355,7 @@ fn register(stage: &mut Stage<'_>, user: &User, root: &Arc<Element>) -> Result<R
 
 fn submit(stage: &mut Stage<'_>, walker: &Walker, document: Vec<u8>) -> Result<Event> {
     let id = walker.id.0;
-    let event =
-        Event { seq: 1, at: walker.run.created_at, attempt: 0, event: EventKind::Accepted };
+    let event = Event { seq: 1, at: walker.run.created_at, attempt: 0, event: EventKind::Accepted };
     let live = Live {
         root: walker_root(walker),
         state: State::Queued,
@@ -355,8 +386,14 @@ pub(crate) fn live(stage: &Stage<'_>, id: Uuid) -> Result<Option<Live>> {
     stage.get(Space::Live, id.as_bytes())?.map(|bytes| codec::decode(&bytes)).transpose()
 }
 
-fn claim(stage: &mut Stage<'_>, id: Uuid, token: Token, now: Timestamp) -> Result<Option<(Claim, RunEvents)>> {
-    let (Some(mut live), Some(document)) = (live(stage, id)?, stage.get(Space::Walker, id.as_bytes())?) else {
+fn claim(
+    stage: &mut Stage<'_>,
+    id: Uuid,
+    token: Token,
+    now: Timestamp,
+) -> Result<Option<(Claim, RunEvents)>> {
+    let (Some(mut live), Some(document)) = (live(stage, id)?, stage.get(Space::Walker, id.as_bytes())?)
+    else {
         return Ok(None);
     };
     // Found running from before the last start: that attempt ended with its process.

@@ -1,0 +1,188 @@
+//! An application: what is registered, and how it is served.
+
+use std::{process::ExitCode, sync::Arc};
+
+use clap::Parser;
+use tokio::{net::TcpListener, sync::watch};
+
+use crate::{
+    Error, Result,
+    cli::{self, Cli, Command},
+    config::Config,
+    env::Env,
+    http,
+    registry::Registry,
+    runtime::Runtime,
+    store::{self, Store},
+    walker::{Node, Walker},
+};
+
+/// An application of walkers.
+///
+/// ```no_run
+/// # use walkabout::prelude::*;
+/// # #[derive(Walker, Serialize, Deserialize)] struct Greet {}
+/// # #[abilities] impl Greet { #[entry] async fn start(&mut self, _here: Here<Root>, _cx: &mut Context) -> Outcome { DONE } }
+/// #[tokio::main]
+/// async fn main() -> std::process::ExitCode {
+///     walkabout::Walkabout::new().walker::<Greet>().serve().await
+/// }
+/// ```
+#[derive(Default)]
+pub struct Walkabout {
+    registry: Registry,
+    config: Config,
+    hints: Vec<String>,
+}
+
+impl Walkabout {
+    /// An application without walkers, with default settings.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a walker, and the types that it stands on.
+    #[must_use]
+    pub fn walker<W: Walker>(mut self) -> Self {
+        self.registry.walker::<W>();
+        self
+    }
+
+    /// Adds a node type that no walker stands on by its type.
+    #[must_use]
+    pub fn node<N: Node>(mut self) -> Self {
+        self.registry.node::<N>();
+        self
+    }
+
+    /// Adds a group of walkers: any function that fills a registry.
+    #[must_use]
+    pub fn register(mut self, group: impl FnOnce(&mut Registry)) -> Self {
+        group(&mut self.registry);
+        self
+    }
+
+    /// Replaces the settings that the command line then changes.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Adds lines that are printed once the server is ready; `{url}` stands for its address.
+    #[must_use]
+    pub fn hint(mut self, lines: impl Into<String>) -> Self {
+        self.hints.push(lines.into());
+        self
+    }
+
+    /// Starts the runtime on the store in the data folder, without a server.
+    ///
+    /// # Errors
+    /// When what was registered does not fit together, or the store cannot be opened.
+    pub async fn start(self) -> Result<Runtime> {
+        let limits = store::Limits {
+            events_per_run_max: self.config.events_per_run_max,
+            cache_bytes_max: self.config.cache_bytes_max,
+            disk_free_min: self.config.disk_free_min,
+        };
+        let store: Arc<dyn Store> = store::embedded::open(&self.config.data, limits)?;
+        Runtime::start(self.config, Env::system(), store, self.registry).await
+    }
+
+    /// Does what the command line says: serves when it says nothing.
+    pub async fn serve(self) -> ExitCode {
+        let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+        // A second program in one process has its log already.
+        drop(tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init());
+        let Cli { command, serve } = Cli::parse();
+        let args = match command {
+            Some(Command::Follow(args)) => return cli::follow(args).await,
+            Some(Command::Serve(args)) => args,
+            None => serve,
+        };
+        let mut this = self;
+        args.apply(&mut this.config);
+        match this.run().await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                tracing::error!(%error, "the server ends");
+                drop(std::io::Write::write_fmt(
+                    &mut std::io::stderr().lock(),
+                    format_args!("walkabout: {error}\n"),
+                ));
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    async fn run(mut self) -> Result<()> {
+        let (listen, data) = (self.config.listen, self.config.data.clone());
+        let hints = std::mem::take(&mut self.hints);
+        let files = cli::raise_open_files();
+        tracing::info!(files, "open files allowed");
+        let context = format!("{listen} cannot be listened on: choose another address with --listen");
+        let listener = TcpListener::bind(listen).await.map_err(|source| Error::Io { context, source })?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| Error::Io { context: "the address".to_owned(), source })?;
+        let runtime = self.start().await?;
+        let (_, is_new) = runtime.secret("jwt", 32).await?;
+        cli::say(&format!(
+            "walkabout is ready at http://{address}, data in {}, {files} open files; try GET /readyz, POST /user/register",
+            data.display()
+        ));
+        if is_new {
+            cli::say("the secret for login tokens was made and is kept in the store");
+        }
+        for lines in hints {
+            cli::say(&lines.replace("{url}", &format!("http://{address}")));
+        }
+        let (stop, stopped) = watch::channel(());
+        let served = http::serve(listener, runtime.clone(), signal(stop));
+        let mut ended = stopped.clone();
+        let result = tokio::select! {
+            result = served => result,
+            // Open connections must not hold the end up for ever.
+            () = async { drop(ended.changed().await); tokio::time::sleep(std::time::Duration::from_secs(2)).await } => Ok(()),
+            error = sick(&runtime) => Err(error),
+        };
+        drop(stopped);
+        runtime.stop().await?;
+        result
+    }
+}
+
+/// Ends when the store has lost a write: nothing can be promised any more, so the process has to go.
+async fn sick(runtime: &Runtime) -> Error {
+    let mut look = tokio::time::interval(std::time::Duration::from_millis(500));
+    loop {
+        look.tick().await;
+        if let Err(error @ Error::Store(store::Error::Unavailable(_))) = runtime.health() {
+            return error;
+        }
+    }
+}
+
+/// Ends at the first SIGINT or SIGTERM; at the second the process ends at once, and loses nothing.
+async fn signal(stop: watch::Sender<()>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    let mut next = async move || {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    next().await;
+    stop.send_replace(());
+    tokio::spawn(async move {
+        next().await;
+        std::process::exit(130);
+    });
+}
