@@ -23,6 +23,7 @@ macro_rules! walker {
         #[abilities]
         impl $name {
             #[entry]
+            #[allow(unused_braces, reason = "the body of some walkers is one expression")]
             async fn start(&mut self, $here: Here<Root>, $cx: &mut Context) -> Outcome {
                 let ($this, _) = (self, &$here);
                 let _ = &$this;
@@ -88,7 +89,9 @@ walker!(
 );
 walker!(
     /// Fails.
-    Boom {} |this, here, cx| { return Err(fail("boom")); }
+    Boom {} |this, here, _cx| {
+        Err(fail("boom"))
+    }
 );
 walker!(
     /// Sums in a loop.
@@ -97,7 +100,9 @@ walker!(
 walker!(
     /// Does nothing, later.
     #[walker(async)]
-    ANoop { #[serde(default)] tag: String } |this, here, cx| { DONE }
+    ANoop { #[serde(default)] tag: String } |this, here, _cx| {
+        DONE
+    }
 );
 walker!(
     /// Sums in a loop, later.
@@ -117,7 +122,9 @@ walker!(
 walker!(
     /// Fails, later.
     #[walker(async)]
-    ARaise { tag: String } |this, here, cx| { Err(fail(format!("raised {}", this.tag))) }
+    ARaise { tag: String } |this, here, _cx| {
+        Err(fail(format!("raised {}", this.tag)))
+    }
 );
 walker!(
     /// Hangs one item under the root, later.
@@ -132,7 +139,10 @@ walker!(
         #[serde(default)] channel: String,
         #[serde(default = "ten")] steps: u64,
         #[serde(default)] gap: f64,
-    } |this, here, cx| { progress(cx, &this.client, &this.channel, this.steps, this.gap).await }
+    } |this, here, cx| {
+        progress(cx, &this.client, &this.channel, this.steps, this.gap).await?;
+        DONE
+    }
 );
 walker!(
     /// Sends numbered progress to a client or a channel.
@@ -141,7 +151,10 @@ walker!(
         #[serde(default)] channel: String,
         #[serde(default = "ten")] steps: u64,
         #[serde(default)] gap: f64,
-    } |this, here, cx| { progress(cx, &this.client, &this.channel, this.steps, this.gap).await }
+    } |this, here, cx| {
+        progress(cx, &this.client, &this.channel, this.steps, this.gap).await?;
+        DONE
+    }
 );
 walker!(
     /// Reports status, http_status, reports and error of a run, or null.

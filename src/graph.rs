@@ -15,7 +15,7 @@ use walkabout_schema::{Access, Kind, Level, Name, decide};
 use crate::{
     env::Env,
     store::{Direction, End, Ends, Guard, Link, Snapshot, Store},
-    walker::{Failure, Hop, Slot, SlotState, fail},
+    walker::{Failure, Filter, Hop, Slot, SlotState, fail},
 };
 
 /// Ids are random in their last half already: hashing them again would cost more than the look-up.
@@ -280,12 +280,7 @@ impl Graph {
         Ok(())
     }
 
-    async fn fitting(
-        &self,
-        kind: Kind,
-        ids: &[Uuid],
-        filters: &[Arc<dyn Fn(&Arc<Slot>) -> Result<bool, Failure> + Send + Sync>],
-    ) -> Result<Vec<bool>, Failure> {
+    async fn fitting(&self, kind: Kind, ids: &[Uuid], filters: &[Filter]) -> Result<Vec<bool>, Failure> {
         self.load(kind, ids).await?;
         let mut fits = Vec::with_capacity(ids.len());
         for &id in ids {

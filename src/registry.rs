@@ -32,6 +32,9 @@ struct PlaceType {
     abilities: Vec<Ability>,
 }
 
+/// Builds a walker from the fields of a request.
+type FromJson = fn(Map<String, Value>) -> Result<Box<dyn AnyWalker>, FieldError>;
+
 /// A walker type with its type erased.
 pub(crate) struct WalkerType {
     pub(crate) name: Name,
@@ -39,7 +42,7 @@ pub(crate) struct WalkerType {
     type_id: TypeId,
     type_name: &'static str,
     abilities: Vec<Ability>,
-    from_json: fn(Map<String, Value>) -> Result<Box<dyn AnyWalker>, FieldError>,
+    from_json: FromJson,
     from_fields: fn(&Fields) -> Result<Box<dyn AnyWalker>, bson::error::Error>,
     /// What runs at which kind of element, worked out at the first visit of one.
     plans: RwLock<HashMap<(Kind, Name), Arc<Plan>>>,

@@ -337,12 +337,13 @@ pub(crate) async fn travel(
         let resumed = position.take();
         let at = match &resumed {
             Some(position) if position.stage == Stage::End.as_str() => {
-                break position_end(position, &mut top);
+                position_end(position, &mut top);
+                break;
             }
             Some(position) => location_of(&position.here),
             None => match cx.walk.next() {
                 Some(at) => at,
-                None => break None,
+                None => break,
             },
         };
         if cx.walk.visits() > visits_max {
@@ -384,18 +385,18 @@ pub(crate) async fn travel(
         }
         drop(slot);
         checkpoint(cx, walker, None, &mut top).await?;
-        if cx.walk.visits() % 4096 == 0 {
+        if cx.walk.visits().is_multiple_of(4096) {
             attempt.graph.trim();
         }
     }
     leave(cx, kind, walker, &mut top).await
 }
 
-fn position_end(position: &Position, top: &mut Option<&mut Top<'_>>) -> Option<()> {
+/// Keeps a position among the last abilities for [`leave`].
+fn position_end(position: &Position, top: &mut Option<&mut Top<'_>>) {
     if let Some(top) = top {
         top.position = Some(position.clone());
     }
-    None
 }
 
 /// Runs the walker's untyped exit abilities at the last element.

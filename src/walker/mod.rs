@@ -23,4 +23,4 @@ pub use spec::{EntryType, Field, FieldKind, Spec};
 
 pub(crate) use abilities::{Ability, AnyWalker, When};
 pub(crate) use here::{Data, SlotState};
-pub(crate) use query::Hop;
+pub(crate) use query::{Filter, Hop};

@@ -12,7 +12,8 @@ use super::{
 };
 use crate::store::Direction;
 
-type Filter = Arc<dyn Fn(&Arc<Slot>) -> Result<bool, Failure> + Send + Sync>;
+/// Whether an element fits.
+pub(crate) type Filter = Arc<dyn Fn(&Arc<Slot>) -> Result<bool, Failure> + Send + Sync>;
 
 /// A path from some nodes over one or more hops. Targets without READ access are left out.
 ///

@@ -1,1 +1,18 @@
+//! Features, through the public API and over real sockets.
+
+#![allow(missing_docs, unreachable_pub, reason = "tests are read, not linked to")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test that cannot go on has to stop"
+)]
+
+mod airports;
+mod crash;
 mod engine;
+mod http;
+mod socket;
+mod stock;
+mod support;

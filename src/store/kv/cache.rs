@@ -37,9 +37,12 @@ pub(crate) struct Cache {
 #[derive(Default)]
 struct Shard {
     elements: HashMap<Uuid, Entry<Option<Arc<Element>>>, BuildHasherDefault<IdHasher>>,
-    links: HashMap<(Uuid, bool), Vec<(Option<Name>, Entry<Arc<[Link]>>)>>,
+    links: HashMap<(Uuid, bool), Lists>,
     bytes: usize,
 }
+
+/// The cached lists of one node and direction: by edge name, or of all names.
+type Lists = Vec<(Option<Name>, Entry<Arc<[Link]>>)>;
 
 struct Entry<T> {
     value: T,
@@ -63,13 +66,11 @@ impl Cache {
     }
 
     fn shard(&self, id: Uuid) -> Option<MutexGuard<'_, Shard>> {
-        #[expect(clippy::cast_possible_truncation, reason = "only the lowest bits choose a shard")]
         let index = (Self::mix(id) >> 40) as usize % SHARDS;
         self.shards.get(index).map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn stripe(&self, id: Uuid) -> Option<&AtomicU64> {
-        #[expect(clippy::cast_possible_truncation, reason = "only the lowest bits choose a stripe")]
         let index = (Self::mix(id) >> 20) as usize % STRIPES;
         self.touched.get(index)
     }

@@ -141,7 +141,7 @@ impl Writer {
                 let closed = self.close();
                 for answer in closing {
                     let closed =
-                        closed.as_ref().map(|()| ()).map_err(|error| Error::Unavailable(error.to_string()));
+                        closed.as_ref().copied().map_err(|error| Error::Unavailable(error.to_string()));
                     drop(answer.send(closed));
                 }
                 break;

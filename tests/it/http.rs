@@ -1,0 +1,171 @@
+//! The surface over real sockets: good requests, and bad ones.
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, Server, example, stock};
+
+fn load_app() -> (Server, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    (Server::start(&example("load_app"), folder.path(), &[]), folder)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_register_and_log_in() {
+    let (server, _folder) = load_app();
+    let ann = Client::user(&server.url, "Ann@Example.COM").await;
+    assert_eq!(ann.user["email"], "Ann@example.com");
+    assert_eq!(ann.user["root_id"].as_str().unwrap().len(), 32);
+    let again = json!({ "email": "Ann@example.com", "password": "other" });
+    assert_eq!(ann.post("/user/register", &again).await, (409, json!({ "detail": "Already Exists!" })));
+    let wrong = (400, json!({ "message": "Invalid Email/Password!" }));
+    assert_eq!(ann.post("/user/login", &again).await, wrong);
+    assert_eq!(ann.post("/user/login", &json!({ "email": "bob@example.com", "password": "x" })).await, wrong);
+    for bad in [
+        json!({}),
+        json!({ "email": "bob", "password": "x" }),
+        json!({ "email": 3, "password": "x" }),
+        json!([]),
+    ] {
+        let (status, answer) = ann.post("/user/register", &bad).await;
+        assert_eq!(status, 422, "{answer}");
+        assert!(answer["detail"][0]["type"].is_string());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn walkers_answer_in_the_shapes_of_the_contract() {
+    let (server, _folder) = load_app();
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    let done = |reports: Value| (200, json!({ "status": 200, "reports": reports }));
+    assert_eq!(ann.post("/walker/noop", &json!({})).await, done(json!([1])));
+    assert_eq!(ann.post("/walker/typed", &json!({ "n": 7, "extra": true })).await, done(json!([7])));
+    assert_eq!(ann.post("/walker/seed", &json!({ "count": 25 })).await, done(json!([25])));
+    assert_eq!(ann.post("/walker/create10", &json!({})).await, done(json!([])));
+    assert_eq!(ann.post("/walker/tally", &json!({})).await, done(json!([35])));
+    assert_eq!(ann.post("/walker/listing", &json!({})).await, done(json!([35])));
+    let (_, first) = ann.post("/walker/first_item", &json!({})).await;
+    let id = first["reports"][0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(first["reports"][0]["context"], json!({ "val": 0 }));
+    let (status, bumped) = ann.post(&format!("/walker/bump/{id}"), &json!({})).await;
+    assert_eq!((status, &bumped["reports"][0]["context"]), (200, &json!({ "val": 1 })));
+    assert_eq!(ann.post("/walker/wipe", &json!({})).await, done(json!([35])));
+    assert_eq!(ann.post("/walker/tally", &json!({})).await, done(json!([0])));
+    let (status, boom) = ann.post("/walker/boom", &json!({})).await;
+    assert_eq!((status, &boom["errors"]), (500, &json!(["boom"])));
+    assert_eq!(boom["code"], "walker-failed");
+
+    let id = ann.submit("a_sleep", &json!({ "secs": 0.01, "tag": "x" })).await;
+    let record = ann.finished(&id).await;
+    assert_eq!(record["schedule"]["status"], "completed");
+    assert_eq!(record["schedule"]["http_status"], 200);
+    assert_eq!(record["schedule"]["reports"], json!(["x"]));
+    assert_eq!(record["run"]["result"], "x");
+    for field in ["node_id", "root_id", "execute_date", "executed_date"] {
+        assert!(record["schedule"][field].is_string(), "{field} stays filled");
+    }
+    let failed = ann.submit("a_raise", &json!({ "tag": "y" })).await;
+    let record = ann.finished(&failed).await;
+    assert_eq!(record["schedule"]["status"], "failed");
+    assert_eq!(record["schedule"]["error"], "raised y");
+    assert_eq!(record["schedule"]["http_status"], 500);
+    let (_, listed) = ann.get("/walkers?limit=1").await;
+    assert_eq!(listed["walkers"][0]["id"], failed.as_str());
+    let (_, next) = ann.get(&format!("/walkers?limit=5&after={}", listed["next"].as_str().unwrap())).await;
+    assert_eq!(next["walkers"].as_array().unwrap().len(), 1);
+    let (_, failures) = ann.get("/walkers?status=failed").await;
+    assert_eq!(failures["walkers"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_runs_nodes_and_events_are_not_there() {
+    let (server, _folder) = load_app();
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    let bob = Client::user(&server.url, "bob@example.com").await;
+    let id = ann.submit("a_noop", &json!({})).await;
+    ann.finished(&id).await;
+    let nowhere = (404, json!({ "detail": "Not Found" }));
+    let unknown = format!("w:a_noop:{}", uuid::Uuid::nil());
+    for stranger in [&bob, &Client::anonymous(&server.url)] {
+        for id in [&id, &unknown] {
+            assert_eq!(stranger.get(&format!("/walker/{id}")).await, nowhere);
+            assert_eq!(stranger.get(&format!("/walker/{id}/events")).await, nowhere);
+            assert_eq!(stranger.get(&format!("/files/{id}/report.pdf")).await, nowhere);
+        }
+    }
+    ann.post("/walker/seed", &json!({ "count": 1 })).await;
+    let (_, first) = ann.post("/walker/first_item", &json!({})).await;
+    let node = first["reports"][0]["id"].as_str().unwrap();
+    let (status, refused) = bob.post(&format!("/walker/bump/{node}"), &json!({})).await;
+    assert_eq!(status, 403);
+    assert_eq!(refused["detail"]["error"], format!("You don't have access on target entry {node}!"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_gets_a_clear_answer_and_harms_nothing() {
+    let (server, _folder) = load_app();
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    let raw = |path: &str, body: Vec<u8>| ann.send(ann.request(reqwest::Method::POST, path).body(body));
+    let kind = |answer: &Value| answer["detail"][0]["type"].as_str().unwrap_or_default().to_owned();
+    let cases: Vec<(&str, Vec<u8>, &str)> = vec![
+        ("malformed", b"{\"n\":".to_vec(), "json_invalid"),
+        ("deep", "[".repeat(10_000).into_bytes(), "json_invalid"),
+        ("deep in a field", format!("{{\"n\":{}", "[".repeat(10_000)).into_bytes(), "json_invalid"),
+        ("bad UTF-8", b"{\"n\":\"\xff\xfe\"}".to_vec(), "json_invalid"),
+        ("beyond 64 bits", b"{\"n\":123456789012345678901234567890}".to_vec(), "int_parsing_size"),
+        ("wrong type", b"{\"n\":\"seven\"}".to_vec(), "int_type"),
+        ("missing field", b"{}".to_vec(), "missing"),
+        ("no object", b"[1]".to_vec(), "dict_type"),
+        ("no body", Vec::new(), "missing"),
+    ];
+    for (what, body, expected) in cases {
+        let (status, answer) = raw("/walker/typed", body).await;
+        assert_eq!((status, kind(&answer).as_str()), (422, expected), "{what}: {answer}");
+    }
+    let (status, answer) = raw("/walker/typed", vec![b' '; 20 << 20]).await;
+    assert_eq!((status, answer["detail"].is_string()), (413, true));
+    for path in ["/walker/nothing", "/nowhere", "/walker/typed/a/b"] {
+        assert_eq!(ann.post(path, &json!({})).await.0, 404, "{path}");
+    }
+    assert_eq!(ann.get("/walker/typed").await.0, 405);
+    assert_eq!(ann.get("/walker/w:x:y").await.0, 404);
+    assert_eq!(ann.post("/walker/bump/n:Item:nonsense", &json!({})).await.0, 422);
+    let unknown = format!("/walker/bump/n:Item:{}", uuid::Uuid::max());
+    assert_eq!(ann.post(&unknown, &json!({})).await.0, 404);
+
+    let with = |value: &str| {
+        let request = Client::anonymous(&server.url).request(reqwest::Method::POST, "/walker/noop");
+        let request = request.header("authorization", value);
+        async move { Client::anonymous("").send(request).await }
+    };
+    assert_eq!(with("Bearer nonsense").await, (401, json!({ "detail": "Unauthorized" })));
+    assert_eq!(with("Basic abc").await, (403, json!({ "detail": "Invalid authentication credentials" })));
+    let mut forged = ann.token.clone().unwrap();
+    forged.push('x');
+    assert_eq!(with(&format!("Bearer {forged}")).await.0, 401);
+    let none = Client::anonymous(&server.url).post("/walker/noop", &json!({})).await;
+    assert_eq!(none, (403, json!({ "detail": "Not authenticated" })));
+    let public = Client::anonymous(&server.url).post("/walker/noop_public", &json!({})).await;
+    assert_eq!(public, (200, json!({ "status": 200, "reports": [1] })));
+    assert_eq!(ann.get("/readyz").await.0, 200);
+    assert_eq!(ann.get("/livez").await.0, 200);
+    assert_eq!(ann.get("/healthz").await, (200, json!("")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_in_use_is_refused_and_a_stop_is_clean() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(&stock(), folder.path(), &[]);
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    let refused = Server::try_start(&stock(), folder.path(), &[]).err().unwrap();
+    assert!(refused.contains("another process has it open"), "{refused}");
+    let id = ann.submit("sample", &json!({})).await;
+    let record = ann.finished(&id).await;
+    assert_eq!(record["context"], json!({ "value": 1 }));
+    let stopped = std::process::Command::new("kill").arg(server.pid().to_string()).status().unwrap();
+    assert!(stopped.success());
+    assert!(server.wait().success());
+    let server = Server::start(&stock(), folder.path(), &[]);
+    // The token is good still: its secret is in the store.
+    let ann = Client { url: server.url.clone(), ..ann };
+    assert_eq!(ann.get(&format!("/walker/{id}")).await, (200, record));
+}

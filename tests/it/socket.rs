@@ -1,0 +1,160 @@
+//! The WebSocket.
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::json;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::support::{Client, Server, example, stock};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_the_contract_and_their_refusals() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&example("load_app"), folder.path(), &[]);
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    let stranger = Client::anonymous(&server.url);
+    let mut own = ann.socket_at("/websocket?channel_id=room").await;
+    let mut other = stranger.socket().await;
+    assert_eq!(own.connection["type"], "connection");
+    assert_eq!(own.connection["data"]["channel_id"], "room");
+    assert_eq!(other.connection["data"]["root_id"], "n::00000000-0000-0000-0000-000000000001");
+    let again = own.ask(json!({ "type": "connection" })).await;
+    assert_eq!(again, own.connection);
+
+    let answer = own.ask(json!({ "type": "walker", "walker": "noop", "response": true })).await;
+    assert_eq!(answer, json!({ "status": 200, "reports": [1] }));
+    let echo = own.ask(json!({ "type": "walker", "walker": "ws_echo", "context": { "data": [1, 2] } })).await;
+    assert_eq!(echo, json!({ "type": "echo", "data": [1, 2] }));
+
+    let invalid = "Invalid request! Please use valid walker event!";
+    for walker in ["nothing", "create10"] {
+        let refused = own.ask(json!({ "type": "walker", "walker": walker, "response": true })).await;
+        assert_eq!(refused, json!({ "type": "walker", "error": invalid }));
+    }
+    let refused = other.ask(json!({ "type": "walker", "walker": "noop" })).await;
+    assert_eq!(refused["error"], "Event noop requires to be authenticated!");
+    for bad in
+        [json!({ "type": "mumble" }), json!({}), json!([]), json!({ "type": "channel", "channel_ids": 3 })]
+    {
+        let refused = own.ask(bad).await;
+        assert!(refused["error"].is_array(), "{refused}");
+    }
+    own.inner.send(Message::text("{")).await.unwrap();
+    assert!(own.next().await["error"].is_array());
+    own.inner.send(Message::binary(vec![1, 2, 3])).await.unwrap();
+    assert!(own.next().await["error"].is_array());
+    own.inner.send(Message::text("x".repeat(2 << 20))).await.unwrap();
+    assert!(own.next().await["error"].is_array());
+
+    // A user pushes to a stranger, a stranger only to itself.
+    let client = other.connection["data"]["client_id"].clone();
+    own.send(json!({ "type": "client", "client_ids": [client], "data": { "hello": 1 } })).await;
+    assert_eq!(other.next().await, json!({ "hello": 1 }));
+    own.send(json!({ "type": "channel", "channel_ids": ["room"], "data": { "hello": 2 } })).await;
+    assert_eq!(own.next().await, json!({ "hello": 2 }));
+    let root = own.connection["data"]["root_id"].clone();
+    own.send(json!({ "type": "user", "root_ids": [root], "data": { "hello": 3 } })).await;
+    assert_eq!(own.next().await, json!({ "hello": 3 }));
+    other.send(json!({ "type": "client", "client_ids": [client], "data": { "hello": 4 } })).await;
+    assert_eq!(other.next().await, json!({ "hello": 4 }));
+    let theirs = own.connection["data"]["client_id"].clone();
+    for push in [
+        json!({ "type": "client", "client_ids": [theirs], "data": {} }),
+        json!({ "type": "channel", "channel_ids": ["room"], "data": {} }),
+        json!({ "type": "user", "root_ids": [root], "data": {} }),
+    ] {
+        let refused = other.ask(push).await;
+        assert!(refused["error"].as_str().unwrap().contains("anonymous"), "{refused}");
+    }
+
+    let token = ann.token.clone().unwrap();
+    let changed = other.ask(json!({ "type": "change_user", "token": token })).await;
+    assert_eq!(changed["data"]["root_id"], root);
+    assert_eq!(changed["data"]["client_id"], client);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_followed_from_any_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&stock(), folder.path(), &[]);
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    let bob = Client::user(&server.url, "bob@example.com").await;
+    let mut own = ann.socket().await;
+    let client = own.connection["data"]["client_id"].clone();
+    let mut told = ann.socket().await;
+    let told_id = told.connection["data"]["client_id"].clone();
+    assert_ne!(client, told_id);
+    let id = ann.submit("process_with_updates", &json!({ "client_id": told_id })).await;
+    let events = own.events(&id, 0).await;
+    assert_eq!(events[0]["type"], "accepted");
+    assert_eq!(events[1]["type"], "started");
+    assert_eq!(events.last().unwrap()["type"], "completed");
+    let last_progress = events.iter().rev().find(|event| event["type"] == "progress").unwrap();
+    assert_eq!(last_progress["data"], json!({ "progress": 100 }));
+    for percent in (0..=100).step_by(10) {
+        assert_eq!(told.next().await, json!({ "type": "progress", "data": { "progress": percent } }));
+    }
+    assert_eq!(
+        told.next().await,
+        json!({ "type": "complete", "data": { "message": "Processing complete!" } })
+    );
+    // Replayed from the store, and from the middle.
+    assert_eq!(own.events(&id, 0).await, events);
+    assert_eq!(own.events(&id, 2).await, events[2..]);
+    let mut foreign = bob.socket().await;
+    let unknown = format!("w:process_with_updates:{}", uuid::Uuid::max());
+    for id in [&id, &unknown] {
+        let refused = foreign.ask(json!({ "type": "subscribe", "walker_id": id })).await;
+        assert_eq!(
+            refused,
+            json!({ "type": "subscribe", "error": format!("No run {id} that you may read.") })
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_users_and_two_thousand_walkers() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&stock(), folder.path(), &[]);
+    let users = (0..200).map(|n| {
+        let url = server.url.clone();
+        async move {
+            let user = Client::user(&url, &format!("user{n}@example.com")).await;
+            let mut socket = user.socket().await;
+            let mut ids = Vec::new();
+            for _ in 0..10 {
+                ids.push(user.submit("sample", &json!({})).await);
+            }
+            for id in &ids {
+                let events: Vec<_> =
+                    socket.events(id, 0).await.iter().map(|event| event["type"].clone()).collect();
+                assert_eq!(events, ["accepted", "started", "completed"]);
+                let (status, record) = user.get(&format!("/walker/{id}")).await;
+                assert_eq!((status, &record["schedule"]["status"]), (200, &json!("completed")));
+                assert_eq!(record["context"], json!({ "value": 1 }));
+                assert_eq!(record["schedule"]["root_id"], socket.connection["data"]["root_id"]);
+            }
+            ids.len()
+        }
+    });
+    let done: Vec<usize> = futures_util::stream::iter(users).buffer_unordered(16).collect().await;
+    assert_eq!(done.iter().sum::<usize>(), 2000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_thousand_idle_sockets_are_cheap() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&stock(), folder.path(), &[]);
+    let stranger = Client::anonymous(&server.url);
+    let resident = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap().to_owned();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    let before = resident();
+    let opened = futures_util::stream::iter(0..5000).map(|_| stranger.socket()).buffer_unordered(64);
+    let sockets: Vec<_> = opened.collect().await;
+    assert_eq!(sockets.len(), 5000);
+    assert_eq!(stranger.get("/readyz").await.0, 200);
+    let grown = resident() - before;
+    assert!(grown < 5000 * 64, "{grown} KiB for 5000 sockets");
+}

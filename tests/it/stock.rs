@@ -1,0 +1,139 @@
+//! The stock walkers, served by the stock program.
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query},
+    routing::get,
+};
+use serde_json::{Value, json};
+
+use crate::support::{Client, Server, stock};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_are_viewed_and_datasets_analysed() {
+    let folder = tempfile::tempdir().unwrap();
+    let datasets = folder.path().join("datasets");
+    std::fs::create_dir(&datasets).unwrap();
+    std::fs::write(
+        datasets.join("people.jsonl"),
+        "{\"age\":30,\"name\":\"Ann\"}\n{\"age\":40,\"name\":\"Bob\"}\n",
+    )
+    .unwrap();
+    std::fs::write(folder.path().join("secret.csv"), "a\n1\n").unwrap();
+    let server = Server::start(&stock(), folder.path(), &[]);
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    let bob = Client::user(&server.url, "bob@example.com").await;
+
+    // A field that holds a result cannot be set.
+    let id = ann.submit("sample", &json!({ "value": 9 })).await;
+    ann.finished(&id).await;
+    let (_, viewed) = ann.post("/walker/view_sample_result", &json!({ "walker_id": id })).await;
+    let viewed = &viewed["reports"][0];
+    assert_eq!(
+        (&viewed["value"], &viewed["status"], &viewed["error"]),
+        (&json!(1), &json!("completed"), &Value::Null)
+    );
+    assert!(viewed["executed_date"].as_str().unwrap().ends_with('Z'));
+    for (client, id) in
+        [(&bob, id.as_str()), (&ann, "nonsense"), (&ann, "w:sample:00000000000000000000000000000000")]
+    {
+        let (status, viewed) = client.post("/walker/view_sample_result", &json!({ "walker_id": id })).await;
+        assert_eq!((status, viewed), (200, json!({ "status": 200, "reports": [null] })));
+    }
+
+    let id = ann.submit("analyze_data", &json!({ "dataset_id": "people" })).await;
+    let record = ann.finished(&id).await;
+    let age = json!({ "type": "integer", "count": 2, "distinct": 2, "min": 30, "max": 40, "mean": 35.0 });
+    let name =
+        json!({ "type": "string", "count": 2, "distinct": 2, "min": "Ann", "max": "Bob", "mean": null });
+    assert_eq!(record["context"]["summary"], json!({ "rows": 2, "columns": { "age": age, "name": name } }));
+    let id = ann.submit("analyze_data", &json!({ "dataset_id": "airports" })).await;
+    assert_eq!(ann.finished(&id).await["context"]["summary"]["rows"], 3376);
+    for bad in ["nothing", "../secret", "/etc/passwd", "..", ""] {
+        for walker in ["analyze_data", "process_large_dataset"] {
+            let id = ann.submit(walker, &json!({ "dataset_id": bad })).await;
+            let record = ann.finished(&id).await;
+            assert_eq!(record["schedule"]["status"], "failed", "{bad}");
+            assert!(record["schedule"]["error"].as_str().unwrap().contains("there is no dataset"));
+        }
+        let id = ann.submit("safe_process", &json!({ "input_id": bad })).await;
+        let record = ann.finished(&id).await;
+        assert_eq!(record["schedule"]["status"], "completed");
+        assert_eq!(record["context"]["success"], false);
+        assert_eq!(record["context"]["error_message"], "No data found");
+    }
+    let id = ann.submit("safe_process", &json!({ "input_id": "people" })).await;
+    let record = ann.finished(&id).await;
+    assert_eq!(
+        (&record["context"]["success"], &record["context"]["results"]["rows"]),
+        (&json!(true), &json!(2))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reports_are_real_files_for_their_owner() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&stock(), folder.path(), &[]);
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    let bob = Client::user(&server.url, "bob@example.com").await;
+    let own = json!({ "user_id": ann.user["id"], "report_type": "full" });
+    let id = ann.submit("generate_report", &own).await;
+    let record = ann.finished(&id).await;
+    let url = record["context"]["report_url"].as_str().unwrap();
+    let answer = ann.request(reqwest::Method::GET, url).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["content-type"], "application/pdf");
+    let pdf = answer.bytes().await.unwrap();
+    assert!(pdf.starts_with(b"%PDF-") && pdf.trim_ascii_end().ends_with(b"%%EOF"));
+    assert_eq!(bob.get(url).await.0, 404);
+    for (fields, why) in [
+        (json!({ "user_id": ann.user["id"], "report_type": "odd" }), "report_type"),
+        (json!({ "user_id": bob.user["id"], "report_type": "full" }), "your own"),
+    ] {
+        let id = ann.submit("generate_report", &fields).await;
+        let record = ann.finished(&id).await;
+        assert!(record["schedule"]["error"].as_str().unwrap().contains(why), "{record}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_is_synced_page_by_page() {
+    let page = |Path(account): Path<String>, Query(query): Query<HashMap<String, String>>| async move {
+        assert_eq!(account, "acme");
+        let from: usize = query["cursor"].parse().unwrap_or(0);
+        let items: Vec<Value> = (from..from + 10).map(|n| json!({ "id": format!("i{n}"), "n": n })).collect();
+        let next = (from < 20).then(|| (from + 10).to_string());
+        Json(json!({ "items": items, "next": next }))
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let api = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().route("/accounts/{account}/items", get(page));
+    let outside = tokio::spawn(async move { axum::serve(listener, router).await });
+    let api = Arc::new(api);
+
+    let folder = tempfile::tempdir().unwrap();
+    let server =
+        Server::start(&stock(), folder.path(), &["--external-api", &api, "--allow-private-addresses"]);
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    let id = ann.submit("sync_with_external_system", &json!({ "account_id": "acme" })).await;
+    let record = ann.finished(&id).await;
+    assert_eq!(record["schedule"]["error"], Value::Null);
+    assert_eq!(record["context"]["sync_status"], "complete");
+    let results = record["context"]["sync_results"].as_array().unwrap();
+    assert_eq!(results.len(), 30);
+    assert!(results.iter().enumerate().all(|(n, result)| result["id"] == format!("i{n}")));
+    let bad = ann.submit("sync_with_external_system", &json!({ "account_id": "../x" })).await;
+    assert_eq!(ann.finished(&bad).await["schedule"]["status"], "failed");
+
+    // Without the setting a private address is refused.
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&stock(), folder.path(), &["--external-api", &api]);
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    let id = ann.submit("sync_with_external_system", &json!({ "account_id": "acme" })).await;
+    let record = ann.finished(&id).await;
+    assert!(record["schedule"]["error"].as_str().unwrap().contains("private"), "{record}");
+    assert_eq!(record["context"]["sync_status"], "fetching");
+    outside.abort();
+}

@@ -1,0 +1,224 @@
+//! A server in its own process, and a client for it.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+};
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream,
+    tungstenite::{Message, client::IntoClientRequest},
+};
+
+/// The path of an example, built at its first use in the profile of the tests.
+pub fn example(name: &str) -> PathBuf {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--workspace", "--examples"]);
+        build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        assert!(build.status().unwrap().success(), "the examples build");
+    });
+    // target/debug/deps/it-… is the test itself.
+    let folder = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
+    folder.join("examples").join(name)
+}
+
+/// A running program; killed with SIGKILL when dropped.
+pub struct Server {
+    child: Child,
+    pub url: String,
+}
+
+impl Server {
+    pub fn start(program: &Path, data: &Path, extra: &[&str]) -> Self {
+        Self::try_start(program, data, extra).unwrap_or_else(|why| panic!("the server did not start: {why}"))
+    }
+
+    /// Starts a program and waits for its line; what it said instead when it ended.
+    pub fn try_start(program: &Path, data: &Path, extra: &[&str]) -> Result<Self, String> {
+        let mut command = Command::new(program);
+        command.arg("--listen").arg("127.0.0.1:0").arg("--data").arg(data).args(extra);
+        command.env_remove("RUST_LOG").stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let ready = lines.next().and_then(Result::ok).filter(|line| line.contains("is ready at"));
+        let Some(ready) = ready else {
+            let output = child.wait_with_output().unwrap();
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        };
+        // Both pipes are read to the end, so that the server never waits for us.
+        std::thread::spawn(move || lines.for_each(drop));
+        let mut errors = child.stderr.take().unwrap();
+        std::thread::spawn(move || std::io::copy(&mut errors, &mut std::io::sink()));
+        let url = ready.split_whitespace().find(|word| word.starts_with("http://")).unwrap();
+        Ok(Self { child, url: url.trim_end_matches(',').to_owned() })
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn wait(&mut self) -> std::process::ExitStatus {
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// The stock program.
+pub fn stock() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_walkabout"))
+}
+
+/// A client, logged in or not.
+#[derive(Clone)]
+pub struct Client {
+    pub http: reqwest::Client,
+    pub url: String,
+    pub token: Option<String>,
+    pub user: Value,
+}
+
+impl Client {
+    pub fn anonymous(url: &str) -> Self {
+        Self { http: reqwest::Client::new(), url: url.to_owned(), token: None, user: Value::Null }
+    }
+
+    /// Registers and logs in.
+    pub async fn user(url: &str, email: &str) -> Self {
+        let mut client = Self::anonymous(url);
+        let body = json!({ "email": email, "password": "correct horse" });
+        let (status, answer) = client.post("/user/register", &body).await;
+        assert_eq!((status, answer), (201, json!({ "message": "Successfully Registered!" })));
+        client.login(email).await;
+        client
+    }
+
+    pub async fn login(&mut self, email: &str) {
+        let (status, answer) =
+            self.post("/user/login", &json!({ "email": email, "password": "correct horse" })).await;
+        assert_eq!(status, 200, "{answer}");
+        self.token = Some(answer["token"].as_str().unwrap().to_owned());
+        self.user = answer["user"].clone();
+    }
+
+    pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.url));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    pub async fn send(&self, request: reqwest::RequestBuilder) -> (u16, Value) {
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        let text = answer.text().await.unwrap();
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        self.send(self.request(reqwest::Method::POST, path).json(body)).await
+    }
+
+    pub async fn get(&self, path: &str) -> (u16, Value) {
+        self.send(self.request(reqwest::Method::GET, path)).await
+    }
+
+    /// Submits an async walker; gives its id.
+    pub async fn submit(&self, walker: &str, fields: &Value) -> String {
+        let (status, answer) = self.post(&format!("/walker/{walker}"), fields).await;
+        assert_eq!(status, 200, "{answer}");
+        assert_eq!(answer["status"], 200);
+        answer["walker_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits for the last event of a run, and gives its record.
+    pub async fn finished(&self, id: &str) -> Value {
+        let request = self.request(reqwest::Method::GET, &format!("/walker/{id}/events"));
+        let answer = request.header("accept", "text/event-stream").send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        // The stream ends after the last event.
+        let text = answer.text().await.unwrap();
+        assert!(text.contains(r#""type":"completed""#) || text.contains(r#""type":"failed""#), "{text}");
+        let (status, record) = self.get(&format!("/walker/{id}")).await;
+        assert_eq!(status, 200);
+        record
+    }
+
+    pub async fn socket(&self) -> Socket {
+        self.socket_at("/websocket").await
+    }
+
+    pub async fn socket_at(&self, path: &str) -> Socket {
+        let mut request =
+            format!("{}{path}", self.url.replacen("http", "ws", 1)).into_client_request().unwrap();
+        if let Some(token) = &self.token {
+            request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        }
+        let (inner, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+        let mut socket = Socket { inner, connection: Value::Null };
+        socket.connection = socket.next().await;
+        socket
+    }
+}
+
+/// An open WebSocket, past its connection message.
+pub struct Socket {
+    pub inner: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pub connection: Value,
+}
+
+impl Socket {
+    pub async fn send(&mut self, frame: Value) {
+        self.inner.send(Message::text(frame.to_string())).await.unwrap();
+    }
+
+    /// The next text frame.
+    pub async fn next(&mut self) -> Value {
+        loop {
+            match self.inner.next().await.expect("the socket is open").unwrap() {
+                Message::Text(text) => return serde_json::from_str(&text).unwrap(),
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+    }
+
+    pub async fn ask(&mut self, frame: Value) -> Value {
+        self.send(frame).await;
+        self.next().await
+    }
+
+    /// The events of a run to its end; every number must follow the one before.
+    pub async fn events(&mut self, id: &str, after: u64) -> Vec<Value> {
+        let said = self.ask(json!({ "type": "subscribe", "walker_id": id, "after": after })).await;
+        assert_eq!(said["type"], "subscribed", "{said}");
+        let mut events = Vec::new();
+        loop {
+            let frame = self.next().await;
+            assert_eq!(frame["type"], "event", "{frame}");
+            events.push(frame["event"].clone());
+            assert_eq!(frame["seq"], after + events.len() as u64, "without a gap");
+            if matches!(frame["event"]["type"].as_str(), Some("completed" | "failed")) {
+                return events;
+            }
+        }
+    }
+}
