@@ -1,13 +1,12 @@
 //! An application: what is registered, and how it is served.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{io::Write, process::ExitCode, sync::Arc};
 
-use clap::Parser;
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     Error, Result,
-    cli::{self, Cli, Command},
+    cli::{self, Command},
     config::Config,
     env::Env,
     http,
@@ -96,11 +95,9 @@ impl Walkabout {
             .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
         // A second program in one process has its log already.
         drop(tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init());
-        let Cli { command, serve } = Cli::parse();
-        let args = match command {
-            Some(Command::Follow(args)) => return cli::follow(args).await,
-            Some(Command::Serve(args)) => args,
-            None => serve,
+        let args = match Command::<cli::NoExtra>::parse() {
+            Command::Follow(args) => return cli::follow(args).await,
+            Command::Serve(args, _) => args,
         };
         let mut this = self;
         args.apply(&mut this.config);
@@ -129,15 +126,15 @@ impl Walkabout {
             .map_err(|source| Error::Io { context: "the address".to_owned(), source })?;
         let runtime = self.start().await?;
         let (_, is_new) = runtime.secret("jwt", 32).await?;
-        cli::say(&format!(
+        say(&format!(
             "walkabout is ready at http://{address}, data in {}, {files} open files; try GET /readyz, POST /user/register",
             data.display()
         ));
         if is_new {
-            cli::say("the secret for login tokens was made and is kept in the store");
+            say("the secret for login tokens was made and is kept in the store");
         }
         for lines in hints {
-            cli::say(&lines.replace("{url}", &format!("http://{address}")));
+            say(&lines.replace("{url}", &format!("http://{address}")));
         }
         let (stop, stopped) = watch::channel(());
         let served = http::serve(listener, runtime.clone(), signal(stop));
@@ -152,6 +149,11 @@ impl Walkabout {
         runtime.stop().await?;
         result
     }
+}
+
+fn say(line: &str) {
+    // Nobody reads when standard output is closed.
+    drop(writeln!(std::io::stdout().lock(), "{line}"));
 }
 
 /// Ends when the store has lost a write: nothing can be promised any more, so the process has to go.

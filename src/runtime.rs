@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
 use uuid::Uuid;
 use walkabout_schema::{
     Access, Key, Kind, Level, Name, NodeId, PUBLIC_ROOT, SYSTEM_ROOT, Status, Timestamp, User, WalkerId,
@@ -21,6 +21,13 @@ use crate::{
     submit::{self, Checked},
     walker::{DecodedCell, Spec},
 };
+
+/// Lost attempts from which on a run may be the cause.
+const SUSPICIOUS: u32 = 2;
+/// How many such runs are under way at once.
+pub(crate) const SUSPECTS_MAX: usize = 4;
+/// Who has run for this long without taking the process down makes room for the next.
+const SUSPICION: Duration = Duration::from_secs(5);
 
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +116,7 @@ impl Runtime {
             sockets: Sockets::new(config.socket_queue_max, config.sockets_max),
             files: config.data.join("files"),
             contention: Contention::default(),
+            suspects: Semaphore::new(SUSPECTS_MAX),
             runs,
             registry,
             env,
@@ -179,9 +187,15 @@ impl Runtime {
         let Checked { errand, begun } = submit::check(engine, spawn).await?;
         if errand.kind.spec.asynchronous {
             let walker = submit::record(engine, &errand.kind, &errand, begun.fields);
-            let (id, due) = (walker.walker_id(), Due { id: walker.id.0, root: errand.actor });
-            engine.store.submit(Submission { walker }).await?;
-            self.inner.due.push(&due);
+            let (id, due) = (walker.walker_id(), Due { id: walker.id.0, root: errand.actor, lost: 0 });
+            // A task of its own: when the caller goes away meanwhile, what is stored is still queued.
+            let (store, queue) = (Arc::clone(&engine.store), Arc::clone(&self.inner.due));
+            let submitted = tokio::spawn(async move {
+                store.submit(Submission { walker }).await?;
+                queue.push(&due);
+                Ok::<_, Error>(())
+            });
+            submitted.await.map_err(|_| Error::Busy("the server is stopping".to_owned()))??;
             return Ok(Spawned::Accepted(id));
         }
         let (send, receive) = tokio::sync::oneshot::channel();
@@ -373,17 +387,30 @@ fn claim_source(engine: &Arc<Engine>, due: &Arc<DueQueue>, stopping: &watch::Sen
                 // An error means that the runtime is gone.
                 _ = stopping.wait_for(|stopping| *stopping) => return None,
             };
-            let job: Job = Box::pin(async move {
-                match engine.store.claim(run, engine.env.now()).await {
-                    Ok(Some(claim)) => engine.run_claimed(claim).await,
-                    Ok(None) => {}
-                    Err(error) => tracing::error!(%run, %error, "a due run cannot be claimed"),
-                }
-                due.ended(run);
-            });
-            Some(job)
+            Some(Box::pin(async move {
+                take_up(&engine, &run).await;
+                due.ended(run.id);
+            }) as Job)
         })
     })
+}
+
+/// Claims a due run and runs it. A run that was under way at two crashes may be their cause: few of those run at once, so that the
+/// next crash does not count against many that are innocent.
+async fn take_up(engine: &Arc<Engine>, due: &Due) {
+    let gate = if due.lost >= SUSPICIOUS { engine.suspects.acquire().await.ok() } else { None };
+    match engine.store.claim(due.id, engine.env.now()).await {
+        Ok(Some(claim)) => {
+            let mut running = std::pin::pin!(engine.run_claimed(claim));
+            tokio::select! {
+                () = &mut running => return,
+                () = tokio::time::sleep(SUSPICION) => drop(gate),
+            }
+            running.await;
+        }
+        Ok(None) => {}
+        Err(error) => tracing::error!(run = %due.id, %error, "a due run cannot be claimed"),
+    }
 }
 
 fn root_element(id: Uuid, access: Access) -> Element {

@@ -1,61 +1,181 @@
-//! What handlers take from a request: the caller and the body.
+//! What handlers receive: path segments, bounded bodies, callers.
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
-    body::{Body, Bytes, to_bytes},
-    http::{HeaderMap, header},
+    body::{Body, Bytes},
+    extract::{FromRequestParts, Path, Query},
+    http::{HeaderMap, header, request::Parts},
 };
-use serde_json::{Map, Value, json};
+use futures_util::StreamExt;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use super::{
-    Shared, json,
-    problem::{Invalid, Problem},
+    Server, json,
+    problem::{Detail, Refusal},
 };
 use crate::runtime::Caller;
 
-/// The bytes of a body, up to the bound. A larger one is refused, whatever its length header says.
-pub(crate) async fn bytes(state: &Shared, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    let bound = state.runtime.config().body_bytes_max;
-    let declared =
-        headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if declared.is_some_and(|declared| declared > bound) {
-        return Err(Problem::TooLarge(bound));
+/// Segments of the path, decoded. What is not UTF-8 names nothing.
+pub(crate) struct Segments<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Server>> for Segments<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<Server>) -> Result<Self, Refusal> {
+        let Path(segments) = Path::from_request_parts(parts, state).await.map_err(|_| Refusal::NotFound)?;
+        Ok(Self(segments))
     }
-    to_bytes(body, bound).await.map_err(|_| Problem::TooLarge(bound))
 }
 
-/// The members of a JSON body; none for an empty one.
-pub(crate) fn members(state: &Shared, bytes: &[u8]) -> Result<Option<Map<String, Value>>, Problem> {
-    if bytes.is_empty() {
-        return Ok(None);
+/// The query, by name. An empty value counts as absent; of two of one name the later one stands.
+pub(crate) struct Parameters(BTreeMap<String, String>);
+
+impl FromRequestParts<Arc<Server>> for Parameters {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<Server>) -> Result<Self, Refusal> {
+        let query = Query::<BTreeMap<String, String>>::from_request_parts(parts, state).await;
+        let Query(mut values) = query.map_err(|_| {
+            Refusal::detail(Detail::new("query_invalid", vec!["query".into()], "The query cannot be read"))
+        })?;
+        values.retain(|_, value| !value.is_empty());
+        Ok(Self(values))
     }
-    match json::parse(bytes, state.runtime.config().json_depth_max)? {
-        Value::Object(members) => Ok(Some(members)),
+}
+
+impl Parameters {
+    /// One parameter as it was written.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// One parameter, read by `read`; refused as `kind` with `msg` when that gives nothing.
+    pub(crate) fn read<T>(
+        &self,
+        name: &str,
+        kind: &str,
+        msg: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Refusal> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        match read(text) {
+            Some(value) => Ok(Some(value)),
+            None => {
+                let detail = Detail::new(kind, vec!["query".into(), name.into()], msg).input(text.into());
+                Err(Refusal::detail(detail))
+            }
+        }
+    }
+}
+
+/// Reads the body, at most `max` bytes of it.
+///
+/// One that came in a single piece, as nearly all do, is not copied.
+pub(crate) async fn bytes(headers: &HeaderMap, body: Body, max: usize) -> Result<Bytes, Refusal> {
+    let length =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    // Who waits to be told to go on is told no before anything is sent.
+    if length.is_some_and(|length| length > max) && headers.contains_key(header::EXPECT) {
+        return Err(Refusal::TooLarge(max));
+    }
+    let mut pieces = body.into_data_stream();
+    let Some(first) = pieces.next().await else { return Ok(Bytes::new()) };
+    let first = first.map_err(|_| Refusal::BodyBroken)?;
+    let mut read = first.len();
+    let mut whole: Option<Vec<u8>> = None;
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|_| Refusal::BodyBroken)?;
+        read = read.saturating_add(piece.len());
+        if read > max {
+            // A client that is still sending would see a reset instead of the answer, so a little more is
+            // read and thrown away.
+            whole = None;
+            if read > max.saturating_mul(DRAIN) {
+                break;
+            }
+            continue;
+        }
+        whole.get_or_insert_with(|| first.to_vec()).extend_from_slice(&piece);
+    }
+    if read > max {
+        return Err(Refusal::TooLarge(max));
+    }
+    Ok(whole.map_or(first, Bytes::from))
+}
+
+/// How many times the largest body is read before the connection of who sends more is cut.
+const DRAIN: usize = 8;
+
+/// Reads a body as a JSON object.
+///
+/// An empty one is an empty object, unless a member is `required`.
+pub(crate) fn object(bytes: &[u8], depth_max: usize, required: bool) -> Result<Map<String, Value>, Refusal> {
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        if required {
+            return Err(Refusal::detail(Detail::missing(vec!["body".into()], Value::Null)));
+        }
+        return Ok(Map::new());
+    }
+    match json::parse(bytes, depth_max, Some("body")).map_err(|detail| Refusal::detail(*detail))? {
+        Value::Object(members) => Ok(members),
         other => {
             let msg = "Input should be a valid dictionary";
-            Err(Problem::Invalid(vec![Invalid::new("dict_type", vec![json!("body")], msg, other)]))
+            Err(Refusal::detail(Detail::new("dict_type", vec!["body".into()], msg).input(other)))
         }
     }
 }
 
-/// Whoever a token names; the public root without one.
-pub(crate) async fn caller(state: &Shared, headers: &HeaderMap) -> Result<Caller, Problem> {
-    match headers.get(header::AUTHORIZATION) {
-        None => Ok(Caller::public()),
-        Some(value) => {
-            let value = value.to_str().map_err(|_| Problem::WrongScheme)?;
-            let (scheme, token) = value.split_once(' ').ok_or(Problem::WrongScheme)?;
-            if !scheme.eq_ignore_ascii_case("bearer") {
-                return Err(Problem::WrongScheme);
-            }
-            state.users.caller(&state.runtime, token.trim()).await
-        }
+/// Whoever asks, who must have a token.
+pub(crate) async fn user(server: &Server, headers: &HeaderMap) -> Result<Caller, Refusal> {
+    let header = headers.get(header::AUTHORIZATION).ok_or(Refusal::NotAuthenticated)?;
+    let (scheme, token) = split(header.to_str().unwrap_or_default());
+    if token.is_empty() {
+        return Err(Refusal::NotAuthenticated);
     }
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(Refusal::BadScheme);
+    }
+    server.tokens.verify(&server.runtime, token).await?.ok_or(Refusal::Unauthorized)
 }
 
-/// Whoever a token names; refused without one.
-pub(crate) async fn user(state: &Shared, headers: &HeaderMap) -> Result<Caller, Problem> {
-    if headers.get(header::AUTHORIZATION).is_none() {
-        return Err(Problem::NotAuthenticated);
+/// Whoever asks: without a token the public, with a bad one nobody.
+pub(crate) async fn anybody(server: &Server, headers: &HeaderMap) -> Result<Caller, Refusal> {
+    if !headers.contains_key(header::AUTHORIZATION) {
+        return Ok(Caller::public());
     }
-    caller(state, headers).await
+    user(server, headers).await.map_err(|refusal| match refusal {
+        Refusal::NotAuthenticated | Refusal::BadScheme => Refusal::Unauthorized,
+        other => other,
+    })
+}
+
+fn split(header: &str) -> (&str, &str) {
+    let (scheme, token) = header.trim().split_once(' ').unwrap_or((header, ""));
+    (scheme, token.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_are_objects() {
+        assert_eq!(object(b" ", 8, false).unwrap(), Map::new());
+        for (text, required) in [("", true), ("[]", false), ("null", false), ("{", false)] {
+            assert!(matches!(object(text.as_bytes(), 8, required), Err(Refusal::Unprocessable(_))), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn bodies_are_bounded() {
+        let headers = HeaderMap::new();
+        assert_eq!(bytes(&headers, Body::from("12345"), 5).await.unwrap(), "12345");
+        assert!(matches!(bytes(&headers, Body::from("123456"), 5).await, Err(Refusal::TooLarge(5))));
+        let pieces = futures_util::stream::iter(["12", "34"].map(Ok::<_, std::io::Error>));
+        assert_eq!(bytes(&headers, Body::from_stream(pieces), 5).await.unwrap(), "1234");
+        let pieces = futures_util::stream::iter(["123", "456"].map(Ok::<_, std::io::Error>));
+        assert!(matches!(bytes(&headers, Body::from_stream(pieces), 5).await, Err(Refusal::TooLarge(5))));
+    }
 }

@@ -1,26 +1,33 @@
-//! For those who run the server.
+//! Whether the server lives and whether it takes work.
 
-use axum::{Json, extract::State, http::StatusCode};
-use serde_json::{Value, json};
+use std::sync::Arc;
 
-use super::Shared;
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
 
-/// Jac Cloud's: 200 with an empty body.
+use super::{Server, problem::answer};
+
+/// `GET /healthz`: it answers.
 pub(crate) async fn healthz() -> StatusCode {
     StatusCode::OK
 }
 
-/// The process answers.
-pub(crate) async fn livez() -> Json<Value> {
-    Json(json!({ "status": "alive" }))
+/// `GET /livez`: it answers.
+pub(crate) async fn livez() -> Response {
+    answer(StatusCode::OK, &json!({ "status": "live" }))
 }
 
-/// The runtime takes work.
-pub(crate) async fn readyz(State(state): State<Shared>) -> (StatusCode, Json<Value>) {
-    match state.runtime.health() {
-        Ok(()) => (StatusCode::OK, Json(json!({ "status": "ready" }))),
+/// `GET /readyz`: whether it takes work now; when it does not, the code of the reason and nothing of its
+/// text.
+pub(crate) async fn readyz(State(server): State<Arc<Server>>) -> Response {
+    match server.runtime.health() {
+        Ok(()) => answer(StatusCode::OK, &json!({ "status": "ready" })).into_response(),
         Err(error) => {
-            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "not ready", "code": error.code() })))
+            answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "not ready", "code": error.code() }))
         }
     }
 }

@@ -1,60 +1,74 @@
-//! JSON from outside: bounded in depth, and whole numbers that are whole.
+//! Reads JSON from strangers: bounded in depth, and exact about integers.
 
 use serde_json::{Value, json};
 
-use super::problem::{Invalid, Problem};
+use super::problem::Detail;
 
-/// Parses a body. What is refused says where, in bytes from the beginning.
-pub(crate) fn parse(bytes: &[u8], depth_max: usize) -> Result<Value, Problem> {
-    scan(bytes, depth_max)?;
+/// Parses one JSON text whose values nest at most `depth_max` deep. `within` leads the `loc` of what is
+/// refused.
+///
+/// # Errors
+/// `json_invalid` for what is no JSON or too deep, `int_parsing_size` for an integer beyond 64 bits. Floating
+/// point would take such a number and silently change it, so it is refused before anything is parsed.
+pub(crate) fn parse(bytes: &[u8], depth_max: usize, within: Option<&str>) -> Result<Value, Box<Detail>> {
+    let loc =
+        |at: usize| within.map(Value::from).into_iter().chain([Value::from(characters(bytes, at))]).collect();
+    match scan(bytes, depth_max) {
+        Ok(()) => {}
+        Err(Fault::Deep(at)) => {
+            let reason = format!("JSON nests deeper than {depth_max} levels");
+            return Err(invalid(loc(at), &reason));
+        }
+        Err(Fault::Integer(at, end)) => {
+            let digits = bytes.get(at..end).unwrap_or_default();
+            let shown: String = String::from_utf8_lossy(digits).chars().take(80).collect();
+            let detail = Detail::new("int_parsing_size", loc(at), "Integers have at most 64 bits");
+            return Err(Box::new(detail.input(shown.into())));
+        }
+    }
     serde_json::from_slice(bytes).map_err(|error| {
-        let position = position(bytes, error.line(), error.column());
-        // The parser's text is about the caller's own bytes, so it may go back to them.
+        let at = if error.is_eof() { bytes.len() } else { position(bytes, error.line(), error.column()) };
         let text = error.to_string();
-        let reason = text.split(" at line ").next().unwrap_or_default().to_owned();
-        invalid("json_invalid", position, "JSON decode error", &reason)
+        let reason = text.split_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);
+        invalid(loc(at), reason)
     })
 }
 
-fn invalid(kind: &str, position: usize, msg: &str, reason: &str) -> Problem {
-    Problem::Invalid(vec![Invalid {
-        kind: kind.to_owned(),
-        loc: vec![json!("body"), json!(position)],
-        msg: msg.to_owned(),
-        input: json!({}),
-        ctx: Some(json!({ "error": reason })),
-    }])
+fn invalid(loc: Vec<Value>, reason: &str) -> Box<Detail> {
+    let detail = Detail::new("json_invalid", loc, "JSON decode error").input(json!({}));
+    Box::new(detail.ctx(json!({ "error": reason })))
 }
 
-/// Refuses what nests too deep, and whole numbers that 64 bits do not hold: the parser would turn them into floats.
-fn scan(bytes: &[u8], depth_max: usize) -> Result<(), Problem> {
+#[derive(Debug, PartialEq, Eq)]
+enum Fault {
+    /// The bracket at this byte opens one level too many.
+    Deep(usize),
+    /// The literal between these bytes is an integer beyond 64 bits.
+    Integer(usize, usize),
+}
+
+/// Looks at brackets and numbers outside strings. Takes malformed text too: the parser will refuse it.
+fn scan(bytes: &[u8], depth_max: usize) -> Result<(), Fault> {
     let mut depth = 0_usize;
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
         match byte {
-            b'"' => at = end_of_string(bytes, at),
-            b'{' | b'[' => {
+            b'"' => at = string_end(bytes, at),
+            b'[' | b'{' => {
                 depth += 1;
                 if depth > depth_max {
-                    let reason = format!("nested deeper than {depth_max}");
-                    return Err(invalid("json_invalid", at, "JSON decode error", &reason));
+                    return Err(Fault::Deep(at));
                 }
             }
-            b'}' | b']' => depth = depth.saturating_sub(1),
+            b']' | b'}' => depth = depth.saturating_sub(1),
             b'-' | b'0'..=b'9' => {
                 let rest = bytes.get(at..).unwrap_or_default();
-                let length = rest
-                    .iter()
-                    .position(|byte| !matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9'))
-                    .unwrap_or(rest.len());
-                let literal = std::str::from_utf8(rest.get(..length).unwrap_or_default()).unwrap_or_default();
-                let is_whole = !literal.contains(['.', 'e', 'E']) && literal.len() > 18;
-                if is_whole && literal.parse::<i64>().is_err() && literal.parse::<u64>().is_err() {
-                    let msg = "Unable to parse input as an integer, exceeded maximum size";
-                    return Err(invalid("int_parsing_size", at, msg, "the integer does not fit 64 bits"));
+                let length = rest.iter().take_while(|byte| is_number(**byte)).count();
+                let literal = rest.get(..length).unwrap_or_default();
+                if is_beyond_64_bits(literal) {
+                    return Err(Fault::Integer(at, at + length));
                 }
-                at += length.max(1);
-                continue;
+                at += length - 1;
             }
             _ => {}
         }
@@ -63,12 +77,12 @@ fn scan(bytes: &[u8], depth_max: usize) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The position of a string's closing quote.
-fn end_of_string(bytes: &[u8], start: usize) -> usize {
+/// The closing quote of the string that opens at `start`, or the end of the text.
+fn string_end(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(&byte) = bytes.get(at) {
         match byte {
-            b'"' => return at,
+            b'"' => break,
             b'\\' => at += 2,
             _ => at += 1,
         }
@@ -76,37 +90,77 @@ fn end_of_string(bytes: &[u8], start: usize) -> usize {
     at
 }
 
+fn is_number(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')
+}
+
+fn is_beyond_64_bits(literal: &[u8]) -> bool {
+    // 19 characters always fit: that is 9,999,999,999,999,999,999 at most, below 2^64; a minus sign takes one
+    // of them.
+    if literal.len() < 20 || literal.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E')) {
+        return false;
+    }
+    std::str::from_utf8(literal)
+        .is_ok_and(|text| text.parse::<i64>().is_err() && text.parse::<u64>().is_err())
+}
+
+/// The byte that the parser complains about, from its line and column, both counted from 1.
 fn position(bytes: &[u8], line: usize, column: usize) -> usize {
-    let before: usize =
-        bytes.split(|byte| *byte == b'\n').take(line.saturating_sub(1)).map(|line| line.len() + 1).sum();
-    (before + column.saturating_sub(1)).min(bytes.len())
+    let start = if line <= 1 {
+        0
+    } else {
+        let newline = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(line - 2);
+        newline.map_or(bytes.len(), |(at, _)| at + 1)
+    };
+    (start + column.saturating_sub(1)).min(bytes.len())
+}
+
+/// A byte's place in characters: what clients that hold the text as a string can use.
+fn characters(bytes: &[u8], at: usize) -> usize {
+    // Every byte but the later ones of a character begins one.
+    bytes.iter().take(at).filter(|byte| **byte & 0xc0 != 0x80).count()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn refused(text: &[u8]) -> String {
-        match parse(text, 8) {
-            Err(Problem::Invalid(errors)) => errors[0].kind.clone(),
-            other => format!("{other:?}"),
-        }
+    fn check(text: &str, kind: &str, at: usize) {
+        let detail = parse(text.as_bytes(), 4, Some("body")).unwrap_err();
+        assert_eq!((detail.kind.as_str(), &detail.loc), (kind, &vec![json!("body"), json!(at)]), "{text}");
     }
 
     #[test]
-    fn good_json_passes() {
-        for text in ["{}", r#"{"a":[1,-2,3.5e10,"]]]]]]]]]"]}"#, "18446744073709551615", r#""\"[[[[[[[[[[[""#]
+    fn takes_json() {
+        let text = r#"{"a":[1,-2,3.5,1e400000]}"#;
+        assert!(parse(text.as_bytes(), 4, None).is_err(), "a float beyond all floats");
+        for text in
+            ["{}", "[[[[]]]]", r#""[[[[[[""#, r#"{"a":"\"[[[[["}"#, "9223372036854775808", "1e30", "-0"]
         {
-            assert!(parse(text.as_bytes(), 8).is_ok(), "{text}");
+            assert!(parse(text.as_bytes(), 4, None).is_ok(), "{text}");
         }
     }
 
     #[test]
-    fn bad_json_is_refused_and_says_how() {
-        assert_eq!(refused(b"{"), "json_invalid");
-        assert_eq!(refused(b"\xff\xfe"), "json_invalid");
-        assert_eq!(refused("[".repeat(10_000).as_bytes()), "json_invalid");
-        assert_eq!(refused(br#"{"n": 123456789012345678901234567890}"#), "int_parsing_size");
-        assert_eq!(refused(b"-9223372036854775809"), "int_parsing_size");
+    fn refuses_what_is_not() {
+        check("{", "json_invalid", 1);
+        check("{]", "json_invalid", 1);
+        check("{\n\"é\": x}", "json_invalid", 7);
+        check("[[[[[]]]]]", "json_invalid", 4);
+        check("NaN", "json_invalid", 0);
+    }
+
+    #[test]
+    fn refuses_integers_beyond_64_bits() {
+        check("[18446744073709551616]", "int_parsing_size", 1);
+        check("[-9223372036854775809]", "int_parsing_size", 1);
+        assert!(parse(b"[18446744073709551615,-9223372036854775808]", 4, None).is_ok());
+        assert!(parse(b"\"18446744073709551616\"", 4, None).is_ok());
+        assert!(parse(b"[12345678901234567890.5]", 4, None).is_ok());
+    }
+
+    #[test]
+    fn refuses_bad_utf8() {
+        assert_eq!(parse(b"\"\xff\"", 4, None).unwrap_err().kind, "json_invalid");
     }
 }

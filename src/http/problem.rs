@@ -1,184 +1,347 @@
-//! The one place that gives errors their HTTP status and shape.
+//! Every refusal, and the one place that turns errors into status codes and bodies.
 //!
-//! Jac Cloud's shapes: `detail` for refusals of the framework, `message` for those of user management, `errors` for a walker that
-//! failed. No inner text goes out with a 5xx; the log has it.
+//! The shapes are those that Jac Cloud's clients read: `detail` for what the server refuses, `errors` for
+//! what failed inside, `message` for a login that does not fit. The text of an inner error is logged and
+//! never sent.
 
 use axum::{
-    Json,
-    http::{StatusCode, header},
+    body::Body,
+    http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use walkabout_schema::ErrorCode;
+use walkabout_schema::{ErrorCode, NodeId, WalkerId};
 
 use crate::{Error, FieldError, store};
 
-/// A request that is not answered as asked.
+/// Why a request is refused.
 #[derive(Debug)]
-pub(crate) enum Problem {
-    /// 403: no token where one is needed.
-    NotAuthenticated,
-    /// 403: another scheme than Bearer.
-    WrongScheme,
-    /// 401: a token that is not, or no longer, good.
-    Unauthorized,
-    /// 404.
+pub(crate) enum Refusal {
+    /// Nothing is served there, or nothing that the caller may know of.
     NotFound,
-    /// 413.
+    /// Something is served there, by these methods. The router itself says which when this is empty.
+    MethodNotAllowed(&'static str),
+    /// The body has more bytes than this.
     TooLarge(usize),
-    /// 422: what does not fit, and where.
-    Invalid(Vec<Invalid>),
-    /// 400 and the like of user management.
-    Message(StatusCode, &'static str),
-    /// A refusal with a sentence as its detail.
-    Detail(StatusCode, String),
-    /// What the runtime says.
-    Runtime(Error),
+    /// The client ended the request before its body was complete.
+    BodyBroken,
+    /// Only a WebSocket can be opened there.
+    UpgradeRequired,
+    /// A caller with a token is asked for, and there is none.
+    NotAuthenticated,
+    /// The `Authorization` header is not a bearer token.
+    BadScheme,
+    /// The token is not valid, or not any more.
+    Unauthorized,
+    /// What was given does not fit.
+    Unprocessable(Vec<Detail>),
+    /// The address is registered already.
+    AlreadyExists,
+    /// Address and password do not belong together.
+    BadLogin,
+    /// Too many logins of this address failed lately.
+    TooManyLogins,
+    /// What the engine said.
+    Engine(Error),
+}
+
+impl Refusal {
+    /// One thing that does not fit.
+    pub(crate) fn detail(detail: Detail) -> Self {
+        Self::Unprocessable(vec![detail])
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Engine(error)
+    }
 }
 
 /// One thing that does not fit, in Pydantic's shape.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Invalid {
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Detail {
+    /// What is wrong, as a slug.
     #[serde(rename = "type")]
     pub(crate) kind: String,
+    /// Where: `body`, `query` or `path` first, then member names and positions.
     pub(crate) loc: Vec<Value>,
+    /// What is wrong, as a sentence.
     pub(crate) msg: String,
+    /// What was given.
     pub(crate) input: Value,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) ctx: Option<Value>,
+    /// More about it.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub(crate) ctx: Value,
 }
 
-impl Invalid {
-    pub(crate) fn new(kind: &str, loc: Vec<Value>, msg: &str, input: Value) -> Self {
-        Self { kind: kind.to_owned(), loc, msg: msg.to_owned(), input, ctx: None }
+impl Detail {
+    /// Without `input` and `ctx`.
+    pub(crate) fn new(kind: &str, loc: Vec<Value>, msg: impl Into<String>) -> Self {
+        Self { kind: kind.to_owned(), loc, msg: msg.into(), input: Value::Null, ctx: Value::Null }
     }
 
-    /// A field of a walker, under the place that its members came from.
-    pub(crate) fn of_field(place: Option<&str>, error: FieldError) -> Self {
-        let loc = place.map(Value::from).into_iter().chain(error.loc).collect();
-        Self { kind: error.kind, loc, msg: error.msg, input: error.input, ctx: None }
+    /// Shows what was given.
+    #[must_use]
+    pub(crate) fn input(mut self, input: Value) -> Self {
+        self.input = input;
+        self
     }
+
+    /// Says more.
+    #[must_use]
+    pub(crate) fn ctx(mut self, ctx: Value) -> Self {
+        self.ctx = ctx;
+        self
+    }
+
+    /// A required member that was not given.
+    pub(crate) fn missing(loc: Vec<Value>, input: Value) -> Self {
+        Self::new("missing", loc, "Field required").input(input)
+    }
+
+    /// A field that the engine refused, below `within`.
+    pub(crate) fn field(within: Option<&str>, error: FieldError) -> Self {
+        let FieldError { kind, loc, msg, input } = error;
+        let loc = within.map(Value::from).into_iter().chain(loc).collect();
+        Self { kind, loc, msg, input, ctx: Value::Null }
+    }
+}
+
+/// What an error of the engine looks like from outside.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Problem {
+    /// Nothing is there.
+    NotFound,
+    /// The caller may not enter at this node.
+    EntryForbidden(NodeId),
+    /// What was given does not fit.
+    Invalid(Vec<FieldError>),
+    /// A run failed. `message` is safe to send.
+    Failed { status: StatusCode, code: &'static str, message: String, run: Option<WalkerId> },
+    /// The server cannot do it now, or at all.
+    Refused { status: StatusCode, code: &'static str, detail: &'static str },
 }
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        Self::Runtime(error)
-    }
-}
-
-fn detail(status: StatusCode, text: &str) -> (StatusCode, Value) {
-    (status, json!({ "detail": text }))
-}
-
-/// Status and body of an error of the runtime.
-fn of_runtime(error: Error) -> (StatusCode, Value) {
-    let code = error.code();
-    let coded = |status: StatusCode, text: &str| (status, json!({ "detail": text, "code": code }));
-    match error {
-        Error::UnknownWalker(_) | Error::EntryNotFound(_) => detail(StatusCode::NOT_FOUND, "Not Found"),
-        Error::Invalid(errors) => {
-            let errors: Vec<_> =
-                errors.into_iter().map(|error| Invalid::of_field(Some("body"), error)).collect();
-            (StatusCode::UNPROCESSABLE_ENTITY, json!({ "detail": errors }))
-        }
-        Error::EntryForbidden(id) => {
-            let text = format!("You don't have access on target entry {id}!");
-            (StatusCode::FORBIDDEN, json!({ "detail": { "error": text } }))
-        }
-        Error::Walker { code, message, run } => {
-            let status = match code {
-                ErrorCode::Conflict => StatusCode::CONFLICT,
-                _ => StatusCode::INTERNAL_SERVER_ERROR,
-            };
-            (status, json!({ "errors": [message], "code": code, "run": run }))
-        }
-        Error::Busy(why) => coded(StatusCode::SERVICE_UNAVAILABLE, &why),
-        Error::Store(store::Error::Full(_)) => {
-            coded(StatusCode::INSUFFICIENT_STORAGE, "there is too little room on the server's disk")
-        }
-        Error::Store(store::Error::OutcomeUnknown(_)) => {
-            coded(StatusCode::SERVICE_UNAVAILABLE, "the outcome is unknown: look before you send it again")
-        }
-        Error::Store(store::Error::Unavailable(_)) => {
-            coded(StatusCode::SERVICE_UNAVAILABLE, "the store is not available")
-        }
-        Error::Store(store::Error::Conflict(_)) => coded(StatusCode::CONFLICT, "changed by others meanwhile"),
-        Error::Store(store::Error::LeaseLost | store::Error::Open(_) | store::Error::Damaged(_))
-        | Error::Build(_)
-        | Error::Config(_)
-        | Error::Io { .. } => coded(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
-    }
-}
-
-impl Problem {
-    fn parts(self) -> (StatusCode, Value) {
-        match self {
-            Self::NotAuthenticated => detail(StatusCode::FORBIDDEN, "Not authenticated"),
-            Self::WrongScheme => detail(StatusCode::FORBIDDEN, "Invalid authentication credentials"),
-            Self::Unauthorized => detail(StatusCode::UNAUTHORIZED, "Unauthorized"),
-            Self::NotFound => detail(StatusCode::NOT_FOUND, "Not Found"),
-            Self::TooLarge(bound) => {
-                detail(StatusCode::PAYLOAD_TOO_LARGE, &format!("Request body is larger than {bound} bytes"))
+        let code = error.code();
+        let refused = |status, detail| Self::Refused { status, code, detail };
+        let problem = match &error {
+            Error::UnknownWalker(_) | Error::EntryNotFound(_) => return Self::NotFound,
+            Error::EntryForbidden(node) => return Self::EntryForbidden(node.clone()),
+            Error::Invalid(fields) => return Self::Invalid(fields.clone()),
+            Error::Walker { code: failure, message, run } => Self::Failed {
+                status: if *failure == ErrorCode::Conflict {
+                    StatusCode::CONFLICT
+                } else {
+                    StatusCode::INTERNAL_SERVER_ERROR
+                },
+                code,
+                message: message.clone(),
+                run: run.clone(),
+            },
+            Error::Busy(_) => {
+                refused(StatusCode::SERVICE_UNAVAILABLE, "The server is busy. Try again later.")
             }
-            Self::Invalid(errors) => (StatusCode::UNPROCESSABLE_ENTITY, json!({ "detail": errors })),
-            Self::Message(status, message) => (status, json!({ "message": message })),
-            Self::Detail(status, text) => detail(status, &text),
-            Self::Runtime(error) => {
-                let shown = format!("{error:?}");
-                let (status, body) = of_runtime(error);
-                if status.is_server_error() {
-                    tracing::warn!(error = shown, status = status.as_u16(), "a request failed");
+            Error::Store(inner) => match inner {
+                store::Error::Conflict(_) => Self::Failed {
+                    status: StatusCode::CONFLICT,
+                    code,
+                    message: "Others changed the same elements at the same time.".to_owned(),
+                    run: None,
+                },
+                store::Error::OutcomeUnknown(_) => {
+                    refused(StatusCode::SERVICE_UNAVAILABLE, "Whether the request took effect is not known.")
                 }
-                (status, body)
+                store::Error::Full(_) => {
+                    refused(StatusCode::INSUFFICIENT_STORAGE, "There is no room to store anything new.")
+                }
+                store::Error::Unavailable(_) => {
+                    refused(StatusCode::SERVICE_UNAVAILABLE, "The store is not available. Try again later.")
+                }
+                store::Error::LeaseLost | store::Error::Open(_) | store::Error::Damaged(_) => {
+                    refused(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL)
+                }
+            },
+            Error::Build(_) | Error::Config(_) | Error::Io { .. } => {
+                refused(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL)
             }
-        }
+        };
+        tracing::warn!(%error, code, "a request failed");
+        problem
     }
+}
 
-    /// The sentence and the rest, for a WebSocket: what has no status there.
-    pub(crate) fn into_frame(self, event: &str) -> Value {
+const INTERNAL: &str = "The request failed inside the server.";
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
         match self {
-            Self::Invalid(errors) => json!({ "error": errors }),
-            Self::Runtime(Error::UnknownWalker(_)) => {
-                json!({ "type": event, "error": "Invalid request! Please use valid walker event!" })
+            Self::NotFound => detail(StatusCode::NOT_FOUND, "Not Found"),
+            Self::MethodNotAllowed(allow) => {
+                let response = detail(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+                if allow.is_empty() { response } else { with_header(response, header::ALLOW, allow) }
             }
-            Self::Runtime(Error::Invalid(errors)) => {
-                let errors: Vec<_> =
-                    errors.into_iter().map(|error| Invalid::of_field(Some("context"), error)).collect();
-                json!({ "error": errors })
+            Self::TooLarge(max) => {
+                detail(StatusCode::PAYLOAD_TOO_LARGE, &format!("Request body is larger than {max} bytes"))
             }
-            Self::Runtime(Error::EntryForbidden(id)) => {
-                json!({ "type": event, "error": format!("You don't have access on target entry {id}!") })
+            Self::BodyBroken => detail(StatusCode::BAD_REQUEST, "The request body ended early"),
+            Self::UpgradeRequired => with_header(
+                detail(StatusCode::UPGRADE_REQUIRED, "A WebSocket is expected here"),
+                header::UPGRADE,
+                "websocket",
+            ),
+            Self::NotAuthenticated => detail(StatusCode::FORBIDDEN, "Not authenticated"),
+            Self::BadScheme => detail(StatusCode::FORBIDDEN, "Invalid authentication credentials"),
+            Self::Unauthorized => with_header(
+                detail(StatusCode::UNAUTHORIZED, "Unauthorized"),
+                header::WWW_AUTHENTICATE,
+                "Bearer",
+            ),
+            Self::Unprocessable(details) => {
+                answer(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "detail": details }))
             }
-            Self::Runtime(Error::Walker { code, message, run }) => {
-                json!({ "type": event, "error": message, "code": code, "run": run })
+            Self::AlreadyExists => detail(StatusCode::CONFLICT, "Already Exists!"),
+            Self::BadLogin => {
+                answer(StatusCode::BAD_REQUEST, &json!({ "message": "Invalid Email/Password!" }))
             }
-            other => {
-                let (_, mut body) = other.parts();
-                let text = body.get_mut("detail").or(None).map_or(Value::from("internal error"), Value::take);
-                json!({ "type": event, "error": text })
-            }
+            Self::TooManyLogins => with_header(
+                detail(StatusCode::TOO_MANY_REQUESTS, "Too many failed logins. Try again in a minute."),
+                header::RETRY_AFTER,
+                "60",
+            ),
+            Self::Engine(error) => Problem::from(error).into_response(),
         }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (status, body) = self.parts();
-        let mut response = (status, Json(body)).into_response();
-        if status == StatusCode::UNAUTHORIZED {
-            response
-                .headers_mut()
-                .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+        match self {
+            Self::NotFound => Refusal::NotFound.into_response(),
+            Self::EntryForbidden(node) => answer(
+                StatusCode::FORBIDDEN,
+                &json!({ "detail": { "error": format!("You don't have access on target entry {node}!") } }),
+            ),
+            Self::Invalid(fields) => {
+                let details = fields.into_iter().map(|field| Detail::field(Some("body"), field)).collect();
+                Refusal::Unprocessable(details).into_response()
+            }
+            Self::Failed { status, code, message, run } => {
+                answer(status, &json!({ "errors": [message], "code": code, "run": run }))
+            }
+            Self::Refused { status, code, detail } => {
+                let response = answer(status, &json!({ "detail": detail, "code": code }));
+                if status == StatusCode::SERVICE_UNAVAILABLE {
+                    with_header(response, header::RETRY_AFTER, "1")
+                } else {
+                    response
+                }
+            }
         }
-        response
     }
 }
 
-pub(crate) async fn not_found() -> Problem {
-    Problem::NotFound
+impl Problem {
+    /// The WebSocket frame that answers an event of type `event`.
+    pub(crate) fn frame(self, event: &str) -> Value {
+        match self {
+            Self::NotFound => json!({ "type": event, "error": "Not Found" }),
+            Self::EntryForbidden(node) => json!({
+                "type": event, "error": format!("You don't have access on target entry {node}!"),
+            }),
+            Self::Invalid(fields) => {
+                let details: Vec<_> = fields.into_iter().map(|field| Detail::field(None, field)).collect();
+                json!({ "error": details })
+            }
+            Self::Failed { code, message, run, .. } => {
+                json!({ "type": event, "error": message, "code": code, "run": run })
+            }
+            Self::Refused { code, detail, .. } => json!({ "type": event, "error": detail, "code": code }),
+        }
+    }
 }
 
-pub(crate) async fn method_not_allowed() -> Problem {
-    Problem::Detail(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed".to_owned())
+/// A JSON answer.
+pub(crate) fn answer(status: StatusCode, body: &impl Serialize) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(bytes) => json_bytes(status, bytes),
+        Err(error) => {
+            // Maps with keys that are no text, say: nothing of ours, but a value of a walker may try.
+            tracing::error!(%error, "an answer cannot be written as JSON");
+            json_bytes(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("{{\"detail\":\"{INTERNAL}\"}}").into_bytes(),
+            )
+        }
+    }
+}
+
+/// An answer that is JSON already.
+pub(crate) fn json_bytes(status: StatusCode, bytes: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(bytes));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn detail(status: StatusCode, text: &str) -> Response {
+    answer(status, &json!({ "detail": text }))
+}
+
+fn with_header(mut response: Response, name: HeaderName, value: &'static str) -> Response {
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn check(error: Error, status: u16) {
+        let text = error.to_string();
+        let response = Refusal::from(error).into_response();
+        assert_eq!(response.status().as_u16(), status, "{text}");
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
+    }
+
+    #[test]
+    fn engine_errors_have_their_status() {
+        let failed = |code| Error::Walker { code, message: "it failed".into(), run: None };
+        check(Error::UnknownWalker("x".into()), 404);
+        check(Error::Invalid(Vec::new()), 422);
+        check(Error::EntryForbidden(NodeId::root(Uuid::nil())), 403);
+        check(Error::EntryNotFound(NodeId::root(Uuid::nil()).into()), 404);
+        check(failed(ErrorCode::WalkerFailed), 500);
+        check(failed(ErrorCode::Conflict), 409);
+        check(Error::Busy("queue".into()), 503);
+        check(store::Error::Conflict(Vec::new()).into(), 409);
+        check(store::Error::OutcomeUnknown("disk".into()).into(), 503);
+        check(store::Error::Full("disk".into()).into(), 507);
+        check(store::Error::Unavailable("closing".into()).into(), 503);
+        check(store::Error::Damaged("secret".into()).into(), 500);
+    }
+
+    #[test]
+    fn inner_text_is_not_sent() {
+        let problem = Problem::from(Error::from(store::Error::Damaged("inner text".into())));
+        assert!(!problem.frame("walker").to_string().contains("inner"));
+    }
+
+    #[test]
+    fn fields_are_shown_below_the_body() {
+        let error = FieldError {
+            kind: "missing".into(),
+            loc: vec!["a".into()],
+            msg: "Field required".into(),
+            input: json!({}),
+        };
+        let shown = serde_json::to_value(Detail::field(Some("body"), error)).unwrap();
+        let wanted = json!({ "type": "missing", "loc": ["body", "a"], "msg": "Field required", "input": {} });
+        assert_eq!(shown, wanted);
+    }
 }

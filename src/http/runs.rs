@@ -1,264 +1,282 @@
-//! Reading runs: records, lists, events, files.
+//! What can be read of runs: records, events, files.
 
-use std::{convert::Infallible, path::Path as FilePath};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{
-    Json,
-    body::Body,
-    extract::{Path, Query, State},
-    http::{HeaderMap, StatusCode, header},
-    response::{
-        IntoResponse, Response,
-        sse::{Event as Sse, KeepAlive, Sse as SseResponse},
-    },
+    body::{Body, Bytes},
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::Response,
 };
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::stream;
 use serde::Deserialize;
-use serde_json::{Value, json};
-use tokio::sync::broadcast::error::RecvError;
-use walkabout_schema::{Name, Status, WalkerId, wire::EventFrame};
+use tokio::{fs::File, io::AsyncReadExt};
+use walkabout_schema::{Name, Status, WalkerId};
 
 use super::{
-    Shared, extract,
-    problem::{Invalid, Problem},
+    Server,
+    extract::{self, Parameters, Segments},
+    feed::{Feed, Item},
+    problem::{Refusal, answer},
 };
-use crate::runtime::{Caller, Runtime};
+use crate::{Error, runtime::Caller};
 
-/// A record; unknown, foreign and malformed ids look alike.
+/// Records in a page of `GET /walkers` when none are asked for, and at most.
+const RECORDS: (usize, usize) = (50, 500);
+/// Events in a page, and at most.
+const EVENTS: (usize, usize) = (1000, 1000);
+/// How often a silent event stream says that it is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Bytes of a file that are read at once.
+const PIECE: usize = 64 * 1024;
+
+/// `GET /walker/{walker_id}`. Unknown, foreign and malformed ids are told apart by nobody.
 pub(crate) async fn record(
-    State(state): State<Shared>,
-    Path(id): Path<String>,
+    State(server): State<Arc<Server>>,
+    Segments(walker): Segments<String>,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let caller = extract::caller(&state, &headers).await?;
-    if !id.contains(':') {
-        // A walker's name: it is called by POST.
-        return Err(if state.runtime.spec(&id).is_some_and(|spec| !spec.is_private()) {
-            Problem::Detail(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed".to_owned())
-        } else {
-            Problem::NotFound
-        });
+) -> Result<Response, Refusal> {
+    if !walker.contains(':') {
+        // A walker's name: it is only ever called by POST.
+        let known = server.runtime.spec(&walker).is_some_and(|spec| !spec.is_private());
+        return Err(if known { Refusal::MethodNotAllowed("POST") } else { Refusal::NotFound });
     }
-    let id: WalkerId = id.parse().map_err(|_| Problem::NotFound)?;
-    let record = state.runtime.record(&caller, &id).await?.ok_or(Problem::NotFound)?;
-    Ok(Json(record).into_response())
+    let caller = extract::anybody(&server, &headers).await?;
+    let id: WalkerId = walker.parse().map_err(|_| Refusal::NotFound)?;
+    let record = server.runtime.record(&caller, &id).await?.ok_or(Refusal::NotFound)?;
+    Ok(answer(StatusCode::OK, &record))
 }
 
-#[derive(Deserialize)]
-pub(crate) struct ListQuery {
-    status: Option<String>,
-    name: Option<String>,
-    after: Option<String>,
-    limit: Option<String>,
-}
-
-fn invalid(parameter: &str, kind: &str, msg: String, input: &str) -> Problem {
-    Problem::Invalid(vec![Invalid::new(kind, vec![json!("query"), json!(parameter)], &msg, json!(input))])
-}
-
-fn number(parameter: &str, text: Option<&str>, default: u64, max: u64) -> Result<u64, Problem> {
-    let Some(text) = text else { return Ok(default) };
-    let bad =
-        || invalid(parameter, "int_parsing", format!("Input should be a whole number from 0 to {max}"), text);
-    text.parse::<u64>().ok().filter(|number| *number <= max).ok_or_else(bad)
-}
-
-/// The caller's own runs.
+/// `GET /walkers?status=&name=&after=&limit=`: own runs, newest first.
 pub(crate) async fn list(
-    State(state): State<Shared>,
-    Query(query): Query<ListQuery>,
+    State(server): State<Arc<Server>>,
+    parameters: Result<Parameters, Refusal>,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let caller = extract::user(&state, &headers).await?;
-    let status = query.status.as_deref().map(|text| {
-        let parsed = serde_json::from_value::<Status>(Value::from(text));
-        let msg = "Input should be 'pending', 'running', 'completed' or 'failed'".to_owned();
-        parsed.map_err(|_| invalid("status", "enum", msg, text))
-    });
-    let name = query.name.as_deref().map(|text| {
-        Name::new(text).map_err(|error| invalid("name", "value_error", format!("Value error, {error}"), text))
-    });
-    let after = query.after.as_deref().map(|text| {
-        text.parse::<WalkerId>()
-            .map_err(|error| invalid("after", "value_error", format!("Value error, {error}"), text))
-    });
-    let limit = number("limit", query.limit.as_deref(), 50, 500)?;
-    let limit = usize::try_from(limit).unwrap_or(50).max(1);
-    let page = state
-        .runtime
-        .records(&caller, name.transpose()?, status.transpose()?, after.transpose()?, limit)
-        .await?;
-    Ok(Json(page).into_response())
+) -> Result<Response, Refusal> {
+    let caller = extract::user(&server, &headers).await?;
+    let parameters = parameters?;
+    let status = parameters.read(
+        "status",
+        "enum",
+        "Input should be 'pending', 'running', 'completed' or 'failed'",
+        status,
+    )?;
+    let name = parameters
+        .read("name", "value_error", "Input should be the name of a walker", |text| Name::new(text).ok())?;
+    let after = parameters
+        .read("after", "value_error", "Input should be w:<name>:<uuid>", |text| text.parse().ok())?;
+    let limit = limit(&parameters, RECORDS)?;
+    Ok(answer(StatusCode::OK, &server.runtime.records(&caller, name, status, after, limit).await?))
 }
 
-#[derive(Deserialize)]
-pub(crate) struct EventsQuery {
-    after: Option<String>,
-    limit: Option<String>,
+fn status(text: &str) -> Option<Status> {
+    match text {
+        "pending" => Some(Status::Pending),
+        "running" => Some(Status::Running),
+        "completed" => Some(Status::Completed),
+        "failed" => Some(Status::Failed),
+        _ => None,
+    }
 }
 
-/// Events by number: a page, or a stream for who accepts one.
+fn limit(parameters: &Parameters, (usual, max): (usize, usize)) -> Result<usize, Refusal> {
+    let msg = format!("Input should be an integer from 1 to {max}");
+    let given = parameters.read("limit", "int_range", &msg, |text| {
+        text.parse().ok().filter(|limit| (1..=max).contains(limit))
+    })?;
+    Ok(given.unwrap_or(usual))
+}
+
+/// `GET /walker/{walker_id}/events`: a page by `after` and `limit`, or a stream when `Accept` asks for one.
 pub(crate) async fn events(
-    State(state): State<Shared>,
-    Path(id): Path<String>,
-    Query(query): Query<EventsQuery>,
+    State(server): State<Arc<Server>>,
+    Segments(walker): Segments<String>,
+    parameters: Result<Parameters, Refusal>,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let caller = extract::caller(&state, &headers).await?;
-    let id: WalkerId = id.parse().map_err(|_| Problem::NotFound)?;
-    let after = number("after", query.after.as_deref(), 0, u64::MAX)?;
-    let limit = usize::try_from(number("limit", query.limit.as_deref(), 100, 1000)?).unwrap_or(100).max(1);
-    let wants = |header| headers.get(header).and_then(|value: &header::HeaderValue| value.to_str().ok());
-    if wants(header::ACCEPT).is_some_and(|accept| accept.contains("text/event-stream")) {
-        let after = wants(header::HeaderName::from_static("last-event-id"))
-            .and_then(|id| id.parse().ok())
-            .unwrap_or(after);
-        let feed = Feed::open(&state.runtime, caller, id, after).await?.ok_or(Problem::NotFound)?;
-        return Ok(SseResponse::new(frames(feed)).keep_alive(KeepAlive::default()).into_response());
+) -> Result<Response, Refusal> {
+    let caller = extract::anybody(&server, &headers).await?;
+    let id: WalkerId = walker.parse().map_err(|_| Refusal::NotFound)?;
+    let parameters = parameters?;
+    let msg = "Input should be a whole number from 0";
+    let after = parameters.read("after", "int_parsing", msg, |text| text.parse().ok())?.unwrap_or(0);
+    if wants_stream(&headers) {
+        // A browser that reconnects repeats the query of its first request, so the header counts.
+        let seen = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        return stream_events(&server, caller, &id, seen.unwrap_or(after)).await;
     }
-    let page = state.runtime.events(&caller, &id, after, limit).await?.ok_or(Problem::NotFound)?;
-    Ok(Json(page).into_response())
+    let limit = limit(&parameters, EVENTS)?;
+    let page = server.runtime.events(&caller, &id, after, limit).await?.ok_or(Refusal::NotFound)?;
+    Ok(answer(StatusCode::OK, &page))
 }
 
-fn frames(feed: Feed) -> impl Stream<Item = Result<Sse, Infallible>> {
-    stream::unfold(feed, |mut feed| async move {
-        let item = feed.next().await?;
-        Some((Ok(item.sse()), feed))
-    })
+fn wants_stream(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accepted
+        .flat_map(|value| value.split(','))
+        .any(|one| one.split(';').next().is_some_and(|t| t.trim().eq_ignore_ascii_case("text/event-stream")))
 }
 
-/// One thing that a follower gets.
-pub(crate) enum Item {
-    /// An event, as its WebSocket frame.
-    Event { seq: u64, text: std::sync::Arc<str> },
-    /// Events before this number are no longer kept.
-    Gap { first: u64 },
-}
-
-impl Item {
-    fn sse(&self) -> Sse {
-        match self {
-            Self::Event { seq, text } => Sse::default().id(seq.to_string()).data(&**text),
-            Self::Gap { first } => Sse::default().data(json!({ "type": "gap", "first": first }).to_string()),
-        }
-    }
-}
-
-/// The events of a run from a number on: from the store, then live, without a gap or a repetition. Ends after the last one.
-pub(crate) struct Feed {
-    runtime: Runtime,
+async fn stream_events(
+    server: &Server,
     caller: Caller,
-    id: WalkerId,
+    id: &WalkerId,
     after: u64,
-    live: tokio::sync::broadcast::Receiver<crate::publish::Frame>,
-    ready: std::collections::VecDeque<Item>,
-    must_read: bool,
-    is_over: bool,
+) -> Result<Response, Refusal> {
+    let feed = Feed::open(server.runtime.clone(), caller, id, after).await?.ok_or(Refusal::NotFound)?;
+    let stopping = server.stopping.clone();
+    let pieces = stream::unfold((feed, stopping), |(mut feed, mut stopping)| async move {
+        let next = tokio::select! {
+            next = tokio::time::timeout(KEEP_ALIVE, feed.next()) => next,
+            () = stopping.wait() => return None,
+        };
+        let text = match next {
+            Ok(Ok(Some(item))) => sent_event(&item),
+            Ok(Ok(None)) => return None,
+            // The stream is cut: the client comes back with the last number that it saw.
+            Ok(Err(error)) => return Some((Err(error), (feed, stopping))),
+            Err(_) => ":\n\n".to_owned(),
+        };
+        Some((Ok(text), (feed, stopping)))
+    });
+    let mut response = Response::new(Body::from_stream(pieces));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    Ok(response)
 }
 
-/// Events read from the store at once.
-const PAGE: usize = 256;
-
-impl Feed {
-    /// None when the run is unknown or the caller may not read it.
-    pub(crate) async fn open(
-        runtime: &Runtime,
-        caller: Caller,
-        id: WalkerId,
-        after: u64,
-    ) -> Result<Option<Self>, crate::Error> {
-        // Follow first: what happens while the store is read waits in the receiver.
-        let Some(live) = runtime.follow(&caller, &id).await? else { return Ok(None) };
-        let (runtime, ready) = (runtime.clone(), std::collections::VecDeque::new());
-        Ok(Some(Self { runtime, caller, id, after, live, ready, must_read: true, is_over: false }))
-    }
-
-    /// The next item; none after the last event of the run, or when the store fails.
-    ///
-    /// # Cancel safety
-    /// A dropped call loses nothing: the number of the last item given is kept.
-    pub(crate) async fn next(&mut self) -> Option<Item> {
-        loop {
-            if let Some(item) = self.ready.pop_front() {
-                return Some(item);
-            }
-            if self.is_over {
-                return None;
-            }
-            if self.must_read {
-                self.read().await?;
-                continue;
-            }
-            match self.live.recv().await {
-                Ok(frame) if frame.seq <= self.after => {}
-                Ok(frame) if frame.seq == self.after + 1 => {
-                    self.after = frame.seq;
-                    self.is_over = frame.last;
-                    return Some(Item::Event { seq: frame.seq, text: frame.text });
-                }
-                // Lagged, or a number was passed over: the store has what is missing.
-                Ok(_) | Err(RecvError::Lagged(_) | RecvError::Closed) => self.must_read = true,
-            }
-        }
-    }
-
-    async fn read(&mut self) -> Option<()> {
-        let page = self.runtime.events(&self.caller, &self.id, self.after, PAGE).await.ok()??;
-        if page.first > self.after + 1 {
-            self.ready.push_back(Item::Gap { first: page.first });
-        }
-        for event in page.events {
-            self.after = event.seq;
-            self.is_over = event.event.is_final();
-            let (seq, frame) = (event.seq, EventFrame::new(self.id.clone(), event));
-            let text = serde_json::to_string(&frame).ok()?.into();
-            self.ready.push_back(Item::Event { seq, text });
-        }
-        // With nothing more in the store what comes next comes live.
-        self.must_read = page.next.is_some();
-        Some(())
+/// One server-sent event. JSON holds no raw line break, so one `data` line takes it.
+fn sent_event(item: &Item) -> String {
+    match item {
+        Item::Gap { first } => format!("event: gap\ndata: {{\"type\":\"gap\",\"first\":{first}}}\n\n"),
+        Item::Event { seq, text } => format!("id: {seq}\nevent: {}\ndata: {text}\n\n", kind(text)),
     }
 }
 
-/// A file that a run wrote. Never shown in the page of the server: a walker's file is not the server's word.
+/// The word of an event's kind, out of its frame.
+fn kind(frame: &str) -> String {
+    #[derive(Deserialize)]
+    struct Outer {
+        event: Inner,
+    }
+    #[derive(Deserialize)]
+    struct Inner {
+        #[serde(rename = "type")]
+        kind: String,
+    }
+    serde_json::from_str::<Outer>(frame).map_or_else(|_| "message".to_owned(), |outer| outer.event.kind)
+}
+
+/// `GET /files/{walker_id}/{name}`: a file that a run wrote, to who may read the run.
 pub(crate) async fn file(
-    State(state): State<Shared>,
-    Path((id, name)): Path<(String, String)>,
+    State(server): State<Arc<Server>>,
+    Segments((walker, name)): Segments<(String, String)>,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let caller = extract::caller(&state, &headers).await?;
-    let id: WalkerId = id.parse().map_err(|_| Problem::NotFound)?;
-    let path = state.runtime.file(&caller, &id, &name).await?.ok_or(Problem::NotFound)?;
-    let file = tokio::fs::File::open(&path).await.map_err(|_| Problem::NotFound)?;
-    let length = file.metadata().await.map_err(|_| Problem::NotFound)?.len();
-    let chunks = stream::unfold(file, |mut file| async move {
-        use tokio::io::AsyncReadExt;
-        let mut chunk = vec![0; 64 << 10];
-        match file.read(&mut chunk).await {
+) -> Result<Response, Refusal> {
+    let caller = extract::anybody(&server, &headers).await?;
+    let id: WalkerId = walker.parse().map_err(|_| Refusal::NotFound)?;
+    // The runtime checks names too; a path out of the folder must not even reach it.
+    if name.contains(['/', '\\', '\0']) || matches!(name.as_str(), "" | "." | "..") {
+        return Err(Refusal::NotFound);
+    }
+    let path = server.runtime.file(&caller, &id, &name).await?.ok_or(Refusal::NotFound)?;
+    let (file, length) = open(path).await?;
+    let pieces = stream::unfold(file, |mut file| async move {
+        let mut piece = vec![0; PIECE];
+        match file.read(&mut piece).await {
             Ok(0) => None,
             Ok(read) => {
-                chunk.truncate(read);
-                Some((Ok(chunk), file))
+                piece.truncate(read);
+                Some((Ok(Bytes::from(piece)), file))
             }
             Err(error) => Some((Err(error), file)),
         }
     });
-    let headers = [
-        (header::CONTENT_TYPE, content_type(&name).to_owned()),
-        (header::CONTENT_LENGTH, length.to_string()),
-        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
-    ];
-    Ok((headers, Body::from_stream(chunks.boxed())).into_response())
+    let mut response = Response::new(Body::from_stream(pieces));
+    let (kind, inline) = content_type(&name);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Ok(value) = HeaderValue::from_str(&disposition(&name, inline)) {
+        headers.insert(header::CONTENT_DISPOSITION, value);
+    }
+    Ok(response)
 }
 
-fn content_type(name: &str) -> &'static str {
-    match FilePath::new(name).extension().and_then(|extension| extension.to_str()) {
-        Some("pdf") => "application/pdf",
-        Some("json") => "application/json",
-        Some("csv") => "text/csv; charset=utf-8",
-        Some("txt" | "html" | "htm" | "svg" | "js") => "text/plain; charset=utf-8",
-        Some("png") => "image/png",
-        _ => "application/octet-stream",
+async fn open(path: PathBuf) -> Result<(File, u64), Refusal> {
+    let failed = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::NotFound => Refusal::NotFound,
+        _ => Refusal::Engine(Error::Io { context: "reading a file of a run".to_owned(), source }),
+    };
+    let file = File::open(path).await.map_err(failed)?;
+    let about = file.metadata().await.map_err(failed)?;
+    if about.is_file() { Ok((file, about.len())) } else { Err(Refusal::NotFound) }
+}
+
+/// By extension: what it is sent as, and whether a browser may show it. A page that a walker wrote is never
+/// run as ours.
+fn content_type(name: &str) -> (&'static str, bool) {
+    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension).to_ascii_lowercase();
+    match extension.as_str() {
+        "pdf" => ("application/pdf", true),
+        "csv" => ("text/csv; charset=utf-8", true),
+        "json" => ("application/json", true),
+        "txt" | "md" | "log" => ("text/plain; charset=utf-8", true),
+        "png" => ("image/png", true),
+        "jpg" | "jpeg" => ("image/jpeg", true),
+        "html" | "htm" | "xhtml" | "svg" | "xml" => ("text/plain; charset=utf-8", false),
+        _ => ("application/octet-stream", false),
+    }
+}
+
+/// RFC 6266: a plain name as it is, any other in the extended form.
+fn disposition(name: &str, inline: bool) -> String {
+    let kind = if inline { "inline" } else { "attachment" };
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    if name.bytes().all(is_plain) {
+        return format!("{kind}; filename=\"{name}\"");
+    }
+    let mut encoded = String::with_capacity(name.len() * 3);
+    for byte in name.bytes() {
+        if is_plain(byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    format!("{kind}; filename*=UTF-8''{encoded}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_named_and_typed() {
+        assert_eq!(content_type("a.PDF"), ("application/pdf", true));
+        assert_eq!(content_type("a.html"), ("text/plain; charset=utf-8", false));
+        assert_eq!(content_type("a"), ("application/octet-stream", false));
+        assert_eq!(disposition("a-1.pdf", true), "inline; filename=\"a-1.pdf\"");
+        assert_eq!(disposition("a \"ü\".csv", false), "attachment; filename*=UTF-8''a%20%22%C3%BC%22.csv");
+    }
+
+    #[test]
+    fn streams_are_asked_for() {
+        let accept =
+            |text: &str| HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_str(text).unwrap())]);
+        assert!(wants_stream(&accept("application/json, text/event-stream;q=0.9")));
+        assert!(!wants_stream(&accept("*/*")));
+    }
+
+    #[test]
+    fn events_are_lines() {
+        let text = r#"{"type":"event","seq":3,"event":{"type":"progress","data":1}}"#;
+        let item = Item::Event { seq: 3, text: text.into() };
+        assert_eq!(sent_event(&item), format!("id: 3\nevent: progress\ndata: {text}\n\n"));
+        assert_eq!(
+            sent_event(&Item::Gap { first: 7 }),
+            "event: gap\ndata: {\"type\":\"gap\",\"first\":7}\n\n"
+        );
     }
 }

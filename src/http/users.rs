@@ -1,8 +1,9 @@
-//! Users: registration, login, and who a token names.
+//! Registers users and logs them in.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use argon2::{
@@ -10,286 +11,214 @@ use argon2::{
     password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
 };
 use axum::{
-    Json,
-    body::Body,
-    extract::State,
-    http::{HeaderMap, StatusCode},
-    response::{IntoResponse, Response},
+    extract::{Request, State},
+    http::StatusCode,
+    response::Response,
 };
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
-use walkabout_schema::{Timestamp, User};
+use walkabout_schema::Timestamp;
 
 use super::{
-    Shared, extract,
-    problem::{Invalid, Problem},
+    Server, email, extract,
+    problem::{Detail, Refusal, answer},
 };
-use crate::{
-    Error, Result,
-    runtime::{Caller, Runtime},
-    store::Registered,
-};
+use crate::{Error, Result, runtime::Runtime, store::Registered};
 
-/// Tokens whose check is remembered.
-const TOKENS_KEPT: usize = 10_000;
-/// Failed logins of one address in a minute; more are refused.
+/// The longest password, in bytes.
+const PASSWORD_MAX: usize = 1024;
+/// Failed logins of one address within [`WINDOW`]; beyond them not even the right password is taken.
 const FAILURES_MAX: u32 = 10;
-/// Addresses whose failures are counted.
-const FAILURES_KEPT: usize = 10_000;
-/// Passwords being hashed at once: each takes 19 MiB for a moment.
-const HASHES_MAX: usize = 2;
-/// The longest password; hashing takes time in proportion.
-const PASSWORD_BYTES_MAX: usize = 1024;
+/// How long a failed login counts.
+const WINDOW: Duration = Duration::from_secs(60);
+/// Addresses with failed logins that are remembered.
+const FAILING_MAX: usize = 10_000;
+/// Passwords waiting to be hashed; beyond them the answer is 503.
+const WAITING_MAX: usize = 512;
 
+/// What registration and login share.
 pub(crate) struct Users {
-    encoding: EncodingKey,
-    decoding: DecodingKey,
-    validation: Validation,
-    known: Mutex<HashMap<String, (Caller, i64)>>,
-    failures: Mutex<HashMap<String, (u32, Timestamp)>>,
-    hashing: Arc<Semaphore>,
-    /// What an unknown address is checked against, so that it takes as long as a known one.
-    decoy: String,
-}
-
-/// Jac Cloud's payload: the public user with `expiration` in epoch seconds.
-#[derive(Serialize, Deserialize)]
-struct Claims {
-    id: String,
-    email: String,
-    root_id: String,
-    is_activated: bool,
-    is_admin: bool,
-    expiration: i64,
-    state: String,
+    /// A hash takes 19 MiB and a core for tens of milliseconds, so only as many run at once as there are
+    /// cores.
+    hashing: Semaphore,
+    waiting: Semaphore,
+    failures: Failures,
+    /// The hash that the password of an unknown address is compared with, so that it takes as long as a known
+    /// one's.
+    nobody: String,
 }
 
 impl Users {
     pub(crate) async fn new(runtime: &Runtime) -> Result<Self> {
-        let (secret, _) = runtime.secret("jwt", 32).await?;
-        let mut validation = Validation::new(Algorithm::HS256);
-        // The claim is `expiration`, not `exp`; it is checked below.
-        validation.validate_exp = false;
-        validation.set_required_spec_claims::<&str>(&[]);
-        Ok(Self {
-            encoding: EncodingKey::from_secret(&secret),
-            decoding: DecodingKey::from_secret(&secret),
-            validation,
-            known: Mutex::default(),
-            failures: Mutex::default(),
-            hashing: Arc::new(Semaphore::new(HASHES_MAX)),
-            decoy: hash("no password", &[7; 16])?,
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut users = Self {
+            hashing: Semaphore::new(cores),
+            waiting: Semaphore::new(WAITING_MAX),
+            failures: Failures::default(),
+            nobody: String::new(),
+        };
+        let password = runtime.env().random_hex(16);
+        users.nobody = users.hash(runtime, password).await?;
+        Ok(users)
+    }
+
+    /// Runs `work` where it hogs no thread that answers others.
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        let busy = || Error::Busy("passwords".to_owned());
+        let _waiting = self.waiting.try_acquire().map_err(|_| busy())?;
+        let _hashing = self.hashing.acquire().await.map_err(|_| busy())?;
+        tokio::task::spawn_blocking(work).await.map_err(|source| Error::Io {
+            context: "hashing a password".to_owned(),
+            source: std::io::Error::other(source),
         })
     }
 
-    /// Whoever a token names: its signature holds, it has not expired, its user exists and is active.
-    pub(crate) async fn caller(&self, runtime: &Runtime, token: &str) -> Result<Caller, Problem> {
-        let now = runtime.now().millis() / 1000;
-        {
-            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((caller, expiration)) = known.get(token) {
-                return if *expiration > now { Ok(caller.clone()) } else { Err(Problem::Unauthorized) };
-            }
-        }
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation);
-        let claims = claims.map_err(|_| Problem::Unauthorized)?.claims;
-        if claims.expiration <= now {
-            return Err(Problem::Unauthorized);
-        }
-        let user = runtime.user(&claims.email).await?;
-        let user = user.filter(|user| user.is_activated && user.id.0.simple().to_string() == claims.id);
-        let user = user.ok_or(Problem::Unauthorized)?;
-        let caller = Caller { root: user.root_id.0, admin: user.is_admin };
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= TOKENS_KEPT {
-            known.clear();
-        }
-        known.insert(token.to_owned(), (caller.clone(), claims.expiration));
-        Ok(caller)
+    async fn hash(&self, runtime: &Runtime, password: String) -> Result<String> {
+        let mut salt = [0; 16];
+        runtime.env().random(&mut salt);
+        // The default is Argon2id, version 19, with the memory and rounds that OWASP recommends.
+        let hash = self
+            .blocking(move || {
+                let hash: Result<PasswordHash, _> =
+                    Argon2::default().hash_password_with_salt(password.as_bytes(), &salt);
+                hash.map(|hash| hash.to_string())
+            })
+            .await?;
+        hash.map_err(|error| Error::Io {
+            context: "hashing a password".to_owned(),
+            source: std::io::Error::other(error.to_string()),
+        })
     }
 
-    fn is_locked(&self, email: &str, now: Timestamp) -> bool {
-        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures
-            .get(email)
-            .is_some_and(|(count, since)| *count >= FAILURES_MAX && now.since(*since).as_secs() < 60)
-    }
-
-    fn count_failure(&self, email: &str, now: Timestamp) {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        if failures.len() >= FAILURES_KEPT {
-            failures.retain(|_, (_, since)| now.since(*since).as_secs() < 60);
-        }
-        // Full of fresh failures of other addresses: the table stays bounded.
-        if failures.len() >= FAILURES_KEPT {
-            failures.clear();
-        }
-        let entry = failures.entry(email.to_owned()).or_insert((0, now));
-        if now.since(entry.1).as_secs() >= 60 {
-            *entry = (0, now);
-        }
-        entry.0 += 1;
-    }
-
-    /// Runs Argon2id beside the server, few at once.
-    async fn hashed<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Problem> {
-        let busy = || Problem::Runtime(Error::Busy("the server is stopping".to_owned()));
-        let turn = Arc::clone(&self.hashing).acquire_owned().await.map_err(|_| busy())?;
-        let done = tokio::task::spawn_blocking(move || {
-            let result = work();
-            drop(turn);
-            result
-        });
-        done.await.map_err(|_| busy())
+    async fn matches(&self, hash: String, password: String) -> Result<bool> {
+        self.blocking(move || Argon2::default().verify_password(password.as_bytes(), hash.as_str()).is_ok())
+            .await
     }
 }
 
-fn hash(password: &str, salt: &[u8]) -> Result<String> {
-    let hashed = Argon2::default().hash_password_with_salt(password.as_bytes(), salt);
-    hashed
-        .map(|hash| hash.to_string())
-        .map_err(|error| Error::Config(format!("passwords cannot be hashed: {error}")))
-}
-
-fn verify(password: &str, stored: &str) -> bool {
-    PasswordHash::new(stored)
-        .is_ok_and(|stored| Argon2::default().verify_password(password.as_bytes(), &stored).is_ok())
-}
-
-/// Address and password of a request, the domain of the address lowered.
-fn credentials(members: Option<Map<String, Value>>) -> Result<(String, String), Problem> {
-    let Some(members) = members else {
-        let missing = Invalid::new("missing", vec![json!("body")], "Field required", Value::Null);
-        return Err(Problem::Invalid(vec![missing]));
-    };
-    let mut errors = Vec::new();
-    let mut text = |name: &str| match members.get(name) {
-        Some(Value::String(text)) => text.clone(),
-        other => {
-            let loc = vec![json!("body"), json!(name)];
-            errors.push(match other {
-                None => Invalid::new("missing", loc, "Field required", json!({})),
-                Some(value) => {
-                    Invalid::new("string_type", loc, "Input should be a valid string", value.clone())
-                }
-            });
-            String::new()
-        }
-    };
-    let (given, password) = (text("email"), text("password"));
-    let mut refuse = |name: &str, msg: String, input: Value| {
-        errors.push(Invalid::new("value_error", vec![json!("body"), json!(name)], &msg, input));
-    };
-    let mut email = String::new();
-    if !given.is_empty() || members.get("email").is_some_and(Value::is_string) {
-        match address(&given) {
-            Ok(address) => email = address,
-            Err(why) => refuse("email", format!("value is not a valid email address: {why}"), json!(given)),
-        }
-    }
-    if members.get("password").is_some_and(Value::is_string)
-        && !(1..=PASSWORD_BYTES_MAX).contains(&password.len())
-    {
-        // A password is not sent back.
-        refuse(
-            "password",
-            format!("Value error, a password has 1 to {PASSWORD_BYTES_MAX} bytes"),
-            Value::Null,
-        );
-    }
-    if errors.is_empty() { Ok((email, password)) } else { Err(Problem::Invalid(errors)) }
-}
-
-/// An address with its domain lowered; or why it is none.
-fn address(text: &str) -> Result<String, &'static str> {
-    if text.len() > 254 {
-        return Err("it is longer than 254 bytes");
-    }
-    let Some((local, domain)) = text.rsplit_once('@') else {
-        return Err("an email address must have an @-sign");
-    };
-    let is_local = |c: char| c.is_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c);
-    let dots = local.starts_with('.') || local.ends_with('.') || local.contains("..");
-    if local.is_empty() || local.len() > 64 || dots || !local.chars().all(is_local) {
-        return Err("the part before the @-sign is not valid");
-    }
-    let domain = domain.to_lowercase();
-    let is_label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.chars().all(|c| c.is_alphanumeric() || c == '-')
-    };
-    if !domain.contains('.') || !domain.split('.').all(is_label) {
-        return Err("the part after the @-sign is not valid: it should have a period");
-    }
-    let special = ["test", "local", "invalid", "localhost", "onion", "arpa"];
-    if domain.rsplit('.').next().is_some_and(|last| special.contains(&last)) {
-        return Err("the part after the @-sign is a special-use or reserved name");
-    }
-    Ok(format!("{local}@{domain}"))
-}
-
+/// `POST /user/register`.
 pub(crate) async fn register(
-    State(state): State<Shared>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    let bytes = extract::bytes(&state, &headers, body).await?;
-    let (email, password) = credentials(extract::members(&state, &bytes)?)?;
-    let mut salt = [0; 16];
-    state.runtime.env().random(&mut salt);
-    let hashed = state.users.hashed(move || hash(&password, &salt)).await??;
-    match state.runtime.register(email, hashed).await? {
-        Registered::New => {
-            Ok((StatusCode::CREATED, Json(json!({ "message": "Successfully Registered!" }))).into_response())
+    State(server): State<Arc<Server>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let Credentials { email, password } = credentials(&server, request).await?;
+    let hash = server.users.hash(&server.runtime, password).await?;
+    match server.runtime.register(email, hash).await? {
+        Registered::New => Ok(answer(StatusCode::CREATED, &json!({ "message": "Successfully Registered!" }))),
+        Registered::Taken => Err(Refusal::AlreadyExists),
+    }
+}
+
+/// `POST /user/login`. An unknown address takes the same time and gives the same answer as a wrong password.
+pub(crate) async fn login(State(server): State<Arc<Server>>, request: Request) -> Result<Response, Refusal> {
+    let Credentials { email, password } = credentials(&server, request).await?;
+    let users = &server.users;
+    if users.failures.are_too_many(&email, server.runtime.now()) {
+        return Err(Refusal::TooManyLogins);
+    }
+    let user = server.runtime.user(&email).await?;
+    let hash = user.as_ref().map_or_else(|| users.nobody.clone(), |user| user.password.clone());
+    let matches = users.matches(hash, password).await?;
+    let now = server.runtime.now();
+    // Asked again: many guesses sent at once must not all be answered because none had failed when they came.
+    if users.failures.are_too_many(&email, now) {
+        return Err(Refusal::TooManyLogins);
+    }
+    match user {
+        Some(user) if matches && user.is_activated => {
+            let (token, claims) = server.tokens.issue(&server.runtime, &user)?;
+            Ok(answer(StatusCode::OK, &json!({ "token": token, "user": claims })))
         }
-        Registered::Taken => Err(Problem::Detail(StatusCode::CONFLICT, "Already Exists!".to_owned())),
+        _ => {
+            users.failures.note(email, now);
+            Err(Refusal::BadLogin)
+        }
     }
 }
 
-pub(crate) async fn login(
-    State(state): State<Shared>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    const WRONG: Problem = Problem::Message(StatusCode::BAD_REQUEST, "Invalid Email/Password!");
-    let bytes = extract::bytes(&state, &headers, body).await?;
-    let (email, password) = credentials(extract::members(&state, &bytes)?)?;
-    let (users, now) = (&state.users, state.runtime.now());
-    if users.is_locked(&email, now) {
-        let text = "Too many failed logins: try again in a minute".to_owned();
-        return Err(Problem::Detail(StatusCode::TOO_MANY_REQUESTS, text));
-    }
-    let user = state.runtime.user(&email).await?;
-    let stored = user.as_ref().map_or_else(|| users.decoy.clone(), |user| user.password.clone());
-    let is_right = users.hashed(move || verify(&password, &stored)).await?;
-    let Some(user) = user.filter(|user| is_right && user.is_activated) else {
-        users.count_failure(&email, now);
-        return Err(WRONG);
+#[derive(Debug, PartialEq)]
+struct Credentials {
+    email: String,
+    password: String,
+}
+
+async fn credentials(server: &Server, request: Request) -> Result<Credentials, Refusal> {
+    let (parts, body) = request.into_parts();
+    let config = server.runtime.config();
+    let bytes = extract::bytes(&parts.headers, body, config.body_bytes_max).await?;
+    let members = extract::object(&bytes, config.json_depth_max, true)?;
+    read(members).map_err(Refusal::Unprocessable)
+}
+
+/// Both members, or everything that is wrong with them. A password is never sent back.
+fn read(mut members: Map<String, Value>) -> Result<Credentials, Vec<Detail>> {
+    let (email, password) = (members.remove("email"), members.remove("password"));
+    let loc = |name: &str| vec![Value::from("body"), name.into()];
+    let text = |kind: &str| Detail::new(kind, loc("email"), "Input should be a valid string");
+    let email = match email {
+        None => Err(Detail::missing(loc("email"), json!({}))),
+        Some(Value::String(given)) => email::normal(&given).map_err(|reason| {
+            let msg = format!("value is not a valid email address: {reason}");
+            Detail::new("value_error", loc("email"), msg).input(given.into()).ctx(json!({ "reason": reason }))
+        }),
+        Some(other) => Err(text("string_type").input(other)),
     };
-    let claims = claims(&state, &user);
-    let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &users.encoding)
-        .map_err(|error| Error::Config(format!("tokens cannot be signed: {error}")))?;
-    Ok(Json(json!({ "token": token, "user": claims })).into_response())
+    let password = match password {
+        None => Err(Detail::missing(loc("password"), json!({}))),
+        Some(Value::String(given)) => match given.len() {
+            0 => Err(Detail::new(
+                "string_too_short",
+                loc("password"),
+                "String should have at least 1 character",
+            )
+            .ctx(json!({ "min_length": 1 }))),
+            1..=PASSWORD_MAX => Ok(given),
+            _ => {
+                Err(Detail::new("string_too_long", loc("password"), format!("At most {PASSWORD_MAX} bytes"))
+                    .ctx(json!({ "max_length": PASSWORD_MAX })))
+            }
+        },
+        Some(_) => Err(Detail::new("string_type", loc("password"), "Input should be a valid string")),
+    };
+    match (email, password) {
+        (Ok(email), Ok(password)) => Ok(Credentials { email, password }),
+        (email, password) => Err(email.err().into_iter().chain(password.err()).collect()),
+    }
 }
 
-fn claims(state: &Shared, user: &User) -> Claims {
-    let lifetime = state.runtime.config().token_lifetime;
-    Claims {
-        id: user.id.0.simple().to_string(),
-        email: user.email.clone(),
-        root_id: user.root_id.0.simple().to_string(),
-        is_activated: user.is_activated,
-        is_admin: user.is_admin,
-        expiration: state.runtime.now().plus(lifetime).millis() / 1000,
-        state: state.runtime.env().random_hex(4),
+/// Failed logins, by address: known or not, so that a refusal tells nothing.
+#[derive(Default)]
+struct Failures(Mutex<HashMap<String, Failing>>);
+
+struct Failing {
+    since: Timestamp,
+    count: u32,
+}
+
+impl Failures {
+    fn are_too_many(&self, email: &str, now: Timestamp) -> bool {
+        let failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        failing.get(email).is_some_and(|one| now.since(one.since) < WINDOW && one.count >= FAILURES_MAX)
+    }
+
+    fn note(&self, email: String, now: Timestamp) {
+        let mut failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if failing.len() >= FAILING_MAX {
+            failing.retain(|_, one| now.since(one.since) < WINDOW);
+        }
+        if failing.len() >= FAILING_MAX {
+            // Only a flood over ever new addresses comes here. Those that failed most stay: they are being
+            // guessed.
+            failing.retain(|_, one| one.count > 1);
+        }
+        if failing.len() >= FAILING_MAX {
+            failing.clear();
+        }
+        let one = failing.entry(email).or_insert(Failing { since: now, count: 0 });
+        if now.since(one.since) >= WINDOW {
+            *one = Failing { since: now, count: 0 };
+        }
+        one.count = one.count.saturating_add(1);
     }
 }
 
@@ -297,19 +226,44 @@ fn claims(state: &Shared, user: &User) -> Claims {
 mod tests {
     use super::*;
 
+    fn check(body: Value, wanted: &[(&str, &str)]) {
+        let Value::Object(members) = body else { panic!("not an object") };
+        let details = read(members).unwrap_err();
+        let found: Vec<_> = details.iter().map(|d| (d.kind.as_str(), d.loc[1].as_str().unwrap())).collect();
+        assert_eq!(found, wanted);
+    }
+
     #[test]
-    fn addresses_are_checked_and_lowered() {
-        assert_eq!(address("Ann.B@Example.COM").unwrap(), "Ann.B@example.com");
-        for bad in [
-            "ann",
-            "ann@",
-            "@example.com",
-            "ann@localhost",
-            "ann@example.test",
-            "a..b@example.com",
-            "a b@example.com",
-        ] {
-            assert!(address(bad).is_err(), "{bad}");
+    fn credentials_are_checked() {
+        check(json!({}), &[("missing", "email"), ("missing", "password")]);
+        check(
+            json!({ "email": 1, "password": null }),
+            &[("string_type", "email"), ("string_type", "password")],
+        );
+        check(json!({ "email": "a@b.test", "password": "p" }), &[("value_error", "email")]);
+        check(json!({ "email": "a@b.com", "password": "" }), &[("string_too_short", "password")]);
+        check(
+            json!({ "email": "a@b.com", "password": "p".repeat(1025) }),
+            &[("string_too_long", "password")],
+        );
+        let Value::Object(good) = json!({ "email": "A@B.com", "password": "p", "more": 1 }) else { return };
+        assert_eq!(read(good).unwrap(), Credentials { email: "A@b.com".into(), password: "p".into() });
+    }
+
+    #[test]
+    fn failures_count_for_a_minute() {
+        let failures = Failures::default();
+        let at = Timestamp::from_millis;
+        for _ in 0..FAILURES_MAX {
+            assert!(!failures.are_too_many("a", at(0)));
+            failures.note("a".into(), at(0));
         }
+        assert!(failures.are_too_many("a", at(59_999)));
+        assert!(!failures.are_too_many("a", at(60_000)));
+        assert!(!failures.are_too_many("b", at(0)));
+        for n in 0..FAILING_MAX * 2 {
+            failures.note(n.to_string(), at(0));
+        }
+        assert!(failures.0.lock().unwrap().len() <= FAILING_MAX);
     }
 }

@@ -1,107 +1,178 @@
-//! Calling walkers.
+//! Spawns walkers.
+
+use std::{io::Write, sync::Arc};
 
 use axum::{
     body::Body,
-    extract::{Path, State},
-    http::{HeaderMap, StatusCode, header},
-    response::{IntoResponse, Response},
+    extract::{Request, State},
+    http::StatusCode,
+    response::Response,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use walkabout_schema::{NodeId, WalkerId};
 
 use super::{
-    Shared, extract,
-    problem::{Invalid, Problem},
+    Server, extract,
+    extract::Segments,
+    problem::{Detail, Refusal, answer, json_bytes},
 };
 use crate::{
     runtime::{Caller, Spawn, Spawned},
-    walker::FieldKind,
+    walker::{EntryType, FieldKind, Spec},
 };
 
-pub(crate) async fn on_root(
-    State(state): State<Shared>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    spawn(&state, name, None, &headers, body).await
+/// `POST /walker/{name}`: enters at the caller's root.
+pub(crate) async fn spawn(
+    State(server): State<Arc<Server>>,
+    Segments(walker): Segments<String>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    run(&server, walker, None, request).await
 }
 
-pub(crate) async fn on_node(
-    State(state): State<Shared>,
-    Path((name, node)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    spawn(&state, name, Some(node), &headers, body).await
+/// `POST /walker/{name}/{node}`: enters at a node.
+pub(crate) async fn spawn_on(
+    State(server): State<Arc<Server>>,
+    Segments((walker, node)): Segments<(String, String)>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    run(&server, walker, Some(node), request).await
 }
 
-/// In Jac Cloud's order: the body is JSON, the caller is known, the fields fit, the node may be entered.
-async fn spawn(
-    state: &Shared,
+/// `POST /walker/{name}/events`: the route of events takes the place of a node with this name, which there
+/// cannot be.
+pub(crate) async fn spawn_on_events(
+    State(server): State<Arc<Server>>,
+    Segments(walker): Segments<String>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    run(&server, walker, Some("events".to_owned()), request).await
+}
+
+/// In the order of Jac Cloud: route, JSON, caller, then fields and entry, which the runtime checks.
+async fn run(
+    server: &Server,
     walker: String,
     node: Option<String>,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    let runtime = &state.runtime;
-    let Some(spec) = runtime.spec(&walker).filter(|spec| !spec.is_private()) else {
-        return Err(Problem::NotFound);
-    };
-    let bytes = extract::bytes(state, headers, body).await?;
-    let members = extract::members(state, &bytes)?;
-    let caller = if spec.is_public() { Caller::public() } else { extract::user(state, headers).await? };
-    let needs_body = || spec.fields.iter().any(|field| field.kind == FieldKind::Required);
-    let fields = match members {
-        Some(members) => members,
-        None if needs_body() => {
-            let missing = Invalid::new("missing", vec![json!("body")], "Field required", Value::Null);
-            return Err(Problem::Invalid(vec![missing]));
-        }
-        None => serde_json::Map::new(),
-    };
-    let node = node
-        .map(|node| {
-            node.parse::<NodeId>().map_err(|error| {
-                let loc = vec![json!("path"), json!("node")];
-                Problem::Invalid(vec![Invalid::new(
-                    "value_error",
-                    loc,
-                    &format!("Value error, {error}"),
-                    json!(node),
-                )])
-            })
-        })
-        .transpose()?;
-    let spawned = runtime.spawn(Spawn { walker, node, caller, fields, client_id: None }).await?;
-    Ok(answer(spawned))
+    request: Request,
+) -> Result<Response, Refusal> {
+    // The only thing that can be asked of a run by this path is its record.
+    if walker.contains(':') && node.is_none() {
+        return Err(Refusal::MethodNotAllowed("GET,HEAD"));
+    }
+    let spec = server.runtime.spec(&walker).filter(|spec| !spec.is_private()).ok_or(Refusal::NotFound)?;
+    if !enters(spec.entry_type(), node.is_some()) {
+        return Err(Refusal::NotFound);
+    }
+    let (parts, body) = request.into_parts();
+    let fields = fields(server, spec, &parts.headers, body).await?;
+    let caller =
+        if spec.is_public() { Caller::public() } else { extract::user(server, &parts.headers).await? };
+    let node = node.map(|text| entry(&text)).transpose()?;
+    let spawned = server.runtime.spawn(Spawn { walker, node, caller, fields, client_id: None }).await?;
+    Ok(match spawned {
+        Spawned::Done { status, reports } => done(status, &reports),
+        Spawned::Accepted(id) => answer(StatusCode::OK, &accepted(&id)),
+    })
 }
 
-fn answer(spawned: Spawned) -> Response {
-    match spawned {
-        Spawned::Accepted(id) => {
-            (StatusCode::OK, [(header::CONTENT_TYPE, JSON)], accepted(&id)).into_response()
+/// Whether a walker may be entered this way.
+pub(crate) fn enters(entry: EntryType, on_node: bool) -> bool {
+    match entry {
+        EntryType::Both => true,
+        EntryType::Root => !on_node,
+        EntryType::Node => on_node,
+    }
+}
+
+async fn fields(
+    server: &Server,
+    spec: &Spec,
+    headers: &axum::http::HeaderMap,
+    body: Body,
+) -> Result<Map<String, Value>, Refusal> {
+    let config = server.runtime.config();
+    let bytes = extract::bytes(headers, body, config.body_bytes_max).await?;
+    // A walker without fields expects no body, and whatever comes is ignored.
+    if spec.fields.iter().all(|field| field.kind == FieldKind::Excluded) {
+        return Ok(Map::new());
+    }
+    let required = spec.fields.iter().any(|field| field.kind == FieldKind::Required);
+    extract::object(&bytes, config.json_depth_max, required)
+}
+
+fn entry(text: &str) -> Result<NodeId, Refusal> {
+    text.parse().map_err(|error: walkabout_schema::ParseIdError| {
+        let detail = Detail::new("value_error", vec!["path".into(), "node".into()], error.to_string());
+        Refusal::detail(detail.input(text.into()))
+    })
+}
+
+/// What an async walker is answered with.
+pub(crate) fn accepted(id: &WalkerId) -> Value {
+    json!({ "status": 200, "walker_id": id })
+}
+
+/// `{"status","reports"}`, under that status.
+fn done(status: u16, reports: &[Value]) -> Response {
+    match status {
+        // These cannot have a body.
+        204 | 304 => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() =
+                if status == 304 { StatusCode::NOT_MODIFIED } else { StatusCode::NO_CONTENT };
+            response
         }
-        Spawned::Done { status, reports } => {
-            let code = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
-            // These forbid a body.
-            if matches!(status, 204 | 304) {
-                return code.into_response();
+        // Nor can an answer end with these: a client would wait for the rest. This is the nearest that has no
+        // body.
+        100..200 => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response
+        }
+        _ => {
+            let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            match envelope(status, reports) {
+                Ok(bytes) => json_bytes(code, bytes),
+                Err(error) => {
+                    tracing::error!(%error, "reports cannot be written as JSON");
+                    answer(
+                        StatusCode::INTERNAL_SERVER_ERROR,
+                        &json!({ "errors": ["The reports are no JSON."] }),
+                    )
+                }
             }
-            (code, [(header::CONTENT_TYPE, JSON)], envelope(status, &reports)).into_response()
         }
     }
 }
 
-const JSON: &str = "application/json";
-
-fn accepted(id: &WalkerId) -> String {
-    // An id has no character that JSON would escape.
-    format!(r#"{{"status":200,"walker_id":"{id}"}}"#)
+/// The body of a plain walker's answer, written straight to bytes.
+pub(crate) fn envelope(status: u16, reports: &[Value]) -> serde_json::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(64);
+    write!(bytes, "{{\"status\":{status},\"reports\":").map_err(serde_json::Error::io)?;
+    serde_json::to_writer(&mut bytes, reports)?;
+    bytes.push(b'}');
+    Ok(bytes)
 }
 
-/// Written without a tree of values in between: this is the hottest answer.
-pub(crate) fn envelope(status: u16, reports: &[Value]) -> String {
-    let reports = serde_json::to_string(reports).unwrap_or_else(|_| "[]".to_owned());
-    format!(r#"{{"status":{status},"reports":{reports}}}"#)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_answers() {
+        assert_eq!(envelope(200, &[]).unwrap(), br#"{"status":200,"reports":[]}"#);
+        assert_eq!(envelope(201, &[json!({ "a": 1 })]).unwrap(), br#"{"status":201,"reports":[{"a":1}]}"#);
+        for (status, wanted) in [(200, 200), (418, 418), (204, 204), (304, 304), (101, 204), (0, 500)] {
+            assert_eq!(done(status, &[]).status().as_u16(), wanted);
+        }
+        assert!(!done(204, &[]).headers().contains_key("content-type"));
+    }
+
+    #[test]
+    fn entries() {
+        assert!(enters(EntryType::Both, true) && enters(EntryType::Both, false));
+        assert!(enters(EntryType::Root, false) && !enters(EntryType::Root, true));
+        assert!(enters(EntryType::Node, true) && !enters(EntryType::Node, false));
+    }
 }

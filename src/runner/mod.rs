@@ -47,6 +47,8 @@ pub(crate) struct Engine {
     pub(crate) runs: Runs,
     pub(crate) sockets: Sockets,
     pub(crate) contention: Contention,
+    /// Turns for runs that were under way at several crashes.
+    pub(crate) suspects: tokio::sync::Semaphore,
     /// Where the files of runs lie.
     pub(crate) files: PathBuf,
 }

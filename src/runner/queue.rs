@@ -21,7 +21,7 @@ pub(crate) struct DueQueue {
 #[derive(Default)]
 struct State {
     /// Runs by root; the roots in `turns` are exactly the keys.
-    by_root: HashMap<Uuid, VecDeque<Uuid>>,
+    by_root: HashMap<Uuid, VecDeque<Due>>,
     turns: VecDeque<Uuid>,
     waiting: usize,
     /// Waiting here, or claimed and not ended: not to be entered again.
@@ -58,7 +58,7 @@ impl DueQueue {
     }
 
     /// The next run, of the root whose turn it is. Waits for one.
-    pub(crate) async fn pop(&self) -> Uuid {
+    pub(crate) async fn pop(&self) -> Due {
         loop {
             let arrived = self.arrived.notified();
             if let Some(run) = self.take() {
@@ -82,7 +82,7 @@ impl DueQueue {
         self.state().waiting
     }
 
-    fn take(&self) -> Option<Uuid> {
+    fn take(&self) -> Option<Due> {
         let mut state = self.state();
         let root = state.turns.pop_front()?;
         let runs = state.by_root.get_mut(&root)?;
@@ -112,8 +112,10 @@ impl DueQueue {
         let mut state = self.state();
         state.fetching = false;
         match fetched {
-            Ok(runs) => {
+            Ok(mut runs) => {
                 state.overflow = runs.last().filter(|_| runs.len() >= self.window).map(|due| due.id);
+                // Those that were under way at fewest crashes first: so the next crash hits others than the last one did.
+                runs.sort_by_key(|due| due.lost);
                 for due in &runs {
                     state.enter(due);
                 }
@@ -138,7 +140,7 @@ impl State {
         if runs.is_empty() {
             self.turns.push_back(due.root);
         }
-        runs.push_back(due.id);
+        runs.push_back(due.clone());
         self.waiting += 1;
     }
 }

@@ -29,7 +29,7 @@ pub fn open(limits: Limits) -> Result<Arc<dyn Store>> {
 type Maps = HashMap<Space, OrdMap<Vec<u8>, Bytes>>;
 
 /// Maps that share their structure with their snapshots.
-struct MemoryEngine {
+pub(super) struct MemoryEngine {
     maps: RwLock<Arc<Maps>>,
 }
 

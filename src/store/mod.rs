@@ -1,7 +1,7 @@
 //! What every store does, in the words of the domain.
 //!
 //! A store keeps elements (nodes, edges, objects), users, runs with their records, checkpoints and events. Each method is one
-//! atomic step. What a method has answered is durable; what is not durable cannot be read. [`conformance`] is the contract:
+//! atomic step. What a method has answered is durable; what is not durable cannot be read. `tests/it/conformance.rs` is the contract:
 //! every store runs all of it.
 //!
 //! Called by `submit`, `runner` and `runtime`; never by `http`.
@@ -287,6 +287,8 @@ pub struct Due {
     pub id: Uuid,
     /// The root that takes turns with others.
     pub root: Uuid,
+    /// How many of its attempts ended with their process, the last one included.
+    pub lost: u32,
 }
 
 /// Which runs to list.

@@ -10,6 +10,7 @@
 )]
 
 mod airports;
+mod conformance;
 mod crash;
 mod engine;
 mod http;

@@ -23,7 +23,7 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
-use walkabout_schema::{Event, FORMAT, Kind, Name, Timestamp, User, Walker};
+use walkabout_schema::{Event, FORMAT, Kind, Name, State, Timestamp, User, Walker};
 
 use self::{
     cache::Cache,
@@ -40,6 +40,7 @@ use super::{
 pub(crate) struct KvStore {
     shared: Arc<Shared>,
     members: mpsc::Sender<Member>,
+    epoch: u64,
 }
 
 /// What an engine says of the store in it.
@@ -98,7 +99,7 @@ impl KvStore {
             .name("committer".to_owned())
             .spawn(move || writer.run(queue))
             .map_err(|error| Error::Open(format!("its committer cannot be started: {error}")))?;
-        Ok(Self { shared, members })
+        Ok(Self { shared, members, epoch })
     }
 
     async fn ask<T>(&self, member: impl FnOnce(oneshot::Sender<Result<T>>) -> Member) -> Result<T> {
@@ -252,7 +253,10 @@ impl Store for KvStore {
                 .map(|(key, value)| {
                     let id = Uuid::from_slice(key)
                         .map_err(|_| Error::Damaged("the id of an open run".to_owned()))?;
-                    Ok(Due { id, root: codec::decode::<Live>(value)?.root.0 })
+                    let live: Live = codec::decode(value)?;
+                    // Running, and not in this process: found so after a crash.
+                    let is_lost = live.state == State::Running && live.epoch < self.epoch;
+                    Ok(Due { id, root: live.root.0, lost: live.lost + u32::from(is_lost) })
                 })
                 .collect()
         });
@@ -320,3 +324,6 @@ impl Store for KvStore {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

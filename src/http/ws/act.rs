@@ -1,0 +1,151 @@
+//! What an event of a client does.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+use walkabout_schema::WalkerId;
+
+use super::event::{Event, clip};
+use crate::{
+    Error,
+    http::{
+        Server,
+        feed::Feed,
+        problem::Problem,
+        walkers::{accepted, enters, envelope},
+    },
+    publish::Target,
+    runtime::{Caller, Spawn, Spawned},
+};
+
+/// Who sent an event.
+#[derive(Clone)]
+pub(super) struct Asker {
+    pub(super) server: Arc<Server>,
+    pub(super) caller: Caller,
+    pub(super) client_id: String,
+    pub(super) channel_id: String,
+}
+
+/// What remains for the connection to do.
+pub(super) enum Effect {
+    /// Nothing.
+    None,
+    /// Send this text.
+    Reply(String),
+    /// Send the connection message.
+    Greet,
+    /// Go on as another caller.
+    Become(Caller),
+    /// Confirm, then pass on what the feed gives.
+    Follow(Box<Feed>),
+    /// Pass it on no longer.
+    Unfollow(Uuid, WalkerId),
+}
+
+impl Effect {
+    fn reply(value: &Value) -> Self {
+        Self::Reply(value.to_string())
+    }
+}
+
+/// Performs one event. Whatever goes wrong is a reply: the connection stays.
+pub(super) async fn act(asker: Asker, event: Event) -> Effect {
+    match event {
+        Event::Connection => Effect::Greet,
+        Event::Walker { walker, node, response, context } => {
+            let Asker { server, caller, client_id, .. } = asker;
+            let spawn = Spawn { walker, node, caller, fields: context, client_id: Some(client_id) };
+            walker_event(&server, spawn, response).await
+        }
+        Event::User { roots, data } => {
+            push(&asker, "user", &roots.into_iter().map(Target::Root).collect::<Vec<_>>(), &data)
+        }
+        Event::Channel { channels, data } => {
+            push(&asker, "channel", &channels.into_iter().map(Target::Channel).collect::<Vec<_>>(), &data)
+        }
+        Event::Client { clients, data } => {
+            push(&asker, "client", &clients.into_iter().map(Target::Client).collect::<Vec<_>>(), &data)
+        }
+        Event::ChangeUser { token } => change_user(&asker, token).await,
+        Event::Subscribe { walker_id, after } => subscribe(asker, &walker_id, after).await,
+        Event::Unsubscribe { walker_id } => match walker_id.parse::<WalkerId>() {
+            Ok(id) => Effect::Unfollow(id.uuid(), id),
+            Err(_) => Effect::reply(&no_run("unsubscribe", &walker_id)),
+        },
+    }
+}
+
+async fn walker_event(server: &Server, mut spawn: Spawn, response: bool) -> Effect {
+    let refuse = |error: String| Effect::reply(&json!({ "type": "walker", "error": error }));
+    let unknown = || refuse("Invalid request! Please use valid walker event!".to_owned());
+    let spec = server.runtime.spec(&spawn.walker).filter(|spec| spec.is_websocket() && !spec.is_private());
+    let Some(spec) = spec.filter(|spec| enters(spec.entry_type(), spawn.node.is_some())) else {
+        return unknown();
+    };
+    if spec.is_public() {
+        // Jac Cloud refuses these on a connection that is logged in. Here they run as over HTTP: a login is
+        // ignored, and a client need not open a second connection for them.
+        spawn.caller = Caller::public();
+    } else if spawn.caller.is_public() {
+        return refuse(format!("Event {} requires to be authenticated!", spawn.walker));
+    }
+    match server.runtime.spawn(spawn).await {
+        Ok(Spawned::Accepted(id)) => Effect::reply(&accepted(&id)),
+        Ok(Spawned::Done { status, reports }) if response => match envelope(status, &reports) {
+            Ok(bytes) => Effect::Reply(String::from_utf8_lossy(&bytes).into_owned()),
+            Err(error) => {
+                tracing::error!(%error, "reports cannot be written as JSON");
+                refuse("The reports are no JSON.".to_owned())
+            }
+        },
+        Ok(Spawned::Done { .. }) => Effect::None,
+        Err(Error::UnknownWalker(_)) => unknown(),
+        Err(error) => Effect::reply(&Problem::from(error).frame("walker")),
+    }
+}
+
+/// Sends `data` to others. Jac Cloud lets anybody reach everybody; here who is not logged in reaches only
+/// itself and its channel.
+fn push(asker: &Asker, event: &str, targets: &[Target], data: &Value) -> Effect {
+    let own = |target: &Target| match target {
+        Target::Client(id) => *id == asker.client_id,
+        Target::Channel(id) => *id == asker.channel_id,
+        // The public root is everybody who is not logged in.
+        Target::Root(_) => false,
+    };
+    if asker.caller.is_public() && !targets.iter().all(own) {
+        let error = "An anonymous connection may push only to itself and to its own channel.";
+        return Effect::reply(&json!({ "type": event, "error": error }));
+    }
+    asker.server.runtime.sockets().push(targets, data);
+    Effect::None
+}
+
+async fn change_user(asker: &Asker, token: Option<String>) -> Effect {
+    // The last word is the token, whether or not a scheme stands before it.
+    let token = token.as_deref().and_then(|text| text.split_whitespace().next_back());
+    let Some(token) = token else { return Effect::Become(Caller::public()) };
+    match asker.server.tokens.verify(&asker.server.runtime, token).await {
+        Ok(caller) => Effect::Become(caller.unwrap_or_else(Caller::public)),
+        // Nobody knows whose token it is: going on as the public would look like a token that has ended.
+        Err(error) => Effect::reply(&Problem::from(error).frame("change_user")),
+    }
+}
+
+async fn subscribe(asker: Asker, walker_id: &str, after: u64) -> Effect {
+    let Ok(id) = walker_id.parse::<WalkerId>() else {
+        return Effect::reply(&no_run("subscribe", walker_id));
+    };
+    match Feed::open(asker.server.runtime.clone(), asker.caller, &id, after).await {
+        Ok(Some(feed)) => Effect::Follow(Box::new(feed)),
+        Ok(None) => Effect::reply(&no_run("subscribe", walker_id)),
+        Err(error) => Effect::reply(&Problem::from(error).frame("subscribe")),
+    }
+}
+
+/// The same for runs that do not exist and for those of others.
+fn no_run(event: &str, walker_id: &str) -> Value {
+    json!({ "type": event, "error": format!("No run {} that you may read.", clip(walker_id)) })
+}

@@ -1,0 +1,418 @@
+//! The WebSocket: one task a connection.
+//!
+//! Events of a client are performed strictly one after the other. Meanwhile the connection goes on delivering
+//! pushes and the events of subscribed runs, and goes on reading one event ahead; then it lets the client
+//! wait. Everything that waits for a slow client is bounded: pushes are dropped by
+//! [`crate::publish::Sockets`], subscriptions wait and are later replayed from the store, and a client that
+//! takes nothing for a while is cut off.
+
+mod act;
+mod event;
+
+use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
+
+use axum::{
+    extract::{
+        State,
+        ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
+    },
+    http::{HeaderMap, header},
+    response::Response,
+};
+use futures_util::{
+    SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
+use serde_json::{Value, json};
+use tokio::{
+    sync::mpsc,
+    task::{AbortHandle, JoinSet},
+    time::MissedTickBehavior,
+};
+use tokio_tungstenite::tungstenite;
+use uuid::Uuid;
+use walkabout_schema::{NodeId, WalkerId, wire::Connection};
+
+use self::act::{Asker, Effect, act};
+use super::{
+    Server,
+    extract::{self, Parameters},
+    feed::{Feed, Item},
+    problem::{Detail, Problem, Refusal},
+};
+use crate::{Error, publish::Joined, runtime::Caller};
+
+/// Runs that one connection may follow at once.
+const SUBSCRIPTIONS_MAX: usize = 1000;
+/// Frames of subscribed runs waiting for one connection; those who wait to put one in hold nothing else.
+const FRAMES_WAITING: usize = 32;
+/// Frames written between two flushes.
+const BATCH: usize = 64;
+/// The longest `channel_id`.
+const CHANNEL_MAX: usize = 128;
+/// The largest message that is read at all, as in Jac Cloud; beyond it the connection is closed with 1009.
+/// What is below it and above the setting `frame_bytes_max` is answered with an error.
+const MESSAGE_MAX: usize = 16 << 20;
+/// The buffers of a connection are small: most connections are idle.
+const BUFFER: usize = 4 << 10;
+/// How long one write may take.
+const WRITE_MAX: Duration = Duration::from_secs(30);
+/// How often the client is asked whether it is still there. After two pings without any sign it is not.
+const PING_EVERY: Duration = Duration::from_secs(20);
+
+/// `GET /websocket?channel_id=`. A bad token gives a connection of the public.
+pub(crate) async fn open(
+    State(server): State<Arc<Server>>,
+    parameters: Result<Parameters, Refusal>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Refusal> {
+    let upgrade = upgrade.map_err(|_| Refusal::UpgradeRequired)?;
+    let msg = format!("String should have at most {CHANNEL_MAX} characters");
+    let channel = parameters?.read("channel_id", "string_too_long", &msg, |text| {
+        (text.chars().count() <= CHANNEL_MAX).then(|| text.to_owned())
+    })?;
+    let config = server.runtime.config();
+    if server.runtime.sockets().count() >= config.sockets_max {
+        return Err(Error::Busy("open WebSockets".to_owned()).into());
+    }
+    let caller = match headers.contains_key(header::AUTHORIZATION) {
+        true => match extract::user(&server, &headers).await {
+            Ok(caller) => caller,
+            Err(Refusal::Engine(error)) => return Err(error.into()),
+            Err(_) => Caller::public(),
+        },
+        false => Caller::public(),
+    };
+    let message_max = MESSAGE_MAX.max(config.frame_bytes_max);
+    Ok(upgrade
+        .read_buffer_size(BUFFER)
+        .write_buffer_size(BUFFER)
+        .max_message_size(message_max)
+        .max_frame_size(message_max)
+        .on_upgrade(move |socket| connection(socket, server, caller, channel)))
+}
+
+/// The connection is of no more use.
+struct Gone;
+
+/// The sending half.
+struct Writer {
+    sink: SplitSink<WebSocket, Message>,
+    dirty: bool,
+}
+
+impl Writer {
+    async fn put(&mut self, message: Message) -> Result<(), Gone> {
+        self.dirty = true;
+        in_time(self.sink.feed(message)).await
+    }
+
+    async fn text(&mut self, text: &str) -> Result<(), Gone> {
+        self.put(Message::Text(text.into())).await
+    }
+
+    async fn flush(&mut self) -> Result<(), Gone> {
+        if std::mem::take(&mut self.dirty) { in_time(self.sink.flush()).await } else { Ok(()) }
+    }
+
+    async fn close(&mut self, code: u16, reason: &'static str) {
+        let frame = CloseFrame { code, reason: reason.into() };
+        // The connection ends either way.
+        if self.put(Message::Close(Some(frame))).await.is_ok() {
+            drop(self.flush().await);
+        }
+    }
+}
+
+async fn in_time(write: impl Future<Output = Result<(), axum::Error>>) -> Result<(), Gone> {
+    match tokio::time::timeout(WRITE_MAX, write).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(Gone),
+    }
+}
+
+/// What a subscription hands to its connection.
+struct Told {
+    run: Uuid,
+    /// Which subscription of this run: frames of one that was replaced are dropped.
+    generation: u64,
+    what: What,
+}
+
+enum What {
+    Text(Arc<str>),
+    Over,
+}
+
+/// The runs that a connection follows.
+struct Subscriptions {
+    of: HashMap<Uuid, (u64, AbortHandle)>,
+    tasks: JoinSet<()>,
+    generation: u64,
+    told: mpsc::Sender<Told>,
+}
+
+impl Subscriptions {
+    fn new(told: mpsc::Sender<Told>) -> Self {
+        Self { of: HashMap::new(), tasks: JoinSet::new(), generation: 0, told }
+    }
+
+    /// Passes on what a feed gives, in place of an earlier subscription to the same run.
+    fn start(&mut self, feed: Feed) {
+        let run = feed.id().uuid();
+        self.end(run);
+        self.generation += 1;
+        let task = self.tasks.spawn(pass_on(feed, self.generation, self.told.clone()));
+        self.of.insert(run, (self.generation, task));
+    }
+
+    fn end(&mut self, run: Uuid) {
+        if let Some((_, task)) = self.of.remove(&run) {
+            task.abort();
+        }
+        self.reap();
+    }
+
+    fn end_all(&mut self) {
+        self.of.clear();
+        self.tasks.abort_all();
+        self.reap();
+    }
+
+    /// The text to send, unless its subscription is no more.
+    fn take(&mut self, told: Told) -> Option<Arc<str>> {
+        let current = self.of.get(&told.run).is_some_and(|(generation, _)| *generation == told.generation);
+        match told.what {
+            What::Text(text) => current.then_some(text),
+            What::Over => {
+                if current {
+                    self.of.remove(&told.run);
+                }
+                self.reap();
+                None
+            }
+        }
+    }
+
+    fn reap(&mut self) {
+        while self.tasks.try_join_next().is_some() {}
+    }
+}
+
+/// One subscription: waits for the run, then for room in its own connection's queue, and for nothing else.
+async fn pass_on(mut feed: Feed, generation: u64, told: mpsc::Sender<Told>) {
+    let run = feed.id().uuid();
+    let tell = async |what| told.send(Told { run, generation, what }).await;
+    loop {
+        let text: Arc<str> = match feed.next().await {
+            Ok(Some(Item::Event { text, .. })) => text,
+            Ok(Some(Item::Gap { first })) => {
+                json!({ "type": "gap", "walker_id": feed.id(), "first": first }).to_string().into()
+            }
+            Ok(None) => break,
+            Err(error) => {
+                let mut frame = Problem::from(error).frame("subscribe");
+                if let Value::Object(members) = &mut frame {
+                    members.insert("walker_id".to_owned(), json!(feed.id()));
+                }
+                // The connection may be gone, and then nobody needs to know.
+                let _ = tell(What::Text(frame.to_string().into())).await;
+                break;
+            }
+        };
+        if tell(What::Text(text)).await.is_err() {
+            return;
+        }
+    }
+    let _ = tell(What::Over).await;
+}
+
+type Work = Pin<Box<dyn Future<Output = Effect> + Send>>;
+
+/// From the upgrade to the end.
+async fn connection(socket: WebSocket, server: Arc<Server>, caller: Caller, channel: Option<String>) {
+    let (sink, stream) = socket.split();
+    let mut writer = Writer { sink, dirty: false };
+    let client_id = new_id(&server);
+    let channel_id = channel.unwrap_or_else(|| new_id(&server));
+    let asker = Asker { server, caller, client_id, channel_id };
+    let Some(joined) = join(&asker) else {
+        writer.close(1013, "too many connections").await;
+        return;
+    };
+    // An error here means that the client is gone: whatever it had is dropped with this task.
+    drop(converse(stream, writer, asker, joined).await);
+}
+
+async fn converse(
+    mut stream: SplitStream<WebSocket>,
+    mut writer: Writer,
+    mut asker: Asker,
+    mut joined: Joined,
+) -> Result<(), Gone> {
+    let (told, mut frames) = mpsc::channel(FRAMES_WAITING);
+    let mut subscriptions = Subscriptions::new(told);
+    let mut stopping = asker.server.stopping.clone();
+    let mut work: Option<Work> = None;
+    let mut ahead: Option<Message> = None;
+    let mut pings = tokio::time::interval(PING_EVERY);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first tick is at once.
+    pings.tick().await;
+    let mut unanswered = 0;
+
+    writer.text(&greeting(&asker)).await?;
+    writer.flush().await?;
+    loop {
+        tokio::select! {
+            message = stream.next(), if ahead.is_none() => {
+                unanswered = 0;
+                match message {
+                    Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => ahead = Some(message),
+                    // Pings are answered below us.
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                    Some(Ok(Message::Close(_))) | None => return in_time(writer.sink.flush()).await,
+                    Some(Err(error)) => {
+                        if is_too_long(error) {
+                            writer.close(1009, "message too big").await;
+                        }
+                        return Err(Gone);
+                    }
+                }
+            }
+            effect = finished(&mut work) => {
+                work = None;
+                match effect {
+                    Effect::None => {}
+                    Effect::Reply(text) => writer.text(&text).await?,
+                    Effect::Greet => writer.text(&greeting(&asker)).await?,
+                    Effect::Become(caller) => {
+                        // What was pushed to the old membership is still delivered; what the old caller
+                        // followed is not.
+                        while let Ok(text) = joined.pushes.try_recv() {
+                            writer.text(&text).await?;
+                        }
+                        subscriptions.end_all();
+                        drop(joined);
+                        asker.caller = caller;
+                        joined = join(&asker).ok_or(Gone)?;
+                        writer.text(&greeting(&asker)).await?;
+                    }
+                    Effect::Follow(feed) => follow(&mut writer, &mut subscriptions, *feed).await?,
+                    Effect::Unfollow(run, id) => {
+                        subscriptions.end(run);
+                        writer.text(&confirmed("unsubscribed", &id)).await?;
+                    }
+                }
+            }
+            Some(text) = joined.pushes.recv() => {
+                writer.text(&text).await?;
+                for _ in 1..BATCH {
+                    let Ok(text) = joined.pushes.try_recv() else { break };
+                    writer.text(&text).await?;
+                }
+            }
+            Some(told) = frames.recv() => {
+                let mut next = Some(told);
+                for _ in 0..BATCH {
+                    let Some(told) = next.take() else { break };
+                    if let Some(text) = subscriptions.take(told) {
+                        writer.text(&text).await?;
+                    }
+                    next = frames.try_recv().ok();
+                }
+                if let Some(text) = next.and_then(|told| subscriptions.take(told)) {
+                    writer.text(&text).await?;
+                }
+            }
+            _ = pings.tick() => {
+                // Who is not read cannot answer.
+                if ahead.is_none() {
+                    if unanswered >= 2 {
+                        return Err(Gone);
+                    }
+                    unanswered += 1;
+                }
+                writer.put(Message::Ping(axum::body::Bytes::new())).await?;
+            }
+            () = stopping.wait() => {
+                writer.close(1001, "the server is shutting down").await;
+                return Ok(());
+            }
+        }
+        if work.is_none()
+            && let Some(message) = ahead.take()
+        {
+            work = Some(begin(&asker, message));
+        }
+        writer.flush().await?;
+    }
+}
+
+/// The effect of the work under way; never when there is none.
+async fn finished(work: &mut Option<Work>) -> Effect {
+    match work {
+        Some(work) => work.await,
+        None => std::future::pending().await,
+    }
+}
+
+fn begin(asker: &Asker, message: Message) -> Work {
+    let config = asker.server.runtime.config();
+    let refuse = |details: Vec<Detail>| Effect::Reply(json!({ "error": details }).to_string());
+    let one = |kind: &str, msg: String| refuse(vec![Detail::new(kind, Vec::new(), msg)]);
+    let refused = match message {
+        Message::Text(text) if text.len() > config.frame_bytes_max => {
+            one("string_too_long", format!("A frame has at most {} bytes", config.frame_bytes_max))
+        }
+        Message::Text(text) => match event::parse(text.as_str(), config.json_depth_max) {
+            Ok(event) => return Box::pin(act(asker.clone(), event)),
+            Err(details) => refuse(details),
+        },
+        _ => one("string_type", "A frame should be text that holds JSON".to_owned()),
+    };
+    Box::pin(std::future::ready(refused))
+}
+
+async fn follow(writer: &mut Writer, subscriptions: &mut Subscriptions, feed: Feed) -> Result<(), Gone> {
+    let known = subscriptions.of.contains_key(&feed.id().uuid());
+    if !known && subscriptions.of.len() >= SUBSCRIPTIONS_MAX {
+        let error = format!("A connection follows at most {SUBSCRIPTIONS_MAX} runs.");
+        return writer.text(&json!({ "type": "subscribe", "error": error }).to_string()).await;
+    }
+    // Said before the first event can be, since events come through the queue that is read after this.
+    writer.text(&confirmed("subscribed", feed.id())).await?;
+    subscriptions.start(feed);
+    Ok(())
+}
+
+fn confirmed(word: &str, id: &WalkerId) -> String {
+    json!({ "type": word, "walker_id": id }).to_string()
+}
+
+fn join(asker: &Asker) -> Option<Joined> {
+    let sockets = asker.server.runtime.sockets();
+    sockets.join(asker.client_id.clone(), asker.caller.root, asker.channel_id.clone())
+}
+
+/// The connection message.
+fn greeting(asker: &Asker) -> String {
+    let data = Connection {
+        client_id: asker.client_id.clone(),
+        root_id: NodeId::root(asker.caller.root),
+        channel_id: asker.channel_id.clone(),
+    };
+    json!({ "type": "connection", "data": data }).to_string()
+}
+
+/// `<epoch s>:<32 hex>`.
+fn new_id(server: &Server) -> String {
+    let env = server.runtime.env();
+    format!("{}:{}", env.now().millis().div_euclid(1000), env.random_hex(16))
+}
+
+fn is_too_long(error: axum::Error) -> bool {
+    let inner = error.into_inner();
+    matches!(inner.downcast_ref(), Some(tungstenite::Error::Capacity(_)))
+}
