@@ -38,6 +38,14 @@ pub trait Archetype: Serialize + DeserializeOwned + Send + Sync + 'static {
     const NAME: &'static str;
     /// Names under which older documents were stored.
     const ALIASES: &'static [&'static str] = &[];
+
+    /// Adds the type itself to what a runtime knows, when a walker that stands on it is added. The derives of nodes and edges write
+    /// it; by hand `.node::<City>()` does the same.
+    fn enroll(_types: &mut crate::registry::Registry)
+    where
+        Self: Sized,
+    {
+    }
 }
 
 /// A node type.
@@ -181,6 +189,9 @@ impl<T: Archetype> Place for T {
     }
     fn prepare(slot: &super::here::Slot) -> Result<(), super::Failure> {
         slot.decode::<T>()
+    }
+    fn register(registry: &mut crate::registry::Registry) {
+        T::enroll(registry);
     }
 }
 

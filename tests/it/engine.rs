@@ -127,3 +127,462 @@ async fn steps_commit_one_by_one() {
     assert_eq!(ran.reports, [1, 2, 3, 4, 5].map(|n| json!(n)));
     assert_eq!(bench.count::<Item>(&user).await, 5);
 }
+
+/// Writes down what runs where.
+#[derive(Walker, Serialize, Deserialize, Default)]
+struct Order {}
+
+#[derive(Node, Serialize, Deserialize)]
+#[node(abilities)]
+struct Stop {
+    name: String,
+}
+
+#[derive(Edge, Serialize, Deserialize)]
+struct Road {
+    length: u64,
+}
+
+#[abilities(node)]
+impl Stop {
+    #[entry]
+    async fn any_in(here: Here<Self>, by: Visitor<'_>, cx: &mut Context) -> Outcome {
+        let line = format!("b {} {}", here.read().name, by.name());
+        cx.report(line)?;
+        DONE
+    }
+    #[entry]
+    async fn order_in(here: Here<Self>, _by: &mut Order, cx: &mut Context) -> Outcome {
+        let line = format!("c {}", here.read().name);
+        cx.report(line)?;
+        DONE
+    }
+    #[exit]
+    async fn order_out(here: Here<Self>, _by: &mut Order, cx: &mut Context) -> Outcome {
+        let line = format!("d {}", here.read().name);
+        cx.report(line)?;
+        DONE
+    }
+    #[exit]
+    async fn any_out(here: Here<Self>, _by: Visitor<'_>, cx: &mut Context) -> Outcome {
+        let line = format!("e {}", here.read().name);
+        cx.report(line)?;
+        DONE
+    }
+}
+
+#[abilities]
+impl Order {
+    #[entry]
+    async fn first(&mut self, _here: Here<Any>, cx: &mut Context) -> Outcome {
+        cx.report("start")?;
+        DONE
+    }
+    #[entry]
+    async fn root(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        cx.visit(here.out()).await
+    }
+    #[entry]
+    async fn stop(&mut self, here: Here<Stop>, cx: &mut Context) -> Outcome {
+        let line = format!("a {}", here.read().name);
+        cx.report(line)?;
+        if here.read().name == "last" {
+            return cx.disengage();
+        }
+        cx.visit(here.out()).await
+    }
+    #[exit]
+    async fn leave(&mut self, here: Here<Stop>, cx: &mut Context) -> Outcome {
+        let line = format!("f {}", here.read().name);
+        cx.report(line)?;
+        DONE
+    }
+    #[exit]
+    async fn end(&mut self, _here: Here<Any>, cx: &mut Context) -> Outcome {
+        cx.report("end")?;
+        DONE
+    }
+}
+
+async fn stops(bench: &Bench, user: &Caller, names: &'static [&'static str]) {
+    bench
+        .graph(user, move |cx| {
+            Box::pin(async move {
+                let mut from = cx.root().await?.any();
+                for (index, name) in names.iter().enumerate() {
+                    let stop = cx.create(Stop { name: (*name).to_owned() })?;
+                    let length = u64::try_from(index)? * 10;
+                    cx.connect_with(&from, &stop, Road { length })?;
+                    from = stop.any();
+                }
+                Ok(())
+            })
+        })
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abilities_run_in_the_order_of_the_contract() {
+    let bench = Bench::new(|types| {
+        types.walker::<Order>();
+    })
+    .await;
+    let user = bench.register().await;
+    stops(&bench, &user, &["x"]).await;
+    let ran = bench.run(&user, Order {}).await;
+    assert_eq!(ran.error, None);
+    assert_eq!(ran.reports, ["start", "a x", "b x order", "c x", "d x", "e x", "f x", "end"]);
+    let user = bench.register().await;
+    stops(&bench, &user, &["x", "last", "never"]).await;
+    let ran = bench.run(&user, Order {}).await;
+    assert_eq!(ran.reports.last().unwrap(), "a last", "nothing runs after the ability that disengaged");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_go_by_type_field_direction_and_hops() {
+    let bench = Bench::new(|types| {
+        types.walker::<Order>().node::<Item>();
+    })
+    .await;
+    let user = bench.register().await;
+    stops(&bench, &user, &["a", "b", "c"]).await;
+    let found = bench
+        .graph(&user, |cx| {
+            Box::pin(async move {
+                let root = cx.root().await?;
+                cx.attach(&root, Item { n: 1 })?;
+                let a = cx.first(root.out().node::<Stop>()).await?.ok_or_else(|| fail("a"))?;
+                let named = |stops: Vec<Here<Stop>>| -> Vec<String> {
+                    stops.iter().map(|stop| stop.read().name.clone()).collect()
+                };
+                let mut found = vec![
+                    named(cx.list(a.out().node::<Stop>()).await?),
+                    named(cx.list(a.out().out().node::<Stop>()).await?),
+                    named(cx.list(a.both().node::<Stop>()).await?),
+                    named(cx.list(root.out().out().incoming().node::<Stop>()).await?),
+                    named(cx.list(a.out().edge_where::<Road>(|road| road.length > 10).node::<Stop>()).await?),
+                    named(
+                        cx.list(a.out().edge_where::<Road>(|road| road.length == 10).node::<Stop>()).await?,
+                    ),
+                    named(cx.list(root.out().node::<Stop>().filter(|stop| stop.name == "z")).await?),
+                ];
+                let counts = vec![
+                    cx.count(root.out()).await?,
+                    cx.count(root.out().plain()).await?,
+                    cx.count(root.out().edge::<Road>()).await?,
+                    cx.count(a.incoming()).await?,
+                ];
+                found.push(counts.iter().map(ToString::to_string).collect());
+                Ok(found)
+            })
+        })
+        .await
+        .unwrap();
+    let expected: [&[&str]; 8] = [&["b"], &["c"], &["b"], &["a"], &[], &["b"], &[], &["2", "1", "1", "1"]];
+    assert_eq!(found, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_elements_need_the_access_they_need() {
+    let bench = Bench::new(|types| {
+        types.walker::<Order>();
+    })
+    .await;
+    let (ann, bob) = (bench.register().await, bench.register().await);
+    let id = bench
+        .graph(&ann, |cx| {
+            Box::pin(async move {
+                let root = cx.root().await?;
+                Ok(cx.attach(&root, Stop { name: "x".to_owned() })?.id())
+            })
+        })
+        .await
+        .unwrap();
+    let seen = async |id: walkabout::schema::ElementId| {
+        bench
+            .graph(&bob, move |cx| {
+                Box::pin(async move { Ok(cx.get::<Stop>(&id).await?.map(|stop| stop.level())) })
+            })
+            .await
+            .unwrap()
+    };
+    let grant = async |level: walkabout::schema::Level| {
+        let id = id.clone();
+        bench
+            .graph(&ann, move |cx| {
+                Box::pin(async move {
+                    let stop = cx.get::<Stop>(&id).await?.ok_or_else(|| fail("gone"))?;
+                    cx.grant(&stop, level)
+                })
+            })
+            .await
+            .unwrap();
+    };
+    let edit = async |id: walkabout::schema::ElementId| {
+        bench
+            .graph(&bob, move |cx| {
+                Box::pin(async move {
+                    let stop = cx.get::<Stop>(&id).await?.ok_or_else(|| fail("not seen"))?;
+                    stop.edit().name = "y".to_owned();
+                    Ok(())
+                })
+            })
+            .await
+            .map_err(|failure| failure.message().unwrap_or_default().to_owned())
+    };
+    use walkabout::schema::Level;
+    assert_eq!(seen(id.clone()).await, None);
+    assert_eq!(edit(id.clone()).await, Err("not seen".to_owned()));
+    grant(Level::Read).await;
+    assert_eq!(seen(id.clone()).await, Some(Level::Read));
+    assert_eq!(edit(id.clone()).await, Err(format!("WRITE access to {id} is needed")));
+    grant(Level::Write).await;
+    assert_eq!(edit(id.clone()).await, Ok(()));
+    grant(Level::NoAccess).await;
+    assert_eq!(seen(id.clone()).await, None);
+}
+
+/// Adds one to sixteen counters, one after the other.
+#[derive(Walker, Serialize, Deserialize, Default)]
+#[walker(async)]
+struct Sixteen {}
+
+#[abilities]
+impl Sixteen {
+    #[entry]
+    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        cx.visit(here.out()).await
+    }
+    #[entry]
+    async fn counter(&mut self, here: Here<Counter>, cx: &mut Context) -> Outcome {
+        here.edit().value += 1;
+        // Others get between.
+        tokio::task::yield_now().await;
+        cx.visit(here.out()).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixteen_increments_through_several_nodes_are_all_there() {
+    let bench = Bench::new(|types| {
+        types.walker::<Sixteen>().walker::<Total>();
+    })
+    .await;
+    let user = bench.register().await;
+    bench
+        .graph(&user, |cx| {
+            Box::pin(async move {
+                let mut from = cx.root().await?.any();
+                for _ in 0..16 {
+                    from = cx.attach(&from, Counter::default())?.any();
+                }
+                Ok(())
+            })
+        })
+        .await
+        .unwrap();
+    let mut ids = Vec::new();
+    for _ in 0..100 {
+        ids.push(submit(&bench, &user, "sixteen").await);
+    }
+    for id in &ids {
+        assert_eq!(bench.finished(&user, id).await.schedule.error, None);
+    }
+    let values = bench
+        .graph(&user, |cx| {
+            Box::pin(async move {
+                let mut values = Vec::new();
+                let root = cx.root().await?;
+                let mut next = cx.first(root.out().node::<Counter>()).await?;
+                while let Some(counter) = next {
+                    values.push(counter.read().value);
+                    next = cx.first(counter.out().node::<Counter>()).await?;
+                }
+                Ok(values)
+            })
+        })
+        .await
+        .unwrap();
+    assert_eq!(values, [100; 16]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_edge_dangles_when_its_node_goes_meanwhile() {
+    let bench = Bench::new(|types| {
+        types.walker::<Order>();
+    })
+    .await;
+    for _ in 0..20 {
+        let user = bench.register().await;
+        stops(&bench, &user, &["x", "y"]).await;
+        let connect = bench.graph(&user, |cx| {
+            Box::pin(async move {
+                let root = cx.root().await?;
+                let x = cx.first(root.out().node::<Stop>()).await?.ok_or_else(|| fail("gone"))?;
+                tokio::task::yield_now().await;
+                cx.connect(&root, &x)?;
+                Ok(())
+            })
+        });
+        let destroy = bench.graph(&user, |cx| {
+            Box::pin(async move {
+                let root = cx.root().await?;
+                let x = cx.first(root.out().node::<Stop>()).await?.ok_or_else(|| fail("gone"))?;
+                tokio::task::yield_now().await;
+                cx.destroy(&x)
+            })
+        });
+        let (_, destroyed) = tokio::join!(connect, destroy);
+        destroyed.unwrap();
+        let edges = bench
+            .graph(&user, |cx| {
+                Box::pin(async move {
+                    let root = cx.root().await?;
+                    cx.count(root.out().edges()).await
+                })
+            })
+            .await
+            .unwrap();
+        assert_eq!(edges, 0, "neither the first edge nor the second");
+    }
+}
+
+#[derive(Walker, Serialize, Deserialize, Default)]
+#[walker(async)]
+struct Panics {}
+
+#[abilities]
+impl Panics {
+    #[entry]
+    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        cx.attach(&here, Item { n: 1 })?;
+        cx.report(1)?;
+        let none: Option<u64> = None;
+        cx.report(none.expect("a walker's own mistake"))?;
+        DONE
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_fails_its_attempt_and_nothing_else() {
+    let bench = Bench::new(|types| {
+        types.walker::<Panics>().walker::<Increment>();
+    })
+    .await;
+    let user = bench.register().await;
+    let ran = bench.run(&user, Panics {}).await;
+    assert_eq!(ran.error.as_deref(), Some("walker panics panicked"));
+    assert!(ran.reports.is_empty());
+    assert_eq!(bench.count::<Item>(&user).await, 0, "the graph is as it was");
+    assert_eq!(bench.run(&user, Increment::default()).await.error, None);
+}
+
+#[derive(Walker, Serialize, Deserialize, Default)]
+struct Outer {}
+
+#[abilities]
+impl Outer {
+    #[entry]
+    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        let counter = cx.attach(&here, Counter::default())?;
+        counter.edit().value = 41;
+        let inner = cx.spawn(Bump {}, &counter).await?;
+        cx.report(json!({ "inner": inner.reports, "seen": counter.read().value }))?;
+        DONE
+    }
+}
+
+#[derive(Walker, Serialize, Deserialize, Default)]
+#[walker(private)]
+struct Bump {}
+
+#[abilities]
+impl Bump {
+    #[entry]
+    async fn counter(&mut self, here: Here<Counter>, cx: &mut Context) -> Outcome {
+        here.edit().value += 1;
+        cx.report(&here)?;
+        DONE
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nested_walker_and_its_caller_see_one_value() {
+    let bench = Bench::new(|types| {
+        types.walker::<Outer>().walker::<Bump>();
+    })
+    .await;
+    let ran = bench.run(&bench.register().await, Outer {}).await;
+    assert_eq!(ran.error, None);
+    assert_eq!(ran.reports[1]["seen"], 42);
+    assert_eq!(ran.reports[1]["inner"][0]["context"], json!({ "value": 42 }));
+}
+
+/// The same as a derived walker, written by hand.
+mod by_hand {
+    use walkabout::{
+        prelude::{Context, DONE, Deserialize, Here, Outcome, Root, Serialize},
+        schema::Kind,
+        walker::{Abilities, Archetype, FieldKind, Spec, Walker},
+    };
+
+    #[derive(Serialize, Deserialize)]
+    pub struct Double {
+        pub n: i64,
+    }
+
+    impl Archetype for Double {
+        const KIND: Kind = Kind::Walker;
+        const NAME: &'static str = "double";
+    }
+
+    impl Walker for Double {
+        fn spec() -> Spec {
+            Spec::new().field("n", FieldKind::Required)
+        }
+        fn abilities(on: &mut Abilities<Self>) {
+            on.entry("start", Self::start);
+        }
+    }
+
+    impl Double {
+        async fn start(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+            cx.report(self.n * 2)?;
+            DONE
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_walker_needs_no_macro() {
+    let bench = Bench::new(|types| {
+        types.walker::<by_hand::Double>();
+    })
+    .await;
+    assert_eq!(bench.run(&bench.user(), by_hand::Double { n: 21 }).await.reports, [json!(42)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_large_a_commit_names_the_cure() {
+    #[derive(Walker, Serialize, Deserialize)]
+    struct Many {}
+    #[abilities]
+    impl Many {
+        #[entry]
+        async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+            for n in 0..6000 {
+                cx.attach(&here, Item { n })?;
+            }
+            DONE
+        }
+    }
+    let bench = Bench::new(|types| {
+        types.walker::<Many>();
+    })
+    .await;
+    let user = bench.register().await;
+    let ran = bench.run(&user, Many {}).await;
+    assert!(ran.error.as_deref().unwrap().contains("checkpoint()"), "{:?}", ran.error);
+    assert_eq!(bench.count::<Item>(&user).await, 0);
+}

@@ -17,3 +17,4 @@ mod http;
 mod socket;
 mod stock;
 mod support;
+mod tidy;

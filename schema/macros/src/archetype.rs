@@ -113,15 +113,28 @@ pub(crate) fn derive(input: &DeriveInput, sort: Sort) -> Result<TokenStream> {
         })?;
     }
     let Common { name, aliases, library } = common;
-    let (kind, role) = match sort {
-        Sort::Node => (quote!(Node), quote!(Node)),
-        Sort::Edge => (quote!(Edge), quote!(Edge)),
-        Sort::Object => (quote!(Object), quote!(Object)),
+    // The kind and the trait of a sort have the same name.
+    let kind = match sort {
+        Sort::Node => quote!(Node),
+        Sort::Edge => quote!(Edge),
+        Sort::Object => quote!(Object),
     };
     let abilities = has_abilities.then(|| {
         quote! {
             fn abilities(on: &mut #library::walker::NodeAbilities<Self>) {
                 <Self as #library::walker::HasNodeAbilities>::register(on)
+            }
+        }
+    });
+    let enroll = match sort {
+        Sort::Node => Some(quote!(types.node::<Self>();)),
+        Sort::Edge => Some(quote!(types.edge::<Self>();)),
+        Sort::Object => None,
+    };
+    let enroll = enroll.map(|call| {
+        quote! {
+            fn enroll(types: &mut #library::registry::Registry) {
+                #call
             }
         }
     });
@@ -131,9 +144,10 @@ pub(crate) fn derive(input: &DeriveInput, sort: Sort) -> Result<TokenStream> {
             const KIND: #library::schema::Kind = #library::schema::Kind::#kind;
             const NAME: &'static str = #name;
             const ALIASES: &'static [&'static str] = &[#(#aliases),*];
+            #enroll
         }
         #[automatically_derived]
-        impl #library::walker::#role for #ident {
+        impl #library::walker::#kind for #ident {
             #abilities
         }
     })

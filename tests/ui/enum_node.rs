@@ -1,0 +1,9 @@
+use walkabout::prelude::*;
+
+#[derive(Node, Serialize, Deserialize)]
+enum City {
+    Small,
+    Large,
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use walkabout::prelude::*;
+
+#[derive(Walker, Serialize, Deserialize)]
+struct Greet {}
+
+fn main() {}
