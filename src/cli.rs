@@ -157,7 +157,7 @@ impl ServeArgs {
 /// What `follow` takes.
 #[derive(Debug, Clone, Args)]
 pub struct FollowArgs {
-    /// The run, as its submission answered it: w:<name>:<uuid>
+    /// The run, as its submission answered it: `w:<name>:<uuid>`
     pub walker_id: WalkerId,
     /// The server
     #[arg(long, env = "WALKABOUT_URL", default_value = "http://127.0.0.1:8000")]

@@ -1,4 +1,39 @@
-//! Walkabout: a persistent async-walker runtime for user-rooted graphs.
+//! Walkabout: a durable runtime for async walkers over user-rooted graphs.
+//!
+//! Nodes and edges hang from each user's root; walkers travel that graph. An application registers its walkers and serves them:
+//!
+//! ```no_run
+//! use walkabout::prelude::*;
+//!
+//! #[derive(Node, Serialize, Deserialize)]
+//! struct City { name: String, #[serde(default)] visits: u64 }
+//!
+//! /// Counts the cities that can be reached from the caller's root.
+//! #[derive(Walker, Serialize, Deserialize)]
+//! #[walker(async)]
+//! struct Census { #[serde(default)] #[walker(excluded)] cities: u64 }
+//!
+//! #[abilities]
+//! impl Census {
+//!     #[entry] async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+//!         cx.visit(here.out()).await
+//!     }
+//!     #[entry] async fn count(&mut self, here: Here<City>, cx: &mut Context) -> Outcome {
+//!         self.cities += 1;
+//!         here.edit().visits += 1;
+//!         cx.progress(json!({ "cities": self.cities }));
+//!         cx.visit(here.out()).await
+//!     }
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> std::process::ExitCode {
+//!     walkabout::Walkabout::new().walker::<Census>().serve().await
+//! }
+//! ```
+//!
+//! In reading order: [`walker`], [`testing`], [`runtime`], [`config`], [`store`], [`publish`].
+#![doc = include_str!("docs/architecture.md")]
 
 #[cfg(all(feature = "embedded", feature = "http"))]
 mod app;

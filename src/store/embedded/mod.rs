@@ -1,7 +1,7 @@
 //! The store on local disk.
 //!
 //! One folder, one process: the lock on the folder is the lease of the process, its epoch the first part of every token. The
-//! engine is fjall, named in [`fjall`] alone; [`journals`] guards against what the engine does not notice.
+//! engine is fjall, named in `fjall.rs` alone; `journals.rs` guards against what the engine does not notice.
 
 mod fjall;
 mod journals;
