@@ -358,7 +358,7 @@ mod tests {
     #[derive(Debug, Args)]
     struct Extra {
         #[arg(long)]
-        datasets: Option<PathBuf>,
+        greeting: Option<PathBuf>,
     }
 
     fn parse(args: &[&str]) -> Result<Command<Extra>, clap::Error> {
@@ -368,15 +368,15 @@ mod tests {
     #[test]
     fn serving_needs_no_subcommand() {
         for args in [
-            &["--listen", "127.0.0.1:0", "--datasets", "d"][..],
-            &["serve", "--listen", "127.0.0.1:0", "--datasets", "d"],
+            &["--listen", "127.0.0.1:0", "--greeting", "d"][..],
+            &["serve", "--listen", "127.0.0.1:0", "--greeting", "d"],
         ] {
             let Command::Serve(serve, extra) = parse(args).unwrap() else { panic!("{args:?}") };
             let mut config = Config::default();
             serve.apply(&mut config);
             assert_eq!(config.listen, SocketAddr::from(([127, 0, 0, 1], 0)));
             assert_eq!(config.data, Config::default().data);
-            assert_eq!(extra.datasets, Some(PathBuf::from("d")));
+            assert_eq!(extra.greeting, Some(PathBuf::from("d")));
         }
         assert!(matches!(parse(&[]), Ok(Command::Serve(..))));
         assert!(parse(&["--async-threads", "0"]).is_err());
