@@ -106,7 +106,7 @@ pub(crate) async fn bytes(headers: &HeaderMap, body: Body, max: usize) -> Result
 }
 
 /// How many times the largest body is read before the connection of who sends more is cut.
-const DRAIN: usize = 8;
+const DRAIN: usize = 32;
 
 /// Reads a body as a JSON object.
 ///
