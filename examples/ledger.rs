@@ -52,7 +52,20 @@ impl Audit {
     }
 }
 
+/// Ends the process, each time.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(async)]
+struct TakeDown {}
+
+#[abilities]
+impl TakeDown {
+    #[entry]
+    async fn start(&mut self, _here: Here<Root>, _cx: &mut Context) -> Outcome {
+        std::process::abort()
+    }
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    walkabout::Walkabout::new().walker::<Record>().walker::<Audit>().serve().await
+    walkabout::Walkabout::new().walker::<Record>().walker::<Audit>().walker::<TakeDown>().serve().await
 }

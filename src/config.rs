@@ -33,7 +33,8 @@ pub struct Config {
     pub frontier_max: usize,
     /// Repetitions of one attempt after conflicts; beyond it the run fails as `conflict`. Default 1,000.
     pub conflicts_max: u32,
-    /// Attempts that may end with the process before the run fails as `lost`. Default 3.
+    /// Attempts in a row, without a checkpoint between, that end with the process; then the run fails as `lost`. Default 3, at
+    /// least 1.
     pub lost_max: u32,
     /// Walkers inside walkers. Default 32.
     pub spawn_depth_max: usize,

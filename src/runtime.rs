@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
-use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 use walkabout_schema::{
     Access, Key, Kind, Level, Name, NodeId, PUBLIC_ROOT, SYSTEM_ROOT, Status, Timestamp, User, WalkerId,
@@ -16,17 +16,13 @@ use crate::{
     env::Env,
     publish::{Frame, Runs, Sockets},
     registry::Registry,
-    runner::{Contention, DueQueue, Engine, Job, Pool, Source, is_file_name, sentence},
+    runner::{Contention, DueQueue, Engine, Job, Pool, Source, Taken, is_file_name, sentence},
     store::{Change, Commit, Due, Element, Registered, Store, Submission, no_fields},
     submit::{self, Checked},
     walker::{DecodedCell, Spec},
 };
 
-/// Lost attempts from which on a run may be the cause.
-const SUSPICIOUS: u32 = 2;
-/// How many such runs are under way at once.
-pub(crate) const SUSPECTS_MAX: usize = 4;
-/// Who has run for this long without taking the process down makes room for the next.
+/// A suspect that has run for this long without taking the process down makes room for the next.
 const SUSPICION: Duration = Duration::from_secs(5);
 
 /// Who asks.
@@ -116,7 +112,6 @@ impl Runtime {
             sockets: Sockets::new(config.socket_queue_max, config.sockets_max),
             files: config.data.join("files"),
             contention: Contention::default(),
-            suspects: Semaphore::new(SUSPECTS_MAX),
             runs,
             registry,
             env,
@@ -131,7 +126,7 @@ impl Runtime {
             Box::pin(async move { jobs.recv().await.ok() })
         });
         let plain_pool = Pool::start("plain", config.sync_threads, config.attempts_per_thread_max, &take)?;
-        let due = Arc::new(DueQueue::new(store, config.due_window));
+        let due = Arc::new(DueQueue::new(store, config.due_window, config.lost_max));
         let claim = claim_source(&engine, &due, &stopping);
         let async_pool = Pool::start("async", config.async_threads, config.attempts_per_thread_max, &claim)?;
         Ok(Self { inner: Arc::new(Inner { engine, due, plain, pools: [plain_pool, async_pool], stopping }) })
@@ -388,23 +383,24 @@ fn claim_source(engine: &Arc<Engine>, due: &Arc<DueQueue>, stopping: &watch::Sen
                 _ = stopping.wait_for(|stopping| *stopping) => return None,
             };
             Some(Box::pin(async move {
-                take_up(&engine, &run).await;
-                due.ended(run.id);
+                let id = run.due.id;
+                take_up(&engine, run).await;
+                due.ended(id);
             }) as Job)
         })
     })
 }
 
-/// Claims a due run and runs it. A run that was under way at two crashes may be their cause: few of those run at once, so that the
-/// next crash does not count against many that are innocent.
-async fn take_up(engine: &Arc<Engine>, due: &Due) {
-    let gate = if due.lost >= SUSPICIOUS { engine.suspects.acquire().await.ok() } else { None };
+/// Claims a due run and runs it.
+async fn take_up(engine: &Arc<Engine>, Taken { due, alone }: Taken) {
     match engine.store.claim(due.id, engine.env.now()).await {
         Ok(Some(claim)) => {
             let mut running = std::pin::pin!(engine.run_claimed(claim));
-            tokio::select! {
-                () = &mut running => return,
-                () = tokio::time::sleep(SUSPICION) => drop(gate),
+            if alone.is_some() {
+                tokio::select! {
+                    () = &mut running => return,
+                    () = tokio::time::sleep(SUSPICION) => drop(alone),
+                }
             }
             running.await;
         }

@@ -85,7 +85,7 @@ pub struct Run {
     /// How often an attempt was repeated because another walker had changed what it read.
     #[serde(default)]
     pub conflicts: u32,
-    /// How many attempts ended with the process.
+    /// How many attempts in a row ended with the process, since the last checkpoint.
     #[serde(default)]
     pub lost: u32,
     /// The latest progress.

@@ -22,7 +22,7 @@ use walkabout_schema::{
 pub(crate) use attempt::{Attempt, Book, RunRef, is_file_name};
 pub(crate) use contention::{Contention, Turns};
 pub(crate) use pool::{Job, Pool, Source};
-pub(crate) use queue::DueQueue;
+pub(crate) use queue::{DueQueue, Taken};
 
 use crate::{
     commit,
@@ -47,8 +47,6 @@ pub(crate) struct Engine {
     pub(crate) runs: Runs,
     pub(crate) sockets: Sockets,
     pub(crate) contention: Contention,
-    /// Turns for runs that were under way at several crashes.
-    pub(crate) suspects: tokio::sync::Semaphore,
     /// Where the files of runs lie.
     pub(crate) files: PathBuf,
 }
@@ -90,10 +88,10 @@ impl Engine {
             self.end_failed(&run, begun.fields, 0, &Failure::coded(ErrorCode::Incompatible, message)).await;
             return;
         };
-        let lost_max = if kind.spec.rerun_never { 0 } else { self.config.lost_max };
-        if walker.run.lost > lost_max {
-            let times = walker.run.lost;
-            let message = format!("the process ended during {times} attempt(s) of this run");
+        let lost_max = if kind.spec.rerun_never { 1 } else { self.config.lost_max.max(1) };
+        let times = walker.run.lost;
+        if times >= lost_max {
+            let message = format!("the process ended during {times} attempt(s) of this run in a row");
             self.end_failed(&run, begun.fields, 0, &Failure::coded(ErrorCode::Lost, message)).await;
             return;
         }

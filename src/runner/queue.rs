@@ -1,14 +1,24 @@
-//! The due queue: roots take turns.
+//! The due queue: roots take turns; who was under way at two crashes waits apart.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::Notify;
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    time::{Duration, Instant},
+};
 use uuid::Uuid;
 
 use crate::store::{Due, Store};
+
+/// Attempts in a row that ended with their process, from which on a run may be the cause; fewer when fewer are allowed.
+const SUSPICIOUS: u32 = 2;
+/// How long the process must have been up before such a run is taken up again. Whatever else takes processes down in quick
+/// succession (an operator, a full memory) does not meet it meanwhile.
+const PROBATION: Duration = Duration::from_secs(5);
 
 /// Due runs. Only a window of them is in memory; the rest wait in the store and are fetched when it runs low.
 pub(crate) struct DueQueue {
@@ -16,6 +26,19 @@ pub(crate) struct DueQueue {
     arrived: Notify,
     window: usize,
     store: Arc<dyn Store>,
+    begun: Instant,
+    /// How many lost attempts make a suspect. Beyond these a run is not tried again.
+    suspicious: Range<u32>,
+    /// One suspect is under way at a time, so that its crash counts against no other.
+    alone: Arc<Semaphore>,
+    suspected: Notify,
+}
+
+/// A due run that was taken from the queue.
+pub(crate) struct Taken {
+    pub(crate) due: Due,
+    /// Held by a suspect while it may still take the process down.
+    pub(crate) alone: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Default)]
@@ -24,6 +47,8 @@ struct State {
     by_root: HashMap<Uuid, VecDeque<Due>>,
     turns: VecDeque<Uuid>,
     waiting: usize,
+    /// Runs that were under way at several crashes.
+    suspects: VecDeque<Due>,
     /// Waiting here, or claimed and not ended: not to be entered again.
     known: HashSet<Uuid>,
     /// Runs with ids above this one may wait in the store alone.
@@ -33,9 +58,18 @@ struct State {
 
 impl DueQueue {
     /// A queue that begins with whatever the store has open.
-    pub(crate) fn new(store: Arc<dyn Store>, window: usize) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, window: usize, lost_max: u32) -> Self {
         let state = State { overflow: Some(Uuid::nil()), ..State::default() };
-        Self { state: Mutex::new(state), arrived: Notify::new(), window: window.max(1), store }
+        Self {
+            state: Mutex::new(state),
+            arrived: Notify::new(),
+            window: window.max(1),
+            store,
+            begun: Instant::now(),
+            suspicious: SUSPICIOUS.min(lost_max.saturating_sub(1)).max(1)..lost_max,
+            alone: Arc::new(Semaphore::new(1)),
+            suspected: Notify::new(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -51,14 +85,25 @@ impl DueQueue {
             None if state.waiting >= self.window => {
                 state.overflow = Some(Uuid::from_u128(due.id.as_u128().saturating_sub(1)));
             }
-            Some(_) | None => state.enter(due),
+            Some(_) | None => state.enter(due, &self.suspicious),
         }
         drop(state);
         self.arrived.notify_one();
     }
 
     /// The next run, of the root whose turn it is. Waits for one.
-    pub(crate) async fn pop(&self) -> Due {
+    ///
+    /// # Cancel safety
+    /// A dropped call takes nothing.
+    pub(crate) async fn pop(&self) -> Taken {
+        tokio::select! {
+            biased;
+            due = self.pop_fresh() => Taken { due, alone: None },
+            suspect = self.pop_suspect() => suspect,
+        }
+    }
+
+    async fn pop_fresh(&self) -> Due {
         loop {
             let arrived = self.arrived.notified();
             if let Some(run) = self.take() {
@@ -72,6 +117,22 @@ impl DueQueue {
         }
     }
 
+    async fn pop_suspect(&self) -> Taken {
+        loop {
+            let suspected = self.suspected.notified();
+            if !self.state().suspects.is_empty() {
+                tokio::time::sleep_until(self.begun + PROBATION).await;
+                // The semaphore is never closed.
+                let alone = Arc::clone(&self.alone).acquire_owned().await.ok();
+                if let Some(due) = self.state().suspects.pop_front() {
+                    self.suspected.notify_one();
+                    return Taken { due, alone };
+                }
+            }
+            suspected.await;
+        }
+    }
+
     /// A run has ended or was given up.
     pub(crate) fn ended(&self, run: Uuid) {
         self.state().known.remove(&run);
@@ -79,7 +140,8 @@ impl DueQueue {
 
     /// How many are in memory.
     pub(crate) fn len(&self) -> usize {
-        self.state().waiting
+        let state = self.state();
+        state.waiting + state.suspects.len()
     }
 
     fn take(&self) -> Option<Due> {
@@ -102,7 +164,8 @@ impl DueQueue {
     async fn fetch(&self) -> bool {
         let after = {
             let mut state = self.state();
-            let Some(after) = state.overflow.filter(|_| !state.fetching) else { return false };
+            let is_full = state.suspects.len() >= self.window;
+            let Some(after) = state.overflow.filter(|_| !state.fetching && !is_full) else { return false };
             state.fetching = true;
             after
         };
@@ -117,10 +180,14 @@ impl DueQueue {
                 // Those that were under way at fewest crashes first: so the next crash hits others than the last one did.
                 runs.sort_by_key(|due| due.lost);
                 for due in &runs {
-                    state.enter(due);
+                    state.enter(due, &self.suspicious);
                 }
+                let suspected = !state.suspects.is_empty();
                 drop(state);
                 self.arrived.notify_one();
+                if suspected {
+                    self.suspected.notify_one();
+                }
                 true
             }
             Err(error) => {
@@ -132,8 +199,12 @@ impl DueQueue {
 }
 
 impl State {
-    fn enter(&mut self, due: &Due) {
+    fn enter(&mut self, due: &Due, suspicious: &Range<u32>) {
         if !self.known.insert(due.id) {
+            return;
+        }
+        if suspicious.contains(&due.lost) {
+            self.suspects.push_back(due.clone());
             return;
         }
         let runs = self.by_root.entry(due.root).or_default();

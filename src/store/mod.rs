@@ -287,7 +287,7 @@ pub struct Due {
     pub id: Uuid,
     /// The root that takes turns with others.
     pub root: Uuid,
-    /// How many of its attempts ended with their process, the last one included.
+    /// How many of its attempts in a row ended with their process, the last one included.
     pub lost: u32,
 }
 
@@ -360,9 +360,10 @@ pub trait Store: Send + Sync + 'static {
     /// Runs that have not ended, by id, after the given one.
     fn open_runs(&self, after: Option<Uuid>, limit: usize) -> BoxFuture<'_, Result<Vec<Due>>>;
 
-    /// Takes a run for an attempt: counts the attempt, gives it the highest token yet, adds the event `started`. A run found
-    /// running from an earlier epoch counts as lost once more. `None` when there is no such run or it has ended. Not synced:
-    /// after a crash what was claimed is due again.
+    /// Takes a run for an attempt: counts the attempt, gives it the highest token yet. A run found running from an earlier epoch
+    /// counts as lost once more. `None` when there is no such run or it has ended. Not synced: it outlives the process, not a
+    /// power loss, after which the run is due as if never claimed. The event `started` comes with the attempt's first synced write,
+    /// or a moment later when there is none, so that no event is seen that a power loss could take back.
     fn claim(&self, id: Uuid, now: Timestamp) -> BoxFuture<'_, Result<Option<Claim>>>;
 
     /// Adds a `progress` event at once, outside any commit, and shows it in the record. Synced when this answers.

@@ -1,5 +1,6 @@
 //! The load program: `cargo bench -p walkabout-walkers --bench load`. Starts `examples/load_app` on a store of its own, and prints
 //! rates with the limits that they are held against, measured in the same run. One client, on the same machine as the server.
+//! Names after `--` choose parts: `http`, `submit`, `complete`, `create`, `traverse`, `push`; without any, all are run.
 //!
 //! Not a test: nothing here fails for being slow.
 
@@ -210,38 +211,62 @@ async fn measure() {
     let address = &server.address;
     let token = login(address, "ann@example.com").await;
 
+    if wants("http") {
+        plain(address, &token).await;
+    }
+    if wants("submit") {
+        submits(folder.path(), address, &token).await;
+    }
+    if wants("complete") {
+        completed(address, &token).await;
+    }
+    if wants("create") {
+        let created = rate(address, 64, &post("/walker/create10", &token, "{}")).await;
+        say("create10, 64 connections", &created, None);
+        println!("{:<46} {:>10.0} nodes/s", "", created.per_second * 10.0);
+    }
+    if wants("traverse") {
+        for count in [10_000_u64, 1_000_000] {
+            traverse(&server, count).await;
+        }
+    }
+    if wants("push") {
+        fan_out(address, &token).await;
+    }
+    println!("{:<46} {:>10.1} MiB", "resident, at the end", server.resident_mib());
+}
+
+/// Whether a part was asked for.
+fn wants(part: &str) -> bool {
+    let mut names = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).peekable();
+    names.peek().is_none() || names.any(|name| name == part)
+}
+
+async fn plain(address: &str, token: &str) {
     let mut bare = Command::new(std::env::current_exe().unwrap());
     let mut bare = bare.env("WALKABOUT_BENCH_BARE", "1").stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(bare.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let handler = rate(line.trim(), 64, &post("/walker/noop", &token, "{}")).await;
+    let handler = rate(line.trim(), 64, &post("/walker/noop", token, "{}")).await;
     bare.kill().unwrap();
     bare.wait().unwrap();
     say("bare axum handler, 64 connections", &handler, None);
-    let noop = rate(address, 64, &post("/walker/noop", &token, "{}")).await;
+    let noop = rate(address, 64, &post("/walker/noop", token, "{}")).await;
     say("noop, 64 connections", &noop, Some(("the bare handler", handler.per_second)));
+}
 
-    let disk = syncs(folder.path());
+async fn submits(folder: &Path, address: &str, token: &str) {
+    let disk = syncs(folder);
     println!("{:<46} {disk:>10.0}/s", "appends of 1 KiB, each synced alone");
     for connections in [1, 64] {
-        let submits = rate(address, connections, &post("/walker/a_noop", &token, "{}")).await;
+        let submits = rate(address, connections, &post("/walker/a_noop", token, "{}")).await;
         say(
             &format!("a_noop submitted durably, {connections} connection(s)"),
             &submits,
             Some(("the disk's syncs", disk)),
         );
-        drain(address, &token).await;
+        drain(address, token).await;
     }
-    completed(address, &token).await;
-    let created = rate(address, 64, &post("/walker/create10", &token, "{}")).await;
-    say("create10, 64 connections", &created, None);
-    println!("{:<46} {:>10.0} nodes/s", "", created.per_second * 10.0);
-
-    for count in [10_000_u64, 1_000_000] {
-        traverse(&server, count).await;
-    }
-    fan_out(address, &token).await;
-    println!("{:<46} {:>10.1} MiB", "resident, at the end", server.resident_mib());
 }
 
 async fn login(address: &str, email: &str) -> String {

@@ -131,6 +131,8 @@ async fn exercise(store: &Shared) {
     a_refused_commit_leaves_nothing(store, &env).await;
     runs_are_listed_newest_first(store, &env).await;
     concurrent_commits_do_not_lose_updates(store, &env).await;
+    a_record_and_its_events_agree(store, &env).await;
+    a_silent_attempt_says_that_it_started(store, &env).await;
 }
 
 async fn elements_and_versions(store: &Shared, env: &Env) {
@@ -438,6 +440,51 @@ async fn concurrent_commits_do_not_lose_updates(store: &Shared, env: &Env) {
 
 fn limits() -> Limits {
     Limits { disk_free_min: 0, ..Limits::default() }
+}
+
+/// Who reads that a run has ended finds its last event: subscribers rely on it.
+async fn a_record_and_its_events_agree(store: &Shared, env: &Env) {
+    for _ in 0..20 {
+        let claims = futures_util::future::join_all((0..100).map(|_| claimed(store, env, env.id()))).await;
+        // Many ends in one group: the more there is to apply, the longer could a reader see half of it.
+        let readers: Vec<_> = claims
+            .iter()
+            .step_by(10)
+            .map(|claim| {
+                let (store, id) = (Arc::clone(store), claim.walker.id.0);
+                tokio::spawn(async move {
+                    while !store.run(id).await.unwrap().unwrap().run.state.is_final() {
+                        tokio::task::yield_now().await;
+                    }
+                    store.events(id, 0, 10).await.unwrap().events.pop().unwrap()
+                })
+            })
+            .collect();
+        let ends = claims.iter().map(|claim| {
+            let run = Some(finish(claim, env, None));
+            store.commit(env.now(), Commit { run, ..Commit::default() })
+        });
+        for end in futures_util::future::join_all(ends).await {
+            end.unwrap();
+        }
+        for reader in readers {
+            assert!(reader.await.unwrap().event.is_final());
+        }
+    }
+}
+
+async fn a_silent_attempt_says_that_it_started(store: &Shared, env: &Env) {
+    let claim = claimed(store, env, env.id()).await;
+    let id = claim.walker.id.0;
+    let events = loop {
+        let events = store.events(id, 0, 10).await.unwrap().events;
+        if events.len() > 1 {
+            break events;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!((events[1].seq, events[1].attempt, &events[1].event), (2, 1, &EventKind::Started));
+    assert_eq!(store.progress(id, claim.token, env.now(), json!(1)).await.unwrap(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

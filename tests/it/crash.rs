@@ -70,6 +70,34 @@ async fn killed_ten_times_every_walker_is_there_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_takes_the_process_down_is_tried_three_times() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = example("ledger");
+    let mut server = Server::start(&program, folder.path(), &[]);
+    let mut ann = Client::user(&server.url, "ann@example.com").await;
+    let mut innocent = Vec::new();
+    for n in 0..20 {
+        innocent.push(ann.submit("record", &json!({ "n": n })).await);
+    }
+    // The process may be gone before it has answered.
+    let request = ann.request(reqwest::Method::POST, "/walker/take_down").json(&json!({}));
+    drop(request.send().await);
+    for _ in 0..3 {
+        assert!(!server.wait().success());
+        server = Server::start(&program, folder.path(), &[]);
+    }
+    ann.url.clone_from(&server.url);
+    let (_, page) = ann.get("/walkers?walker=take_down").await;
+    let record = ann.finished(page["walkers"][0]["id"].as_str().unwrap()).await;
+    assert_eq!(record["schedule"]["status"], "failed");
+    assert_eq!(record["run"]["error_code"], "lost");
+    assert_eq!((&record["run"]["lost"], &record["run"]["attempt"]), (&json!(3), &json!(4)));
+    for id in innocent {
+        assert_eq!(ann.finished(&id).await["schedule"]["status"], "completed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_checkpointed_walker_goes_on_where_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start(&stock(), folder.path(), &[]);

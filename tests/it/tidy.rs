@@ -64,7 +64,7 @@ fn schemas_are_those_of_the_types() {
             std::fs::write(&path, &text).unwrap();
         }
         let kept = std::fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(kept, text, "{} has drifted: run the tests once with UPDATE_SCHEMAS=1", path.display());
+        assert!(kept == text, "{} has drifted: run the tests once with UPDATE_SCHEMAS=1", path.display());
     }
 }
 

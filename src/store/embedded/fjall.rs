@@ -26,7 +26,7 @@ const MEMTABLE_BYTES: u64 = 8 << 20;
 
 pub(super) struct FjallEngine {
     // The key spaces go before the database, and the database before the lock of the folder.
-    spaces: HashMap<Space, Keyspace>,
+    spaces: Arc<HashMap<Space, Keyspace>>,
     database: Database,
     folder: PathBuf,
     lock: Mutex<Option<File>>,
@@ -59,7 +59,12 @@ impl FjallEngine {
             let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
             spaces.insert(space, database.keyspace(name, options).map_err(refused)?);
         }
-        Ok(Self { spaces, database, folder: folder.to_owned(), lock: Mutex::new(Some(lock)) })
+        Ok(Self {
+            spaces: Arc::new(spaces),
+            database,
+            folder: folder.to_owned(),
+            lock: Mutex::new(Some(lock)),
+        })
     }
 
     fn space(&self, space: Space) -> Result<&Keyspace> {
@@ -94,7 +99,7 @@ impl View for FjallEngine {
 }
 
 struct FjallView {
-    spaces: HashMap<Space, Keyspace>,
+    spaces: Arc<HashMap<Space, Keyspace>>,
     snapshot: Snapshot,
 }
 
@@ -112,12 +117,13 @@ impl View for FjallView {
 
 impl Engine for FjallEngine {
     fn snapshot(&self) -> Arc<dyn View> {
-        Arc::new(FjallView { spaces: self.spaces.clone(), snapshot: self.database.snapshot() })
+        Arc::new(FjallView { spaces: Arc::clone(&self.spaces), snapshot: self.database.snapshot() })
     }
 
     fn apply(&self, batch: Vec<Write>, sync: bool) -> Result<()> {
         // The library writes the journal, syncs it, and only then lets readers see the batch.
-        let mut writes = self.database.batch().durability(sync.then_some(PersistMode::SyncData));
+        let mode = if sync { PersistMode::SyncData } else { PersistMode::Buffer };
+        let mut writes = self.database.batch().durability(Some(mode));
         for (space, key, value) in batch {
             let space = self.space(space)?;
             match value {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use uuid::Uuid;
-use walkabout_schema::{Event, Fields, Kind, State, Timestamp, Walker};
+use walkabout_schema::{Event, EventKind, Fields, Kind, State, Timestamp, Walker};
 
 use super::{
-    codec,
+    codec::{self, Live},
     engine::{Range, Space},
     keys,
     stage::Stage,
@@ -190,7 +190,8 @@ fn run(stage: &mut Stage<'_>, limits: &Limits, now: Timestamp, run: RunCommit) -
     };
     let mut walker: Walker = codec::decode(&document)?;
     live.conflicts = conflicts;
-    let mut numbered = Vec::with_capacity(events.len());
+    let mut numbered = Vec::with_capacity(events.len() + 1);
+    numbered.extend(say_started(&mut live));
     for event in events {
         live.seq += 1;
         numbered.push(Event { seq: live.seq, at: now, attempt: live.attempt, event });
@@ -200,6 +201,8 @@ fn run(stage: &mut Stage<'_>, limits: &Limits, now: Timestamp, run: RunCommit) -
     walker.version += 1;
     match then {
         Then::Checkpoint(checkpoint) => {
+            // It got further, so it is not the one that takes the process down at once.
+            live.lost = 0;
             walker.archetype = checkpoint.fields.clone();
             stage.put(Space::Checkpoint, key.clone(), codec::encode(&*checkpoint)?);
             stage.put(Space::Live, key.clone(), codec::encode(&live)?);
@@ -228,6 +231,15 @@ fn run(stage: &mut Stage<'_>, limits: &Limits, now: Timestamp, run: RunCommit) -
     }
     stage.put(Space::Walker, key, codec::encode(&walker)?);
     Ok(RunEvents { id, name: walker.name, events: numbered })
+}
+
+/// The attempt's first event, when it was not written yet.
+pub(crate) fn say_started(live: &mut Live) -> Option<Event> {
+    if !std::mem::take(&mut live.unsaid) {
+        return None;
+    }
+    live.seq += 1;
+    Some(Event { seq: live.seq, at: live.executed_at?, attempt: live.attempt, event: EventKind::Started })
 }
 
 /// Keeps events, and drops the oldest beyond the bound.

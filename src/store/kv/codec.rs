@@ -21,6 +21,8 @@ pub(crate) struct Live {
     pub(crate) executed_at: Option<Timestamp>,
     /// The number of the newest event.
     pub(crate) seq: u64,
+    /// The `started` event of this attempt is still to be written.
+    pub(crate) unsaid: bool,
     pub(crate) progress: Value,
 }
 

@@ -88,18 +88,20 @@ impl Range {
     }
 }
 
-/// Reading at one moment.
+/// Reading.
 pub(crate) trait View: Send + Sync {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>>;
     /// At most `limit` pairs in order of their keys, or against it.
     fn scan(&self, space: Space, range: Range, reverse: bool, limit: usize) -> Result<Vec<Pair>>;
 }
 
-/// An ordered key-value engine with snapshots and atomic batches.
+/// An ordered key-value engine with snapshots and atomic batches. As a [`View`] it may show a batch in part while that is applied:
+/// only who applies the batches reads there, everybody else reads snapshots.
 pub(crate) trait Engine: View + 'static {
-    /// A view that later batches do not change.
+    /// A view of whole batches, which later batches do not change.
     fn snapshot(&self) -> Arc<dyn View>;
-    /// Writes all or nothing. With `sync` it is on disk before anybody can read it.
+    /// Writes all or nothing. With `sync` it is on disk before anybody can read it; without, it outlives the process and may go with
+    /// the machine.
     ///
     /// # Errors
     /// After one nobody knows what is on disk; the engine takes no more batches.

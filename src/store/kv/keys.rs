@@ -132,6 +132,13 @@ pub(crate) fn status_and_name(status: Status, name: &Name) -> Vec<u8> {
     value
 }
 
+/// The same entry with another status.
+pub(crate) fn with_status(entry: &[u8], status: Status) -> Result<Vec<u8>> {
+    let mut entry = entry.to_vec();
+    *entry.first_mut().ok_or_else(|| Error::Damaged("an index of runs".to_owned()))? = status_byte(status);
+    Ok(entry)
+}
+
 pub(crate) fn status_byte(status: Status) -> u8 {
     match status {
         Status::Pending => 0,

@@ -95,10 +95,14 @@ impl KvStore {
         let writer = Writer::new(Arc::clone(&shared), epoch, group);
         writer.look_at_disk();
         let (members, queue) = mpsc::channel(QUEUE_MAX);
+        let not_started =
+            |error: std::io::Error| Error::Open(format!("its committer cannot be started: {error}"));
+        let executor =
+            tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(not_started)?;
         thread::Builder::new()
             .name("committer".to_owned())
-            .spawn(move || writer.run(queue))
-            .map_err(|error| Error::Open(format!("its committer cannot be started: {error}")))?;
+            .spawn(move || executor.block_on(writer.run(queue)))
+            .map_err(not_started)?;
         Ok(Self { shared, members, epoch })
     }
 
@@ -109,19 +113,27 @@ impl KvStore {
         receive.await.map_err(|_| closed())?
     }
 
-    fn walker(&self, id: Uuid) -> Result<Option<Walker>> {
-        // The live part first: when it is gone by then, the record read after it is the final one.
-        let live = self.shared.engine.get(Space::Live, id.as_bytes())?;
-        let Some(document) = self.shared.engine.get(Space::Walker, id.as_bytes())? else { return Ok(None) };
+    fn walker(view: &dyn View, id: Uuid) -> Result<Option<Walker>> {
+        let Some(document) = view.get(Space::Walker, id.as_bytes())? else { return Ok(None) };
         let mut walker: Walker = codec::decode(&document)?;
-        if let Some(live) = live.filter(|_| !walker.run.state.is_final()) {
+        if let Some(live) = view.get(Space::Live, id.as_bytes())? {
             codec::decode::<Live>(&live)?.merge_into(&mut walker);
         }
         Ok(Some(walker))
     }
 
+    /// The rest of a claimed run. Nobody else changes it while the claim holds.
+    fn claimed(view: &dyn View, id: Uuid, live: &Live) -> Result<Option<Claim>> {
+        let Some(document) = view.get(Space::Walker, id.as_bytes())? else { return Ok(None) };
+        let mut walker: Walker = codec::decode(&document)?;
+        live.merge_into(&mut walker);
+        let checkpoint = view.get(Space::Checkpoint, id.as_bytes())?;
+        let checkpoint = checkpoint.map(|bytes| codec::decode(&bytes)).transpose()?;
+        Ok(Some(Claim { token: live.token(), walker, checkpoint }))
+    }
+
     fn list(
-        &self,
+        view: &dyn View,
         root: Uuid,
         filter: &RunFilter,
         before: Option<Uuid>,
@@ -134,7 +146,7 @@ impl KvStore {
         };
         let mut found = Vec::new();
         while found.len() < limit {
-            let page = self.shared.engine.scan(Space::ByRoot, range.clone(), true, 256)?;
+            let page = view.scan(Space::ByRoot, range.clone(), true, 256)?;
             let Some((last, _)) = page.last().cloned() else { break };
             for (key, value) in page {
                 let (status, name) =
@@ -143,7 +155,7 @@ impl KvStore {
                     && filter.status.is_none_or(|wanted| keys::status_byte(wanted) == *status);
                 let id = key.get(16..).and_then(|id| Uuid::from_slice(id).ok());
                 if let (true, Some(id)) = (fits && found.len() < limit, id) {
-                    found.extend(self.walker(id)?);
+                    found.extend(Self::walker(view, id)?);
                 }
             }
             range = range.before(last);
@@ -229,7 +241,7 @@ impl Store for KvStore {
     }
 
     fn user(&self, email: &str) -> BoxFuture<'_, Result<Option<User>>> {
-        let found = self.shared.engine.get(Space::User, email.as_bytes());
+        let found = self.shared.engine.snapshot().get(Space::User, email.as_bytes());
         done(found.and_then(|bytes| bytes.map(|bytes| codec::decode(&bytes)).transpose()))
     }
 
@@ -247,7 +259,7 @@ impl Store for KvStore {
             Some(after) => all.after(after.as_bytes().to_vec()),
             None => all,
         };
-        let found = self.shared.engine.scan(Space::Live, range, false, limit).and_then(|pairs| {
+        let found = self.shared.engine.snapshot().scan(Space::Live, range, false, limit).and_then(|pairs| {
             pairs
                 .iter()
                 .map(|(key, value)| {
@@ -264,7 +276,12 @@ impl Store for KvStore {
     }
 
     fn claim(&self, id: Uuid, now: Timestamp) -> BoxFuture<'_, Result<Option<Claim>>> {
-        Box::pin(self.ask(move |answer| Member::Claim { id, now, answer }))
+        Box::pin(async move {
+            match self.ask(move |answer| Member::Claim { id, now, answer }).await? {
+                Some(live) => Self::claimed(&*self.shared.engine.snapshot(), id, &live),
+                None => Ok(None),
+            }
+        })
     }
 
     fn progress(&self, id: Uuid, token: Token, now: Timestamp, data: Value) -> BoxFuture<'_, Result<u64>> {
@@ -276,7 +293,7 @@ impl Store for KvStore {
     }
 
     fn run(&self, id: Uuid) -> BoxFuture<'_, Result<Option<Walker>>> {
-        done(self.walker(id))
+        done(Self::walker(&*self.shared.engine.snapshot(), id))
     }
 
     fn runs(
@@ -286,7 +303,7 @@ impl Store for KvStore {
         before: Option<Uuid>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Walker>>> {
-        done(self.list(root, &filter, before, limit))
+        done(Self::list(&*self.shared.engine.snapshot(), root, &filter, before, limit))
     }
 
     fn events(&self, id: Uuid, after: u64, limit: usize) -> BoxFuture<'_, Result<Events>> {

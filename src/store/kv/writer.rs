@@ -1,13 +1,19 @@
 //! The one committer: all writes of a store pass through its thread, in groups that share one sync.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Duration, Instant},
+};
 use uuid::Uuid;
-use walkabout_schema::{Event, EventKind, State, Timestamp, User, Walker};
+use walkabout_schema::{Event, EventKind, Name, State, Timestamp, User, Walker};
 
 use super::{
     apply::{self, Applied},
@@ -18,13 +24,15 @@ use super::{
     stage::{Layer, Stage},
 };
 use crate::store::{
-    Claim, Commit, Element, Error, EventSink, Limits, Registered, Result, RunEvents, Submission, Token,
+    Commit, Element, Error, EventSink, Limits, Registered, Result, RunEvents, Submission, Token,
 };
 
 /// Members of one group at most.
 const GROUP_MAX: usize = 1024;
 /// Members waiting at most; beyond it callers wait.
 pub(crate) const QUEUE_MAX: usize = 8192;
+/// How long a claimed attempt may write nothing before its `started` event is written alone.
+const UNSAID: Duration = Duration::from_millis(5);
 /// How many groups pass between two looks at the free room of the disk.
 const GROUPS_PER_LOOK: u64 = 64;
 
@@ -48,7 +56,7 @@ pub(crate) enum Member {
     Claim {
         id: Uuid,
         now: Timestamp,
-        answer: oneshot::Sender<Result<Option<Claim>>>,
+        answer: oneshot::Sender<Result<Option<Live>>>,
     },
     Progress {
         id: Uuid,
@@ -101,6 +109,8 @@ pub(crate) struct Writer {
     epoch: u64,
     counter: u64,
     group: u64,
+    /// Claims of the last moment, oldest first: their `started` events may still be to write.
+    unsaid: VecDeque<(Instant, Uuid, Token)>,
 }
 
 /// What has to be done for a member once its group is on disk.
@@ -117,15 +127,21 @@ struct Group {
 
 impl Writer {
     pub(crate) fn new(shared: Arc<Shared>, epoch: u64, group: u64) -> Self {
-        Self { shared, epoch, counter: 0, group }
+        Self { shared, epoch, counter: 0, group, unsaid: VecDeque::new() }
     }
 
     /// Takes members until all senders are gone or the store is closed.
-    pub(crate) fn run(mut self, mut members: mpsc::Receiver<Member>) {
+    pub(crate) async fn run(mut self, mut members: mpsc::Receiver<Member>) {
         let mut batch = Vec::with_capacity(GROUP_MAX);
         loop {
             batch.clear();
-            if members.blocking_recv_many(&mut batch, GROUP_MAX) == 0 {
+            let due = self.unsaid.front().map(|(claimed, ..)| *claimed + UNSAID);
+            let next = members.recv_many(&mut batch, GROUP_MAX);
+            let received = match due {
+                None => Some(next.await),
+                Some(due) => tokio::time::timeout_at(due, next).await.ok(),
+            };
+            if received == Some(0) {
                 break;
             }
             let mut group = Group::default();
@@ -136,6 +152,7 @@ impl Writer {
                     member => self.admit(member, &mut group),
                 }
             }
+            self.say_started(&mut group);
             self.write(group);
             if !closing.is_empty() {
                 let closed = self.close();
@@ -185,12 +202,10 @@ impl Writer {
                 self.counter += 1;
                 let token = Token { epoch: self.epoch, counter: self.counter };
                 let claimed = claim(&mut stage, id, token, now);
-                let (claim, events) = match claimed {
-                    Ok(Some((claim, events))) => (Ok(Some(claim)), Some(events)),
-                    Ok(None) => (Ok(None), None),
-                    Err(error) => (Err(error), None),
-                };
-                (settle(answer, claim), events)
+                if let Ok(Some(_)) = &claimed {
+                    self.unsaid.push_back((Instant::now(), id, token));
+                }
+                (settle(answer, claimed), None)
             }
             Member::Progress { id, token, now, data, answer } => {
                 let told = progress(&mut stage, &shared.limits, id, token, now, data);
@@ -218,6 +233,25 @@ impl Writer {
                 group.layer.absorb(own);
                 group.answers.push(answer);
                 group.events.extend(events);
+            }
+        }
+    }
+
+    /// Adds the `started` events of attempts that have written nothing for a while.
+    fn say_started(&mut self, group: &mut Group) {
+        let now = Instant::now();
+        while let Some((_, id, token)) = self.unsaid.pop_front_if(|(claimed, ..)| now >= *claimed + UNSAID) {
+            let shared = Arc::clone(&self.shared);
+            let mut stage = Stage::new(shared.engine.as_ref(), &group.layer);
+            match say_started(&mut stage, &shared.limits, id, token) {
+                Ok(None) => {}
+                Ok(Some(events)) => {
+                    let own = stage.own;
+                    group.layer.absorb(own);
+                    group.events.push(events);
+                    group.needs_sync = true;
+                }
+                Err(error) => tracing::error!(run = %id, %error, "a started event cannot be written"),
             }
         }
     }
@@ -367,6 +401,7 @@ fn submit(stage: &mut Stage<'_>, walker: &Walker, document: Vec<u8>) -> Result<E
         started_at: None,
         executed_at: None,
         seq: 1,
+        unsaid: false,
         progress: serde_json::Value::Null,
     };
     stage.put(Space::Walker, id.as_bytes().to_vec(), document);
@@ -386,16 +421,8 @@ pub(crate) fn live(stage: &Stage<'_>, id: Uuid) -> Result<Option<Live>> {
     stage.get(Space::Live, id.as_bytes())?.map(|bytes| codec::decode(&bytes)).transpose()
 }
 
-fn claim(
-    stage: &mut Stage<'_>,
-    id: Uuid,
-    token: Token,
-    now: Timestamp,
-) -> Result<Option<(Claim, RunEvents)>> {
-    let (Some(mut live), Some(document)) = (live(stage, id)?, stage.get(Space::Walker, id.as_bytes())?)
-    else {
-        return Ok(None);
-    };
+fn claim(stage: &mut Stage<'_>, id: Uuid, token: Token, now: Timestamp) -> Result<Option<Live>> {
+    let Some(mut live) = live(stage, id)? else { return Ok(None) };
     // Found running from before the last start: that attempt ended with its process.
     if live.state == State::Running && live.epoch < token.epoch {
         live.lost += 1;
@@ -405,18 +432,32 @@ fn claim(
     (live.epoch, live.counter) = (token.epoch, token.counter);
     live.started_at = live.started_at.or(Some(now));
     live.executed_at = Some(now);
-    live.seq += 1;
-    let event = Event { seq: live.seq, at: now, attempt: live.attempt, event: EventKind::Started };
-    let mut walker: Walker = codec::decode(&document)?;
-    live.merge_into(&mut walker);
-    let checkpoint =
-        stage.get(Space::Checkpoint, id.as_bytes())?.map(|bytes| codec::decode(&bytes)).transpose()?;
+    live.unsaid = true;
     stage.put(Space::Live, id.as_bytes().to_vec(), codec::encode(&live)?);
-    stage.put(Space::Event, keys::event(id, live.seq), codec::encode(&event)?);
-    let index = keys::status_and_name(walker.schedule.status, &walker.name);
-    stage.put(Space::ByRoot, keys::by_root(live.root.0, id), index);
-    let events = RunEvents { id, name: walker.name.clone(), events: vec![event] };
-    Ok(Some((Claim { token, walker, checkpoint }, events)))
+    let key = keys::by_root(live.root.0, id);
+    let index = match stage.get(Space::ByRoot, &key)? {
+        Some(index) => keys::with_status(&index, live.state.status())?,
+        None => return Err(Error::Damaged(format!("run {id} is not in the index of its root"))),
+    };
+    stage.put(Space::ByRoot, key, index);
+    Ok(Some(live))
+}
+
+/// Writes the `started` event of an attempt that has written nothing else for a while.
+fn say_started(stage: &mut Stage<'_>, limits: &Limits, id: Uuid, token: Token) -> Result<Option<RunEvents>> {
+    let Some(mut live) = live(stage, id)?.filter(|live| live.token() == token) else { return Ok(None) };
+    let Some(event) = apply::say_started(&mut live) else { return Ok(None) };
+    stage.put(Space::Live, id.as_bytes().to_vec(), codec::encode(&live)?);
+    apply::put_events(stage, limits, id, std::slice::from_ref(&event))?;
+    Ok(Some(RunEvents { id, name: name_of(stage, &live, id)?, events: vec![event] }))
+}
+
+/// The walker's name of an open run.
+fn name_of(stage: &Stage<'_>, live: &Live, id: Uuid) -> Result<Name> {
+    let index = stage.get(Space::ByRoot, &keys::by_root(live.root.0, id))?;
+    let name = index.as_ref().and_then(|index| std::str::from_utf8(index.get(1..)?).ok());
+    let name = name.ok_or_else(|| Error::Damaged(format!("run {id} is not in the index of its root")))?;
+    Name::new(name).map_err(|error| Error::Damaged(error.to_string()))
 }
 
 fn progress(
@@ -430,15 +471,11 @@ fn progress(
     let Some(mut live) = live(stage, id)?.filter(|live| live.token() == token) else {
         return Err(Error::LeaseLost);
     };
+    let mut events: Vec<Event> = apply::say_started(&mut live).into_iter().collect();
     live.seq += 1;
     live.progress = data.clone();
-    let event = Event { seq: live.seq, at: now, attempt: live.attempt, event: EventKind::Progress { data } };
-    let Some(index) = stage.get(Space::ByRoot, &keys::by_root(live.root.0, id))? else {
-        return Err(Error::Damaged(format!("run {id} is not in the index of its root")));
-    };
-    let name = index.get(1..).and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default();
-    let name = walkabout_schema::Name::new(name).map_err(|error| Error::Damaged(error.to_string()))?;
+    events.push(Event { seq: live.seq, at: now, attempt: live.attempt, event: EventKind::Progress { data } });
     stage.put(Space::Live, id.as_bytes().to_vec(), codec::encode(&live)?);
-    apply::put_events(stage, limits, id, std::slice::from_ref(&event))?;
-    Ok((live.seq, RunEvents { id, name, events: vec![event] }))
+    apply::put_events(stage, limits, id, &events)?;
+    Ok((live.seq, RunEvents { id, name: name_of(stage, &live, id)?, events }))
 }
