@@ -7,6 +7,9 @@ use walkabout::{
     schema::{Status, WalkerId},
 };
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What is created, visited and counted.
 #[derive(Node, Serialize, Deserialize, Default)]
 struct Item {

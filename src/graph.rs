@@ -224,15 +224,7 @@ impl Graph {
         let mut seen = IdSet::default();
         for &node in from {
             for &direction in hop.directions {
-                let names: Vec<Option<Name>> = match hop.edge {
-                    None => vec![None],
-                    Some(names) => std::iter::once(names.name)
-                        .chain(names.aliases.iter().copied())
-                        .map(|name| if name.is_empty() { Ok(Name::empty()) } else { Name::new(name) })
-                        .map(|name| name.map(Some))
-                        .collect::<Result<_, _>>()?,
-                };
-                for name in &names {
+                for name in &edge_names(hop)? {
                     for link in self.links(node, direction, name.as_ref()).await?.iter() {
                         if hop.node.is_some_and(|matches| !matches(Kind::Node, &link.far.name)) {
                             continue;
@@ -317,15 +309,14 @@ impl Graph {
                 continue;
             }
             for &direction in hop.directions {
-                let edge_name = match hop.edge {
-                    Some(names) if names.name.is_empty() => Some(Name::empty()),
-                    Some(names) => Some(Name::new(names.name)?),
-                    None => None,
-                };
-                let links =
-                    snapshot.links(node, direction, edge_name.clone()).await.map_err(Failure::of_store)?;
-                let expected = links.iter().map(|link| link.edge).collect();
-                self.state().guards.push(Guard::Links { node, direction, edge_name, expected });
+                for edge_name in edge_names(hop)? {
+                    let expected = snapshot
+                        .links(node, direction, edge_name.clone())
+                        .await
+                        .map_err(Failure::of_store)?;
+                    let seen = snapshot.number();
+                    self.state().guards.push(Guard::Links { node, direction, edge_name, expected, seen });
+                }
             }
         }
         Ok(())
@@ -473,6 +464,16 @@ impl Graph {
     pub(crate) fn guards(&self) -> Vec<Guard> {
         self.state().guards.clone()
     }
+}
+
+/// The edge types that a hop follows, by all their names; none for every type.
+fn edge_names(hop: &Hop) -> Result<Vec<Option<Name>>, Failure> {
+    let Some(names) = hop.edge else { return Ok(vec![None]) };
+    std::iter::once(names.name)
+        .chain(names.aliases.iter().copied())
+        .map(|name| if name.is_empty() { Ok(Name::empty()) } else { Name::new(name) })
+        .map(|name| Ok(Some(name?)))
+        .collect()
 }
 
 /// The entries of the adjacency index that an edge makes: node, direction, far end.

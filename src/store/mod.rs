@@ -120,6 +120,10 @@ pub struct Link {
 
 /// A consistent view at one moment.
 pub trait Snapshot: Send + Sync {
+    /// Rises with what was written: two views of one number are equal. A store that remembers what changed since a number need not
+    /// compare what was read at it.
+    fn number(&self) -> u64;
+
     /// Loads elements of one kind, in the order of `ids`; `None` where there is none. `ids` is at most a few thousand.
     fn elements(&self, kind: Kind, ids: &[Uuid]) -> BoxFuture<'_, Result<Vec<Option<Arc<Element>>>>>;
 
@@ -194,8 +198,10 @@ pub enum Guard {
         direction: Direction,
         /// The edge type that was read, or all.
         edge_name: Option<Name>,
-        /// The ids of the edges that were there, in the order of [`Snapshot::links`].
-        expected: Vec<Uuid>,
+        /// The links that were there, in the order of [`Snapshot::links`].
+        expected: Arc<[Link]>,
+        /// The [`Snapshot::number`] of the view that they were read from.
+        seen: u64,
     },
 }
 
@@ -414,6 +420,17 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { events_per_run_max: 10_000, cache_bytes_max: 64 << 20, disk_free_min: 64 << 20 }
+    }
+}
+
+impl Finish {
+    /// How the run ended.
+    pub fn state(&self) -> walkabout_schema::State {
+        if self.error.is_none() {
+            walkabout_schema::State::Succeeded
+        } else {
+            walkabout_schema::State::Failed
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use walkabout::{
     },
     store::{
         Change, Claim, Commit, Direction, Element, End, Ends, Error, Finish, Guard, Limits, Registered,
-        RunCommit, RunFilter, Store, Submission, Then, embedded, memory,
+        RunCommit, RunFilter, Snapshot, Store, Submission, Then, embedded, memory,
     },
 };
 
@@ -226,16 +226,41 @@ async fn guards_hold(store: &Shared, env: &Env) {
     let access = |expected| vec![Guard::Access { kind: Kind::Node, id, expected }];
     commit(store, env, vec![], access(Access::private())).await.unwrap();
     assert_eq!(conflicts(commit(store, env, vec![], access(Access::everybody(Level::Read))).await), [id]);
-    let links = |expected: Vec<Uuid>| {
-        vec![Guard::Links { node: id, direction: Direction::Out, edge_name: None, expected }]
+    let before = store.snapshot().await.unwrap();
+    let links = async |seen: Arc<dyn Snapshot>| {
+        let expected = seen.links(id, Direction::Out, None).await.unwrap();
+        vec![Guard::Links {
+            node: id,
+            direction: Direction::Out,
+            edge_name: None,
+            expected,
+            seen: seen.number(),
+        }]
     };
-    commit(store, env, vec![], links(vec![])).await.unwrap();
+    commit(store, env, vec![], links(Arc::clone(&before)).await).await.unwrap();
     let item = node(env, Some(id), &json!({}));
     let made = edge(env, &read, &item, "", false);
-    let edge_id = made.id;
-    commit(store, env, vec![put(item, None), put(made, None)], links(vec![])).await.unwrap();
-    assert_eq!(conflicts(commit(store, env, vec![], links(vec![])).await), [id]);
-    commit(store, env, vec![], links(vec![edge_id])).await.unwrap();
+    let (edge_id, far) = (made.id, item.id);
+    let guard = links(Arc::clone(&before)).await;
+    commit(store, env, vec![put(item, None), put(made, None)], guard).await.unwrap();
+    assert_eq!(conflicts(commit(store, env, vec![], links(Arc::clone(&before)).await).await), [id]);
+    let after = store.snapshot().await.unwrap();
+    commit(store, env, vec![], links(Arc::clone(&after)).await).await.unwrap();
+    // Of another type: the guard of one type does not mind.
+    let item = node(env, Some(id), &json!({}));
+    let other = edge(env, &read, &item, "Likes", false);
+    commit(store, env, vec![put(item, None), put(other, None)], vec![]).await.unwrap();
+    assert_eq!(conflicts(commit(store, env, vec![], links(Arc::clone(&after)).await).await), [id]);
+    let plain = Guard::Links {
+        node: id,
+        direction: Direction::Out,
+        edge_name: Some(Name::empty()),
+        expected: after.links(id, Direction::Out, Some(Name::empty())).await.unwrap(),
+        seen: after.number(),
+    };
+    commit(store, env, vec![], vec![plain]).await.unwrap();
+    let found = store.snapshot().await.unwrap().links(id, Direction::Out, None).await.unwrap();
+    assert_eq!((found[0].edge, found[0].far.id), (edge_id, far), "in order of name");
 }
 
 async fn additions_never_conflict(store: &Shared, env: &Env) {

@@ -3,58 +3,151 @@
 use std::sync::Arc;
 
 use uuid::Uuid;
-use walkabout_schema::{Event, EventKind, Fields, Kind, State, Timestamp, Walker};
+use walkabout_schema::{Event, EventKind, Fields, Kind, Timestamp, Walker};
 
 use super::{
     codec::{self, Live},
-    engine::{Range, Space},
+    engine::{Range, Space, View},
     keys,
     stage::Stage,
-    writer::live,
+    writer::Shared,
 };
 use crate::{
-    graph::link_places,
+    graph::{IdMap, IdSet, link_places},
     store::{
-        Change, Commit, DecodedCell, Element, Ends, Error, Guard, Limits, Result, RunCommit, RunEvents, Then,
+        Change, Commit, DecodedCell, Element, Ends, Error, Guard, Limits, Result, RunEvents, Then, Token,
         set_state,
     },
 };
 
-/// A commit that was found good.
-pub(crate) struct Applied {
-    pub(crate) events: Option<RunEvents>,
+/// A commit with everything encoded that can be encoded before it is checked: callers do that, the committer is the narrow place.
+pub(crate) struct Prepared {
+    changes: Vec<Change>,
+    /// The documents of the changes that put an element, in their order.
+    documents: Vec<Vec<u8>>,
+    guards: Vec<Guard>,
+    run: Option<PreparedRun>,
 }
 
-/// Checks a commit and stages its writes. On an error the stage is to be thrown away.
-pub(crate) fn commit(
-    stage: &mut Stage<'_>,
-    limits: &Limits,
-    now: Timestamp,
-    commit: Commit,
-) -> Result<Applied> {
-    let Commit { run, changes, guards } = commit;
-    if let Some(run) = &run {
-        live(stage, run.id)?.filter(|live| live.token() == run.token).ok_or(Error::LeaseLost)?;
+struct PreparedRun {
+    id: Uuid,
+    token: Token,
+    events: Vec<EventKind>,
+    conflicts: u32,
+    /// The record as it will stand.
+    record: Vec<u8>,
+    then: PreparedThen,
+}
+
+enum PreparedThen {
+    Checkpoint(Vec<u8>),
+    /// The entry of the index of runs.
+    Finish(Vec<u8>),
+}
+
+impl Prepared {
+    /// True when it writes more than the end of a run.
+    pub(crate) fn adds_data(&self) -> bool {
+        !self.changes.is_empty()
     }
+
+    /// Encodes a commit. While its token holds, nobody else writes to the record.
+    pub(crate) fn new(view: &dyn View, commit: Commit) -> Result<Self> {
+        let Commit { run, changes, guards } = commit;
+        let mut documents = Vec::with_capacity(changes.len());
+        for change in &changes {
+            if let Change::Put { element, .. } = change {
+                documents.push(codec::encode_element(element)?);
+            }
+        }
+        let Some(run) = run else { return Ok(Self { changes, documents, guards, run: None }) };
+        let key = run.id.as_bytes();
+        let (Some(live), Some(document)) = (view.get(Space::Live, key)?, view.get(Space::Walker, key)?)
+        else {
+            return Err(Error::LeaseLost);
+        };
+        let mut live: Live = codec::decode(&live)?;
+        if live.token() != run.token {
+            return Err(Error::LeaseLost);
+        }
+        let mut walker: Walker = codec::decode(&document)?;
+        live.conflicts = run.conflicts;
+        walker.version += 1;
+        let then = match run.then {
+            Then::Checkpoint(checkpoint) => {
+                let encoded = codec::encode(&*checkpoint)?;
+                walker.archetype = checkpoint.fields;
+                PreparedThen::Checkpoint(encoded)
+            }
+            Then::Finish(finish) => {
+                live.merge_into(&mut walker);
+                set_state(&mut walker, finish.state());
+                walker.archetype = finish.fields;
+                walker.schedule.http_status = Some(finish.http_status);
+                walker.schedule.reports = finish.reports;
+                walker.schedule.custom = finish.custom;
+                walker.run.result = finish.result;
+                walker.run.finished_at = Some(finish.at);
+                if let Some((code, message)) = finish.error {
+                    walker.run.error_code = Some(code);
+                    walker.schedule.error = Some(message);
+                }
+                PreparedThen::Finish(keys::status_and_name(walker.schedule.status, &walker.name))
+            }
+        };
+        let record = codec::encode(&walker)?;
+        let run = PreparedRun {
+            id: run.id,
+            token: run.token,
+            events: run.events,
+            conflicts: run.conflicts,
+            record,
+            then,
+        };
+        Ok(Self { changes, documents, guards, run: Some(run) })
+    }
+}
+
+/// Checks a commit, and stages its writes when it is good. One that is refused leaves nothing.
+pub(crate) fn commit(
+    shared: &Shared,
+    stage: &mut Stage,
+    now: Timestamp,
+    commit: Prepared,
+) -> Result<Option<RunEvents>> {
+    let Prepared { run, changes, documents, guards } = commit;
+    let run = match run {
+        None => None,
+        Some(run) => {
+            let live = stage.live(&*shared.engine, run.id)?.filter(|live| live.token() == run.token);
+            Some((live.ok_or(Error::LeaseLost)?, run))
+        }
+    };
+    let mut check = Check { shared, stage, fresh: IdMap::default(), exist: IdSet::default() };
     let mut conflicts = Vec::new();
     // Guards speak of what was read: they are checked before the commit's own changes.
     for guard in &guards {
-        if !holds(stage, guard)? {
+        if !check.holds(guard)? {
             conflicts.push(guard.id());
         }
     }
-    for change in changes {
-        if let Some(id) = self::change(stage, change)? {
-            conflicts.push(id);
-        }
+    for change in &changes {
+        conflicts.extend(check.conflict(change)?);
     }
     if !conflicts.is_empty() {
         conflicts.sort_unstable();
         conflicts.dedup();
         return Err(Error::Conflict(conflicts));
     }
-    let events = run.map(|run| self::run(stage, limits, now, run)).transpose()?;
-    Ok(Applied { events })
+    let written = || {
+        let mut documents = documents.into_iter();
+        for change in changes {
+            write(shared, stage, change, &mut documents)?;
+        }
+        run.map(|(live, run)| self::run(shared, stage, now, live, run)).transpose()
+    };
+    // A part may be staged by then: nothing of this group may be written any more.
+    written().inspect_err(|error| shared.give_up(error))
 }
 
 impl Guard {
@@ -66,75 +159,126 @@ impl Guard {
     }
 }
 
-fn holds(stage: &Stage<'_>, guard: &Guard) -> Result<bool> {
-    Ok(match guard {
-        Guard::Version { kind, id, expected } => {
-            stage.element(*kind, *id)?.is_some_and(|element| element.version == *expected)
-        }
-        Guard::Access { kind, id, expected } => {
-            stage.element(*kind, *id)?.is_some_and(|element| element.access == *expected)
-        }
-        Guard::Links { node, direction, edge_name, expected } => {
-            let prefix = keys::links(*node, *direction, edge_name.as_ref());
-            let found = stage.scan(Space::Link, Range::prefix(&prefix))?;
-            let mut names = codec::no_names();
-            let mut edges = Vec::with_capacity(found.len());
-            for (key, value) in &found {
-                edges.push(keys::parse_link(key, value, &mut names)?.edge);
-            }
-            // Which edges there are is what counts; their order follows from it.
-            let mut expected = expected.clone();
-            expected.sort_unstable();
-            edges.sort_unstable();
-            edges == expected
-        }
-    })
+/// The store as a commit under examination would leave it.
+struct Check<'a> {
+    shared: &'a Shared,
+    stage: &'a Stage,
+    /// What its changes so far would make of elements.
+    fresh: IdMap<Option<Arc<Element>>>,
+    /// Nodes that were found to be there.
+    exist: IdSet,
 }
 
-/// Stages one change; gives the id that it conflicts on.
-fn change(stage: &mut Stage<'_>, change: Change) -> Result<Option<Uuid>> {
-    match change {
-        Change::Put { element, expected: None } => {
-            if let Some(ends) = &element.ends {
-                for end in [&ends.source, &ends.target] {
-                    if stage.element(Kind::Node, end.id)?.is_none() {
-                        return Ok(Some(end.id));
+impl Check<'_> {
+    fn element(&self, kind: Kind, id: Uuid) -> Result<Option<Arc<Element>>> {
+        match self.fresh.get(&id) {
+            Some(fresh) => Ok(fresh.clone().filter(|element| element.kind == kind)),
+            None => self.stage.element(&*self.shared.engine, &self.shared.cache, kind, id),
+        }
+    }
+
+    fn holds(&self, guard: &Guard) -> Result<bool> {
+        Ok(match guard {
+            Guard::Version { kind, id, expected } => {
+                self.element(*kind, *id)?.is_some_and(|element| element.version == *expected)
+            }
+            Guard::Access { kind, id, expected } => {
+                self.element(*kind, *id)?.is_some_and(|element| element.access == *expected)
+            }
+            Guard::Links { node, direction, edge_name, expected, seen } => {
+                if self.stage.relinked(*node, *direction, edge_name.as_ref(), *seen) == Some(false) {
+                    return Ok(true);
+                }
+                let range = Range::prefix(&keys::links(*node, *direction, edge_name.as_ref()));
+                let found = self.stage.scan(&*self.shared.engine, Space::Link, &range)?;
+                let mut names = codec::no_names();
+                let mut known = expected.iter();
+                for (key, value) in &found {
+                    let edge = keys::parse_link(key, value, &mut names)?.edge;
+                    if known.next().is_none_or(|known| known.edge != edge) {
+                        return Ok(false);
                     }
                 }
+                known.next().is_none()
+            }
+        })
+    }
+
+    /// The id that a change conflicts on.
+    fn conflict(&mut self, change: &Change) -> Result<Option<Uuid>> {
+        match change {
+            Change::Put { element, expected: None } => {
+                if let Some(ends) = &element.ends {
+                    for end in [&ends.source, &ends.target] {
+                        if self.fresh.contains_key(&end.id) || !self.exist.contains(&end.id) {
+                            if self.element(Kind::Node, end.id)?.is_none() {
+                                return Ok(Some(end.id));
+                            }
+                            self.exist.insert(end.id);
+                        }
+                    }
+                }
+                // Fresh ids are unique, so there is nothing to look up but for those that are known beforehand.
+                if element.owner.is_none() && self.element(element.kind, element.id)?.is_some() {
+                    return Ok(Some(element.id));
+                }
+                self.fresh.insert(element.id, Some(Arc::clone(element)));
+            }
+            Change::Put { element, expected: Some(expected) } => {
+                let current = self.element(element.kind, element.id)?;
+                if current.is_none_or(|current| current.version != *expected) {
+                    return Ok(Some(element.id));
+                }
+                self.fresh.insert(element.id, Some(Arc::clone(element)));
+            }
+            Change::Delete { kind, id, expected } => {
+                let current = self.element(*kind, *id)?;
+                if current.is_none_or(|current| current.version != *expected) {
+                    return Ok(Some(*id));
+                }
+                self.fresh.insert(*id, None);
+            }
+            Change::Add { kind, id, field, .. } => {
+                let current = self.element(*kind, *id)?;
+                if !current.is_some_and(|current| codec::can_add_to(&current.fields.0, field)) {
+                    return Ok(Some(*id));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Stages one change of a commit that was found good.
+fn write(
+    shared: &Shared,
+    stage: &mut Stage,
+    change: Change,
+    documents: &mut impl Iterator<Item = Vec<u8>>,
+) -> Result<()> {
+    let element = |stage: &Stage, kind, id| stage.element(&*shared.engine, &shared.cache, kind, id);
+    match change {
+        Change::Put { element, expected } => {
+            if let (None, Some(ends)) = (expected, &element.ends) {
                 link(stage, &element, ends);
             }
-            // Fresh ids are unique, so there is nothing to look up but for those that are known beforehand.
-            if element.owner.is_none() && stage.element(element.kind, element.id)?.is_some() {
-                return Ok(Some(element.id));
-            }
-            stage.put_element(&element)?;
-            Ok(None)
+            stage.put_element(element, documents.next().unwrap_or_default());
         }
-        Change::Put { element, expected: Some(expected) } => {
-            match stage.element(element.kind, element.id)? {
-                Some(current) if current.version == expected => stage.put_element(&element).map(|()| None),
-                _ => Ok(Some(element.id)),
-            }
-        }
-        Change::Delete { kind, id, expected } => {
-            let Some(current) = stage.element(kind, id)?.filter(|current| current.version == expected) else {
-                return Ok(Some(id));
-            };
+        Change::Delete { kind, id, .. } => {
             if kind == Kind::Node {
-                remove_edges_of(stage, id)?;
+                remove_edges_of(shared, stage, id)?;
             }
-            if let Some(ends) = &current.ends {
-                unlink(stage, &current, ends);
+            if let Some((gone, ends)) =
+                element(stage, kind, id)?.and_then(|gone| gone.ends.clone().map(|ends| (gone, ends)))
+            {
+                unlink(stage, &gone, &ends);
             }
             stage.remove_element(kind, id);
-            Ok(None)
         }
         Change::Add { kind, id, field, by } => {
-            let Some(current) = stage.element(kind, id)? else { return Ok(Some(id)) };
-            let Some(fields) = codec::add_to_field(&current.fields.0, &field, by)? else {
-                return Ok(Some(id));
-            };
-            let element = Element {
+            let Some(current) = element(stage, kind, id)? else { return Ok(()) };
+            let fields = codec::add_to_field(&current.fields.0, &field, by)?;
+            let sum = Element {
                 kind,
                 id,
                 name: current.name.clone(),
@@ -145,34 +289,33 @@ fn change(stage: &mut Stage<'_>, change: Change) -> Result<Option<Uuid>> {
                 fields: Fields(fields),
                 decoded: DecodedCell::default(),
             };
-            stage.put_element(&Arc::new(element))?;
-            Ok(None)
+            let document = codec::encode_element(&sum)?;
+            stage.put_element(Arc::new(sum), document);
         }
     }
+    Ok(())
 }
 
-fn link(stage: &mut Stage<'_>, edge: &Element, ends: &Ends) {
+fn link(stage: &mut Stage, edge: &Element, ends: &Ends) {
     for (node, direction, far) in link_places(ends) {
-        stage.put(Space::Link, keys::link(node, direction, &edge.name, edge.id), keys::far(far));
-        stage.own.linked.insert(node);
+        stage.link(node, direction, &edge.name, edge.id, Some(keys::far(far)));
     }
 }
 
-fn unlink(stage: &mut Stage<'_>, edge: &Element, ends: &Ends) {
+fn unlink(stage: &mut Stage, edge: &Element, ends: &Ends) {
     for (node, direction, _) in link_places(ends) {
-        stage.remove(Space::Link, keys::link(node, direction, &edge.name, edge.id));
-        stage.own.linked.insert(node);
+        stage.link(node, direction, &edge.name, edge.id, None);
     }
 }
 
 /// Removes every edge of a node that is about to go, also those that its destroyer never saw.
-fn remove_edges_of(stage: &mut Stage<'_>, node: Uuid) -> Result<()> {
-    let links = stage.scan(Space::Link, Range::prefix(node.as_bytes()))?;
+fn remove_edges_of(shared: &Shared, stage: &mut Stage, node: Uuid) -> Result<()> {
+    let links = stage.scan(&*shared.engine, Space::Link, &Range::prefix(node.as_bytes()))?;
     let mut names = codec::no_names();
     for (key, value) in &links {
         let edge = keys::parse_link(key, value, &mut names)?.edge;
         // An undirected edge, or one from the node to itself, stands here more than once.
-        if let Some(edge) = stage.element(Kind::Edge, edge)? {
+        if let Some(edge) = stage.element(&*shared.engine, &shared.cache, Kind::Edge, edge)? {
             if let Some(ends) = &edge.ends {
                 unlink(stage, &edge, ends);
             }
@@ -182,13 +325,14 @@ fn remove_edges_of(stage: &mut Stage<'_>, node: Uuid) -> Result<()> {
     Ok(())
 }
 
-fn run(stage: &mut Stage<'_>, limits: &Limits, now: Timestamp, run: RunCommit) -> Result<RunEvents> {
-    let RunCommit { id, events, then, conflicts, .. } = run;
-    let (Some(mut live), Some(document)) = (live(stage, id)?, stage.get(Space::Walker, id.as_bytes())?)
-    else {
-        return Err(Error::LeaseLost);
-    };
-    let mut walker: Walker = codec::decode(&document)?;
+fn run(
+    shared: &Shared,
+    stage: &mut Stage,
+    now: Timestamp,
+    mut live: Live,
+    run: PreparedRun,
+) -> Result<RunEvents> {
+    let PreparedRun { id, events, conflicts, record, then, .. } = run;
     live.conflicts = conflicts;
     let mut numbered = Vec::with_capacity(events.len() + 1);
     numbered.extend(say_started(&mut live));
@@ -196,41 +340,28 @@ fn run(stage: &mut Stage<'_>, limits: &Limits, now: Timestamp, run: RunCommit) -
         live.seq += 1;
         numbered.push(Event { seq: live.seq, at: now, attempt: live.attempt, event });
     }
-    put_events(stage, limits, id, &numbered)?;
+    put_events(stage, &shared.limits, id, &numbered)?;
     let key = id.as_bytes().to_vec();
-    walker.version += 1;
+    let name = live.name.clone();
     match then {
-        Then::Checkpoint(checkpoint) => {
+        PreparedThen::Checkpoint(checkpoint) => {
             // It got further, so it is not the one that takes the process down at once.
             live.lost = 0;
-            walker.archetype = checkpoint.fields.clone();
-            stage.put(Space::Checkpoint, key.clone(), codec::encode(&*checkpoint)?);
-            stage.put(Space::Live, key.clone(), codec::encode(&live)?);
+            live.checkpointed = true;
+            stage.put(Space::Checkpoint, key.clone(), checkpoint);
+            stage.put_live(id, live);
         }
-        Then::Finish(finish) => {
-            live.state = if finish.error.is_none() { State::Succeeded } else { State::Failed };
-            live.merge_into(&mut walker);
-            set_state(&mut walker, live.state);
-            walker.archetype = finish.fields;
-            walker.schedule.http_status = Some(finish.http_status);
-            walker.schedule.reports = finish.reports;
-            walker.schedule.custom = finish.custom;
-            walker.run.result = finish.result;
-            walker.run.finished_at = Some(finish.at);
-            if let Some((code, message)) = finish.error {
-                walker.run.error_code = Some(code);
-                walker.schedule.error = Some(message);
-            }
-            stage.remove(Space::Live, key.clone());
-            if stage.get(Space::Checkpoint, &key)?.is_some() {
+        PreparedThen::Finish(index) => {
+            if live.checkpointed {
                 stage.remove(Space::Checkpoint, key.clone());
             }
-            let index = keys::status_and_name(walker.schedule.status, &walker.name);
-            stage.put(Space::ByRoot, keys::by_root(live.root.0, id), index);
+            stage.remove(Space::ByRoot, keys::by_root(live.root.0, true, id));
+            stage.put(Space::ByRoot, keys::by_root(live.root.0, false, id), index);
+            stage.remove_live(id);
         }
     }
-    stage.put(Space::Walker, key, codec::encode(&walker)?);
-    Ok(RunEvents { id, name: walker.name, events: numbered })
+    stage.put(Space::Walker, key, record);
+    Ok(RunEvents { id, name, events: numbered })
 }
 
 /// The attempt's first event, when it was not written yet.
@@ -243,7 +374,7 @@ pub(crate) fn say_started(live: &mut Live) -> Option<Event> {
 }
 
 /// Keeps events, and drops the oldest beyond the bound.
-pub(crate) fn put_events(stage: &mut Stage<'_>, limits: &Limits, id: Uuid, events: &[Event]) -> Result<()> {
+pub(crate) fn put_events(stage: &mut Stage, limits: &Limits, id: Uuid, events: &[Event]) -> Result<()> {
     for event in events {
         stage.put(Space::Event, keys::event(id, event.seq), codec::encode(event)?);
         // One goes for each that comes, so the kept ones stay a gapless tail.

@@ -175,20 +175,27 @@ impl Shard {
         }
     }
 
-    /// Drops what was not used since the last time; when all was used, everything is on probation for the next time.
+    /// Makes room when there is too much: drops what was not used since the last time, and puts the rest on probation. When that is
+    /// not enough, some of the rest goes.
     fn trim(&mut self, bytes_max: usize) {
+        if self.bytes <= bytes_max {
+            return;
+        }
+        let enough = bytes_max / 8 * 7;
         for _ in 0..2 {
-            if self.bytes <= bytes_max {
-                return;
-            }
-            self.elements.retain(|_, entry| std::mem::take(&mut entry.is_used));
+            let bytes = &mut self.bytes;
+            let mut stays = |is_used: &mut bool, size: usize| {
+                let stays = *bytes <= enough || std::mem::take(is_used);
+                if !stays {
+                    *bytes = bytes.saturating_sub(size);
+                }
+                stays
+            };
+            self.elements.retain(|_, entry| stays(&mut entry.is_used, entry.bytes));
             self.links.retain(|_, lists| {
-                lists.retain_mut(|(_, entry)| std::mem::take(&mut entry.is_used));
+                lists.retain_mut(|(_, entry)| stays(&mut entry.is_used, entry.bytes));
                 !lists.is_empty()
             });
-            let elements: usize = self.elements.values().map(|entry| entry.bytes).sum();
-            let links: usize = self.links.values().flatten().map(|(_, entry)| entry.bytes).sum();
-            self.bytes = elements + links;
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::store::{DecodedCell, Element, End, Ends, Error, Result, Token};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Live {
     pub(crate) root: Key,
+    pub(crate) name: Name,
     pub(crate) state: State,
     pub(crate) attempt: u32,
     pub(crate) lost: u32,
@@ -23,6 +24,8 @@ pub(crate) struct Live {
     pub(crate) seq: u64,
     /// The `started` event of this attempt is still to be written.
     pub(crate) unsaid: bool,
+    /// There is a checkpoint.
+    pub(crate) checkpointed: bool,
     pub(crate) progress: Value,
 }
 
@@ -101,20 +104,24 @@ pub(crate) fn decode_element(kind: Kind, bytes: &[u8]) -> Result<Element> {
     })
 }
 
+/// Whether a field of a document is missing or a number.
+pub(crate) fn can_add_to(fields: &RawDocumentBuf, field: &str) -> bool {
+    use bson::raw::RawBsonRef::{Double, Int32, Int64};
+    matches!(fields.get(field), Ok(None | Some(Int32(_) | Int64(_) | Double(_))))
+}
+
 /// Adds to a number field of a document; a missing one counts as 0.
-pub(crate) fn add_to_field(fields: &RawDocumentBuf, field: &str, by: i64) -> Result<Option<RawDocumentBuf>> {
+pub(crate) fn add_to_field(fields: &RawDocumentBuf, field: &str, by: i64) -> Result<RawDocumentBuf> {
     let mut document = bson::Document::try_from(fields).map_err(|error| Error::Damaged(error.to_string()))?;
     let sum = match document.get(field) {
-        None => bson::Bson::Int64(by),
         Some(bson::Bson::Int32(old)) => bson::Bson::Int64(i64::from(*old).saturating_add(by)),
         Some(bson::Bson::Int64(old)) => bson::Bson::Int64(old.saturating_add(by)),
         #[expect(clippy::cast_precision_loss, reason = "a double field has double precision")]
         Some(bson::Bson::Double(old)) => bson::Bson::Double(old + by as f64),
-        Some(_) => return Ok(None),
+        _ => bson::Bson::Int64(by),
     };
     document.insert(field, sum);
-    let bytes = encode(&document)?;
-    RawDocumentBuf::from_bytes(bytes).map(Some).map_err(|error| Error::Damaged(error.to_string()))
+    RawDocumentBuf::from_bytes(encode(&document)?).map_err(|error| Error::Damaged(error.to_string()))
 }
 
 /// An empty name, for parsing runs of links.

@@ -60,9 +60,9 @@ pub(crate) fn links(node: Uuid, direction: Direction, edge_name: Option<&Name>) 
     key.extend(node.as_bytes());
     key.push(direction_byte(direction));
     if let Some(name) = edge_name {
-        // A name has at most 128 bytes.
-        key.push(u8::try_from(name.as_str().len()).unwrap_or(u8::MAX));
         key.extend(name.as_str().as_bytes());
+        // No name holds this byte, and none sorts before it.
+        key.push(0);
     }
     key
 }
@@ -87,8 +87,9 @@ pub(crate) fn far(end: &End) -> Vec<u8> {
 pub(crate) fn parse_link(key: &[u8], value: &[u8], names: &mut (Name, Name)) -> Result<Link> {
     let damaged = || Error::Damaged("an entry of the adjacency index".to_owned());
     let (_, key) = key.split_at_checked(17).ok_or_else(damaged)?;
-    let (length, key) = key.split_first().ok_or_else(damaged)?;
-    let (edge_name, edge) = key.split_at_checked(usize::from(*length)).ok_or_else(damaged)?;
+    let length = key.iter().position(|byte| *byte == 0).ok_or_else(damaged)?;
+    let (edge_name, edge) = key.split_at_checked(length).ok_or_else(damaged)?;
+    let edge = edge.split_first().ok_or_else(damaged)?.1;
     let (id, value) = value.split_first_chunk::<16>().ok_or_else(damaged)?;
     let (has_owner, value) = value.split_first().ok_or_else(damaged)?;
     let (owner, name) = value.split_first_chunk::<16>().ok_or_else(damaged)?;
@@ -119,24 +120,32 @@ pub(crate) fn event(run: Uuid, seq: u64) -> Vec<u8> {
     key
 }
 
-pub(crate) fn by_root(root: Uuid, run: Uuid) -> Vec<u8> {
-    let mut key = root.as_bytes().to_vec();
+/// The index of runs by root; open ones and ended ones each by id.
+pub(crate) fn by_root(root: Uuid, is_open: bool, run: Uuid) -> Vec<u8> {
+    let mut key = runs(root, is_open);
     key.extend(run.as_bytes());
     key
 }
 
-/// The value of the index of runs by root: status, then name.
+/// Where the index of a root's runs begins.
+pub(crate) fn runs(root: Uuid, is_open: bool) -> Vec<u8> {
+    let mut key = Vec::with_capacity(33);
+    key.extend(root.as_bytes());
+    key.push(u8::from(!is_open));
+    key
+}
+
+/// The run of an entry of the index by root.
+pub(crate) fn run_of(key: &[u8]) -> Result<Uuid> {
+    let id = key.get(17..).and_then(|id| Uuid::from_slice(id).ok());
+    id.ok_or_else(|| Error::Damaged("an index of runs".to_owned()))
+}
+
+/// The value of the index of runs by root: the status that it had when it was written, then the name.
 pub(crate) fn status_and_name(status: Status, name: &Name) -> Vec<u8> {
     let mut value = vec![status_byte(status)];
     value.extend(name.as_str().as_bytes());
     value
-}
-
-/// The same entry with another status.
-pub(crate) fn with_status(entry: &[u8], status: Status) -> Result<Vec<u8>> {
-    let mut entry = entry.to_vec();
-    *entry.first_mut().ok_or_else(|| Error::Damaged("an index of runs".to_owned()))? = status_byte(status);
-    Ok(entry)
 }
 
 pub(crate) fn status_byte(status: Status) -> u8 {

@@ -12,6 +12,7 @@ mod stage;
 mod writer;
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -23,13 +24,14 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
-use walkabout_schema::{Event, FORMAT, Kind, Name, State, Timestamp, User, Walker};
+use walkabout_schema::{Event, FORMAT, Kind, Name, State, Status, Timestamp, User, Walker};
 
 use self::{
+    apply::Prepared,
     cache::Cache,
     codec::Live,
-    engine::{Engine, Range, Space, View},
-    writer::{Fault, Member, QUEUE_MAX, Shared, Writer},
+    engine::{Bytes, Engine, Range, Space, View},
+    writer::{Fault, Member, QUEUE_MAX, Shared, Submitted, Writer},
 };
 use super::{
     Claim, Commit, Direction, Due, Element, Error, EventSink, Events, Limits, Link, Registered, Result,
@@ -139,28 +141,73 @@ impl KvStore {
         before: Option<Uuid>,
         limit: usize,
     ) -> Result<Vec<Walker>> {
-        let prefix = Range::prefix(root.as_bytes());
-        let mut range = match before {
-            Some(before) => prefix.before(keys::by_root(root, before)),
-            None => prefix,
-        };
+        let is_open = |status| matches!(status, Status::Pending | Status::Running);
+        let (mut open, mut ended) = (Newest::of(root, true, before), Newest::of(root, false, before));
+        match filter.status {
+            Some(status) if is_open(status) => ended.is_over = true,
+            Some(_) => open.is_over = true,
+            None => {}
+        }
         let mut found = Vec::new();
         while found.len() < limit {
-            let page = view.scan(Space::ByRoot, range.clone(), true, 256)?;
-            let Some((last, _)) = page.last().cloned() else { break };
-            for (key, value) in page {
-                let (status, name) =
-                    value.split_first().ok_or_else(|| Error::Damaged("an index of runs".to_owned()))?;
-                let fits = filter.name.as_ref().is_none_or(|wanted| wanted.as_str().as_bytes() == name)
-                    && filter.status.is_none_or(|wanted| keys::status_byte(wanted) == *status);
-                let id = key.get(16..).and_then(|id| Uuid::from_slice(id).ok());
-                if let (true, Some(id)) = (fits && found.len() < limit, id) {
-                    found.extend(Self::walker(view, id)?);
-                }
+            let (from_open, from_ended) = (open.peek(view)?, ended.peek(view)?);
+            let newest = if from_open > from_ended { &mut open } else { &mut ended };
+            let Some((id, value)) = newest.next(view)? else { break };
+            let (status, name) =
+                value.split_first().ok_or_else(|| Error::Damaged("an index of runs".to_owned()))?;
+            if filter.name.as_ref().is_some_and(|wanted| wanted.as_str().as_bytes() != name) {
+                continue;
             }
-            range = range.before(last);
+            // The index knows how a run ended; whether an open one was begun stands in its live part.
+            let wanted = filter.status.filter(|wanted| !is_open(*wanted));
+            if wanted.is_some_and(|wanted| keys::status_byte(wanted) != *status) {
+                continue;
+            }
+            let walker = Self::walker(view, id)?;
+            found.extend(
+                walker.filter(|walker| filter.status.is_none_or(|wanted| walker.schedule.status == wanted)),
+            );
         }
         Ok(found)
+    }
+}
+
+/// The open or the ended runs of a root, newest first, read page by page.
+struct Newest {
+    range: Range,
+    page: VecDeque<(Uuid, Bytes)>,
+    is_over: bool,
+}
+
+impl Newest {
+    const PAGE: usize = 64;
+
+    fn of(root: Uuid, is_open: bool, before: Option<Uuid>) -> Self {
+        let range = Range::prefix(&keys::runs(root, is_open));
+        let range = match before {
+            Some(before) => range.before(keys::by_root(root, is_open, before)),
+            None => range,
+        };
+        Self { range, page: VecDeque::new(), is_over: false }
+    }
+
+    fn peek(&mut self, view: &dyn View) -> Result<Option<Uuid>> {
+        if self.page.is_empty() && !self.is_over {
+            let page = view.scan(Space::ByRoot, self.range.clone(), true, Self::PAGE)?;
+            self.is_over = page.len() < Self::PAGE;
+            if let Some((last, _)) = page.last() {
+                self.range = self.range.clone().before(last.clone());
+            }
+            for (key, value) in page {
+                self.page.push_back((keys::run_of(&key)?, value));
+            }
+        }
+        Ok(self.page.front().map(|(id, _)| *id))
+    }
+
+    fn next(&mut self, view: &dyn View) -> Result<Option<(Uuid, Bytes)>> {
+        self.peek(view)?;
+        Ok(self.page.pop_front())
     }
 }
 
@@ -199,6 +246,10 @@ impl KvSnapshot {
 }
 
 impl Snapshot for KvSnapshot {
+    fn number(&self) -> u64 {
+        self.number
+    }
+
     fn elements(&self, kind: Kind, ids: &[Uuid]) -> BoxFuture<'_, Result<Vec<Option<Arc<Element>>>>> {
         let elements = ids.iter().map(|id| self.element(kind, *id)).collect();
         Box::pin(std::future::ready(elements))
@@ -237,7 +288,11 @@ impl Store for KvStore {
     }
 
     fn register(&self, user: User, root: Arc<Element>) -> BoxFuture<'_, Result<Registered>> {
-        Box::pin(self.ask(|answer| Member::Register { user: Box::new(user), root, answer }))
+        Box::pin(async move {
+            let (email, document) = (user.email.clone(), codec::encode_element(&root)?);
+            let user = codec::encode(&user)?;
+            self.ask(|answer| Member::Register { email, user, root, document, answer }).await
+        })
     }
 
     fn user(&self, email: &str) -> BoxFuture<'_, Result<Option<User>>> {
@@ -248,8 +303,8 @@ impl Store for KvStore {
     fn submit(&self, submission: Submission) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             // Encoded here, by the caller: the committer is the narrow place.
-            let document = codec::encode(&submission.walker)?;
-            self.ask(|answer| Member::Submit { submission: Box::new(submission), document, answer }).await
+            let run = Box::new(Submitted::new(submission)?);
+            self.ask(|answer| Member::Submit { run, answer }).await
         })
     }
 
@@ -289,7 +344,10 @@ impl Store for KvStore {
     }
 
     fn commit(&self, now: Timestamp, commit: Commit) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.ask(move |answer| Member::Commit { now, commit: Box::new(commit), answer }))
+        Box::pin(async move {
+            let commit = Box::new(Prepared::new(&*self.shared.engine.snapshot(), commit)?);
+            self.ask(move |answer| Member::Commit { now, commit, answer }).await
+        })
     }
 
     fn run(&self, id: Uuid) -> BoxFuture<'_, Result<Option<Walker>>> {

@@ -1,98 +1,146 @@
-//! What a commit group is about to write, readable before it is written.
+//! The store as it stands after the members of a group so far: what is about to be written, over the engine.
 //!
-//! Members of a group see the effects of those before them, so each is checked against the engine, the group so far, and its own
-//! writes; in that order the later wins. A member that is refused leaves nothing behind.
+//! Only members that were found good write here, so nothing has to be taken back.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet, VecDeque},
     sync::Arc,
 };
 
 use uuid::Uuid;
-use walkabout_schema::Kind;
+use walkabout_schema::{Kind, Name};
 
 use super::{
-    codec,
-    engine::{Bytes, Engine, Range, Space, Write},
+    cache::Cache,
+    codec::{self, Live},
+    engine::{Bytes, Engine, Range, SPACES, Space, Write},
     keys,
 };
-use crate::store::{Element, Result};
+use crate::{
+    graph::IdMap,
+    store::{Direction, Element, Result},
+};
 
-type Writes = BTreeMap<(Space, Vec<u8>), Option<Bytes>>;
+/// How many of the last changes of links are remembered.
+const CHANGES_KEPT: usize = 16_384;
 
-/// One layer of writes: of a group, or of one member.
-#[derive(Default)]
-pub(crate) struct Layer {
-    writes: Writes,
+/// Encoded values by key; none for a key that is removed.
+type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+/// A change of the adjacency index.
+struct LinkChange {
+    group: u64,
+    node: Uuid,
+    direction: Direction,
+    edge_name: Name,
+}
+
+/// See the module.
+pub(crate) struct Stage {
+    writes: [Writes; SPACES.len()],
     /// Elements as they will stand; none for those that will be gone.
-    pub(crate) elements: HashMap<Uuid, Option<Arc<Element>>>,
+    elements: IdMap<Option<Arc<Element>>>,
     /// Nodes whose links change.
+    linked: HashSet<Uuid>,
+    /// The live parts of the runs that were claimed and have not ended. Kept from group to group: no more than attempts are under way.
+    lives: IdMap<Live>,
+    /// Those of them that this group changes.
+    relived: HashSet<Uuid>,
+    /// The last changes of links, also those of earlier groups.
+    changes: VecDeque<LinkChange>,
+    /// Up to which group changes of links were forgotten.
+    forgotten: u64,
+    /// The number that the group will have.
+    number: u64,
+}
+
+/// What a group leaves for the readers' cache.
+pub(crate) struct Touched {
+    pub(crate) elements: IdMap<Option<Arc<Element>>>,
     pub(crate) linked: HashSet<Uuid>,
 }
 
-/// The writes of one member over those of its group.
-pub(crate) struct Stage<'a> {
-    engine: &'a dyn Engine,
-    group: &'a Layer,
-    pub(crate) own: Layer,
-}
+impl Stage {
+    /// A stage for the groups after this number.
+    pub(crate) fn after(group: u64) -> Self {
+        Self {
+            writes: std::array::from_fn(|_| Writes::new()),
+            elements: IdMap::default(),
+            linked: HashSet::new(),
+            lives: IdMap::default(),
+            relived: HashSet::new(),
+            changes: VecDeque::new(),
+            forgotten: group,
+            number: group + 1,
+        }
+    }
 
-impl Layer {
-    /// Takes the writes of a member that was found good.
-    pub(crate) fn absorb(&mut self, member: Self) {
-        self.writes.extend(member.writes);
-        self.elements.extend(member.elements);
-        self.linked.extend(member.linked);
+    /// The number that the group will have.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.writes.is_empty()
+        self.relived.is_empty() && self.writes.iter().all(Writes::is_empty)
     }
 
-    /// The batch for the engine.
-    pub(crate) fn into_batch(self) -> Vec<Write> {
-        self.writes
-            .into_iter()
-            .map(|((space, key), value)| (space, key, value.map(|value| value.to_vec())))
-            .collect()
+    /// Hands the group over, and begins the next one.
+    pub(crate) fn take(&mut self) -> Result<(Vec<Write>, Touched)> {
+        for id in std::mem::take(&mut self.relived) {
+            if let Some(live) = self.lives.get(&id) {
+                let document = codec::encode(live)?;
+                self.put(Space::Live, id.as_bytes().to_vec(), document);
+            }
+        }
+        self.put(Space::Meta, keys::META_GROUP.to_vec(), keys::group_marker(self.number));
+        self.number += 1;
+        let mut batch = Vec::with_capacity(self.writes.iter().map(Writes::len).sum());
+        for ((space, _), writes) in SPACES.iter().zip(&mut self.writes) {
+            batch.extend(std::mem::take(writes).into_iter().map(|(key, value)| (*space, key, value)));
+        }
+        let touched = Touched {
+            elements: std::mem::take(&mut self.elements),
+            linked: std::mem::take(&mut self.linked),
+        };
+        Ok((batch, touched))
     }
-}
 
-impl<'a> Stage<'a> {
-    pub(crate) fn new(engine: &'a dyn Engine, group: &'a Layer) -> Self {
-        Self { engine, group, own: Layer::default() }
+    fn writes(&mut self, space: Space) -> Option<&mut Writes> {
+        self.writes.get_mut(space as usize)
     }
 
     pub(crate) fn put(&mut self, space: Space, key: Vec<u8>, value: Vec<u8>) {
-        self.own.writes.insert((space, key), Some(value.into()));
+        if let Some(writes) = self.writes(space) {
+            writes.insert(key, Some(value));
+        }
     }
 
     pub(crate) fn remove(&mut self, space: Space, key: Vec<u8>) {
-        self.own.writes.insert((space, key), None);
+        if let Some(writes) = self.writes(space) {
+            writes.insert(key, None);
+        }
     }
 
-    pub(crate) fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>> {
-        let full = (space, key.to_vec());
-        match self.own.writes.get(&full).or_else(|| self.group.writes.get(&full)) {
-            Some(staged) => Ok(staged.clone()),
-            None => self.engine.get(space, key),
+    pub(crate) fn get(&self, engine: &dyn Engine, space: Space, key: &[u8]) -> Result<Option<Bytes>> {
+        match self.writes.get(space as usize).and_then(|writes| writes.get(key)) {
+            Some(staged) => Ok(staged.as_deref().map(Bytes::from)),
+            None => engine.get(space, key),
         }
     }
 
     /// All keys of a range with their values.
-    pub(crate) fn scan(&self, space: Space, range: Range) -> Result<BTreeMap<Vec<u8>, Bytes>> {
-        let bounds = (
-            range.from.clone().map(|key| (space, key)),
-            // Beyond the last key of a space begin those of the next, which the filter below leaves out.
-            range.to.clone().map(|key| (space, key)),
-        );
+    pub(crate) fn scan(
+        &self,
+        engine: &dyn Engine,
+        space: Space,
+        range: &Range,
+    ) -> Result<BTreeMap<Vec<u8>, Bytes>> {
         let mut found: BTreeMap<_, _> =
-            self.engine.scan(space, range, false, usize::MAX)?.into_iter().collect();
-        for layer in [self.group, &self.own] {
-            for ((at, key), value) in layer.writes.range(bounds.clone()).filter(|((at, _), _)| *at == space) {
-                debug_assert_eq!(*at, space);
+            engine.scan(space, range.clone(), false, usize::MAX)?.into_iter().collect();
+        if let Some(writes) = self.writes.get(space as usize) {
+            for (key, value) in writes.range::<Vec<u8>, _>((range.from.as_ref(), range.to.as_ref())) {
                 match value {
-                    Some(value) => drop(found.insert(key.clone(), Arc::clone(value))),
+                    Some(value) => drop(found.insert(key.clone(), Bytes::from(value.as_slice()))),
                     None => drop(found.remove(key)),
                 }
             }
@@ -100,24 +148,102 @@ impl<'a> Stage<'a> {
         Ok(found)
     }
 
-    /// An element as it stands after everything before.
-    pub(crate) fn element(&self, kind: Kind, id: Uuid) -> Result<Option<Arc<Element>>> {
-        if let Some(staged) = self.own.elements.get(&id).or_else(|| self.group.elements.get(&id)) {
+    /// An element as it stands after everything before. `published` is the last group that readers see.
+    pub(crate) fn element(
+        &self,
+        engine: &dyn Engine,
+        cache: &Cache,
+        kind: Kind,
+        id: Uuid,
+    ) -> Result<Option<Arc<Element>>> {
+        if let Some(staged) = self.elements.get(&id) {
             return Ok(staged.clone().filter(|element| element.kind == kind));
         }
-        let stored = self.engine.get(keys::space_of(kind), id.as_bytes())?;
-        stored.map(|bytes| codec::decode_element(kind, &bytes).map(Arc::new)).transpose()
+        // Every group before this one is applied.
+        let published = self.number - 1;
+        if let Some(cached) = cache.element(id, published) {
+            return Ok(cached.filter(|element| element.kind == kind));
+        }
+        let stored = engine.get(keys::space_of(kind), id.as_bytes())?;
+        let element = stored.map(|bytes| codec::decode_element(kind, &bytes).map(Arc::new)).transpose()?;
+        if element.is_some() {
+            cache.fill_element(id, published, element.clone());
+        }
+        Ok(element)
     }
 
-    pub(crate) fn put_element(&mut self, element: &Arc<Element>) -> Result<()> {
-        let document = codec::encode_element(element)?;
+    pub(crate) fn put_element(&mut self, element: Arc<Element>, document: Vec<u8>) {
         self.put(keys::space_of(element.kind), element.id.as_bytes().to_vec(), document);
-        self.own.elements.insert(element.id, Some(Arc::clone(element)));
-        Ok(())
+        self.elements.insert(element.id, Some(element));
     }
 
     pub(crate) fn remove_element(&mut self, kind: Kind, id: Uuid) {
         self.remove(keys::space_of(kind), id.as_bytes().to_vec());
-        self.own.elements.insert(id, None);
+        self.elements.insert(id, None);
+    }
+
+    /// Puts a link, or removes it.
+    pub(crate) fn link(
+        &mut self,
+        node: Uuid,
+        direction: Direction,
+        edge_name: &Name,
+        edge: Uuid,
+        far: Option<Vec<u8>>,
+    ) {
+        if let Some(writes) = self.writes(Space::Link) {
+            writes.insert(keys::link(node, direction, edge_name, edge), far);
+        }
+        self.linked.insert(node);
+        if self.changes.len() >= CHANGES_KEPT
+            && let Some(oldest) = self.changes.pop_front()
+        {
+            self.forgotten = oldest.group;
+        }
+        let group = self.number;
+        self.changes.push_back(LinkChange { group, node, direction, edge_name: edge_name.clone() });
+    }
+
+    /// Whether links changed after a group; none when that is not remembered.
+    pub(crate) fn relinked(
+        &self,
+        node: Uuid,
+        direction: Direction,
+        edge_name: Option<&Name>,
+        since: u64,
+    ) -> Option<bool> {
+        let is_such = |change: &LinkChange| {
+            change.node == node
+                && change.direction == direction
+                && edge_name.is_none_or(|name| change.edge_name == *name)
+        };
+        let mut later = self.changes.iter().rev().take_while(|change| change.group > since);
+        if later.any(is_such) {
+            return Some(true);
+        }
+        (self.forgotten <= since).then_some(false)
+    }
+
+    /// The live part of an open run.
+    pub(crate) fn live(&self, engine: &dyn Engine, id: Uuid) -> Result<Option<Live>> {
+        match self.lives.get(&id) {
+            Some(live) => Ok(Some(live.clone())),
+            None => {
+                let stored = self.get(engine, Space::Live, id.as_bytes())?;
+                stored.map(|bytes| codec::decode(&bytes)).transpose()
+            }
+        }
+    }
+
+    /// Keeps the live part of a claimed run; it is encoded once, at the end of the group.
+    pub(crate) fn put_live(&mut self, id: Uuid, live: Live) {
+        self.lives.insert(id, live);
+        self.relived.insert(id);
+    }
+
+    pub(crate) fn remove_live(&mut self, id: Uuid) {
+        self.lives.remove(&id);
+        self.relived.remove(&id);
+        self.remove(Space::Live, id.as_bytes().to_vec());
     }
 }

@@ -13,19 +13,17 @@ use tokio::{
     time::{Duration, Instant},
 };
 use uuid::Uuid;
-use walkabout_schema::{Event, EventKind, Name, State, Timestamp, User, Walker};
+use walkabout_schema::{Event, EventKind, Key, Name, State, Timestamp};
 
 use super::{
-    apply::{self, Applied},
+    apply::{self, Prepared},
     cache::Cache,
     codec::{self, Live},
     engine::{Engine, Space},
     keys,
-    stage::{Layer, Stage},
+    stage::{Stage, Touched},
 };
-use crate::store::{
-    Commit, Element, Error, EventSink, Limits, Registered, Result, RunEvents, Submission, Token,
-};
+use crate::store::{Element, Error, EventSink, Limits, Registered, Result, RunEvents, Submission, Token};
 
 /// Members of one group at most.
 const GROUP_MAX: usize = 1024;
@@ -44,13 +42,16 @@ pub(crate) enum Member {
         answer: oneshot::Sender<Result<Vec<u8>>>,
     },
     Register {
-        user: Box<User>,
+        email: String,
+        /// The user, encoded.
+        user: Vec<u8>,
         root: Arc<Element>,
+        /// The root, encoded.
+        document: Vec<u8>,
         answer: oneshot::Sender<Result<Registered>>,
     },
     Submit {
-        submission: Box<Submission>,
-        document: Vec<u8>,
+        run: Box<Submitted>,
         answer: oneshot::Sender<Result<()>>,
     },
     Claim {
@@ -67,12 +68,67 @@ pub(crate) enum Member {
     },
     Commit {
         now: Timestamp,
-        commit: Box<Commit>,
+        commit: Box<Prepared>,
         answer: oneshot::Sender<Result<()>>,
     },
     Close {
         answer: oneshot::Sender<Result<()>>,
     },
+}
+
+/// A run about to be stored, encoded.
+pub(crate) struct Submitted {
+    id: Uuid,
+    root: Uuid,
+    name: Name,
+    document: Vec<u8>,
+    live: Vec<u8>,
+    accepted: Event,
+    event: Vec<u8>,
+    index: Vec<u8>,
+}
+
+impl Submitted {
+    pub(crate) fn new(submission: Submission) -> Result<Self> {
+        let Submission { walker } = submission;
+        let (id, root, name) = (walker.id.0, walker.owner(), walker.name.clone());
+        let accepted = Event { seq: 1, at: walker.run.created_at, attempt: 0, event: EventKind::Accepted };
+        let live = Live {
+            root: Key(root),
+            name: name.clone(),
+            state: State::Queued,
+            attempt: 0,
+            lost: 0,
+            conflicts: 0,
+            epoch: 0,
+            counter: 0,
+            started_at: None,
+            executed_at: None,
+            seq: 1,
+            unsaid: false,
+            checkpointed: false,
+            progress: serde_json::Value::Null,
+        };
+        Ok(Self {
+            id,
+            root,
+            document: codec::encode(&walker)?,
+            live: codec::encode(&live)?,
+            event: codec::encode(&accepted)?,
+            index: keys::status_and_name(walker.schedule.status, &name),
+            accepted,
+            name,
+        })
+    }
+
+    fn write(self, stage: &mut Stage) -> RunEvents {
+        let Self { id, root, name, document, live, accepted, event, index } = self;
+        stage.put(Space::Walker, id.as_bytes().to_vec(), document);
+        stage.put(Space::Live, id.as_bytes().to_vec(), live);
+        stage.put(Space::Event, keys::event(id, 1), event);
+        stage.put(Space::ByRoot, keys::by_root(root, true, id), index);
+        RunEvents { id, name, events: vec![accepted] }
+    }
 }
 
 /// What the committer shares with the readers.
@@ -104,11 +160,20 @@ impl Fault {
     }
 }
 
+impl Shared {
+    /// Takes no more writes: nobody knows what is on disk.
+    pub(crate) fn give_up(&self, error: &Error) {
+        tracing::error!(%error, "a write failed: its outcome is unknown, no more writes are taken");
+        let fault = Fault::Poisoned("an earlier write failed".to_owned());
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+    }
+}
+
 pub(crate) struct Writer {
     shared: Arc<Shared>,
     epoch: u64,
     counter: u64,
-    group: u64,
+    stage: Stage,
     /// Claims of the last moment, oldest first: their `started` events may still be to write.
     unsaid: VecDeque<(Instant, Uuid, Token)>,
 }
@@ -119,7 +184,6 @@ type Answer = Box<dyn FnOnce(Option<&Error>) + Send>;
 /// One group on its way.
 #[derive(Default)]
 struct Group {
-    layer: Layer,
     answers: Vec<Answer>,
     events: Vec<RunEvents>,
     needs_sync: bool,
@@ -127,7 +191,7 @@ struct Group {
 
 impl Writer {
     pub(crate) fn new(shared: Arc<Shared>, epoch: u64, group: u64) -> Self {
-        Self { shared, epoch, counter: 0, group, unsaid: VecDeque::new() }
+        Self { shared, epoch, counter: 0, stage: Stage::after(group), unsaid: VecDeque::new() }
     }
 
     /// Takes members until all senders are gone or the store is closed.
@@ -182,33 +246,30 @@ impl Writer {
             Some(Fault::Full(_)) if !member.adds_data() => {}
             Some(fault) => return member.refuse(fault.error()),
         }
-        let shared = Arc::clone(&self.shared);
-        let mut stage = Stage::new(shared.engine.as_ref(), &group.layer);
+        let (shared, stage) = (Arc::clone(&self.shared), &mut self.stage);
         let needs_sync = !matches!(member, Member::Claim { .. });
         let (answer, events) = match member {
-            Member::Keep { name, fresh, answer } => (settle(answer, keep(&mut stage, &name, fresh)), None),
-            Member::Register { user, root, answer } => {
-                (settle(answer, register(&mut stage, &user, &root)), None)
+            Member::Keep { name, fresh, answer } => {
+                (settle(answer, keep(&shared, stage, &name, fresh)), None)
             }
-            Member::Submit { submission, document, answer } => {
-                let walker = submission.walker;
-                let (id, name) = (walker.id.0, walker.name.clone());
-                let accepted = submit(&mut stage, &walker, document);
-                let events =
-                    accepted.as_ref().ok().map(|event| RunEvents { id, name, events: vec![event.clone()] });
-                (settle(answer, accepted.map(drop)), events)
+            Member::Register { email, user, root, document, answer } => {
+                (settle(answer, register(&shared, stage, &email, user, root, document)), None)
+            }
+            Member::Submit { run, answer } => {
+                let events = run.write(stage);
+                (settle(answer, Ok(())), Some(events))
             }
             Member::Claim { id, now, answer } => {
                 self.counter += 1;
                 let token = Token { epoch: self.epoch, counter: self.counter };
-                let claimed = claim(&mut stage, id, token, now);
+                let claimed = claim(&shared, stage, id, token, now);
                 if let Ok(Some(_)) = &claimed {
                     self.unsaid.push_back((Instant::now(), id, token));
                 }
                 (settle(answer, claimed), None)
             }
             Member::Progress { id, token, now, data, answer } => {
-                let told = progress(&mut stage, &shared.limits, id, token, now, data);
+                let told = progress(&shared, stage, id, token, now, data);
                 let (seq, events) = match told {
                     Ok((seq, events)) => (Ok(seq), Some(events)),
                     Err(error) => (Err(error), None),
@@ -216,24 +277,18 @@ impl Writer {
                 (settle(answer, seq), events)
             }
             Member::Commit { now, commit, answer } => {
-                let applied = apply::commit(&mut stage, &shared.limits, now, *commit);
-                let (done, events) = match applied {
-                    Ok(Applied { events }) => (Ok(()), events),
+                let (done, events) = match apply::commit(&shared, stage, now, *commit) {
+                    Ok(events) => (Ok(()), events),
                     Err(error) => (Err(error), None),
                 };
                 (settle(answer, done), events)
             }
             Member::Close { answer } => (settle(answer, Ok(())), None),
         };
-        match answer {
-            Settled::Refused => {}
-            Settled::Good(answer) => {
-                let own = stage.own;
-                group.needs_sync |= needs_sync && !own.is_empty();
-                group.layer.absorb(own);
-                group.answers.push(answer);
-                group.events.extend(events);
-            }
+        if let Settled::Good(answer) = answer {
+            group.needs_sync |= needs_sync;
+            group.answers.push(answer);
+            group.events.extend(events);
         }
     }
 
@@ -241,13 +296,9 @@ impl Writer {
     fn say_started(&mut self, group: &mut Group) {
         let now = Instant::now();
         while let Some((_, id, token)) = self.unsaid.pop_front_if(|(claimed, ..)| now >= *claimed + UNSAID) {
-            let shared = Arc::clone(&self.shared);
-            let mut stage = Stage::new(shared.engine.as_ref(), &group.layer);
-            match say_started(&mut stage, &shared.limits, id, token) {
+            match say_started(&self.shared, &mut self.stage, id, token) {
                 Ok(None) => {}
                 Ok(Some(events)) => {
-                    let own = stage.own;
-                    group.layer.absorb(own);
                     group.events.push(events);
                     group.needs_sync = true;
                 }
@@ -258,32 +309,15 @@ impl Writer {
 
     /// Writes a group, then answers its members, then publishes its events.
     fn write(&mut self, group: Group) {
-        let Group { mut layer, answers, events, needs_sync } = group;
+        let Group { answers, events, needs_sync } = group;
         let mut failure = None;
-        if !layer.is_empty() {
-            self.group += 1;
-            let number = self.group;
-            let elements: Vec<Arc<Element>> = layer.elements.values().flatten().cloned().collect();
-            let touched = layer.elements.keys().chain(&layer.linked).copied();
-            self.shared.cache.touch(touched, number);
-            {
-                let marked = Layer::default();
-                let mut stage = Stage::new(self.shared.engine.as_ref(), &marked);
-                stage.put(Space::Meta, keys::META_GROUP.to_vec(), keys::group_marker(number));
-                let own = stage.own;
-                layer.absorb(own);
-            }
-            match self.shared.engine.apply(layer.into_batch(), needs_sync) {
-                Ok(()) => {
-                    self.shared.cache.enter(elements.into_iter(), number);
-                    self.shared.published.store(number, Ordering::SeqCst);
-                }
-                Err(error) => {
-                    tracing::error!(%error, "a write failed: its outcome is unknown, no more writes are taken");
-                    self.set_fault(Some(Fault::Poisoned("an earlier write failed".to_owned())));
-                    failure = Some(Error::OutcomeUnknown(error.to_string()));
-                }
-            }
+        if let Some(fault @ Fault::Poisoned(_)) = self.fault() {
+            failure = Some(Error::OutcomeUnknown(fault.error().to_string()));
+        } else if !self.stage.is_empty()
+            && let Err(error) = self.apply(needs_sync)
+        {
+            self.shared.give_up(&error);
+            failure = Some(Error::OutcomeUnknown(error.to_string()));
         }
         if failure.is_none() {
             // Before the answers: who hears that a run ended finds its last event published.
@@ -297,9 +331,22 @@ impl Writer {
         for answer in answers {
             answer(failure.as_ref());
         }
-        if self.group % GROUPS_PER_LOOK == 1 || matches!(self.fault(), Some(Fault::Full(_))) {
+        if self.stage.number().is_multiple_of(GROUPS_PER_LOOK) || matches!(self.fault(), Some(Fault::Full(_)))
+        {
             self.look_at_disk();
         }
+    }
+
+    /// Writes what is staged, and shows it to the readers.
+    fn apply(&mut self, sync: bool) -> Result<()> {
+        let number = self.stage.number();
+        let (batch, touched) = self.stage.take()?;
+        let Touched { elements, linked } = touched;
+        self.shared.cache.touch(elements.keys().chain(&linked).copied(), number);
+        self.shared.engine.apply(batch, sync)?;
+        self.shared.cache.enter(elements.into_values().flatten(), number);
+        self.shared.published.store(number, Ordering::SeqCst);
+        Ok(())
     }
 
     /// Refuses what adds data when little room is left, and takes it again when there is more.
@@ -320,7 +367,7 @@ impl Writer {
     fn close(&self) -> Result<()> {
         let healthy = !matches!(self.fault(), Some(Fault::Poisoned(_)));
         self.set_fault(Some(Fault::Closed));
-        if healthy { self.shared.engine.close(self.group) } else { Ok(()) }
+        if healthy { self.shared.engine.close(self.stage.number() - 1) } else { Ok(()) }
     }
 }
 
@@ -328,7 +375,7 @@ impl Member {
     fn adds_data(&self) -> bool {
         match self {
             Self::Keep { .. } | Self::Register { .. } | Self::Submit { .. } => true,
-            Self::Commit { commit, .. } => !commit.changes.is_empty(),
+            Self::Commit { commit, .. } => commit.adds_data(),
             Self::Claim { .. } | Self::Progress { .. } | Self::Close { .. } => false,
         }
     }
@@ -369,60 +416,33 @@ fn settle<T: Send + 'static>(answer: oneshot::Sender<Result<T>>, result: Result<
     }
 }
 
-fn keep(stage: &mut Stage<'_>, name: &str, fresh: Vec<u8>) -> Result<Vec<u8>> {
+fn keep(shared: &Shared, stage: &mut Stage, name: &str, fresh: Vec<u8>) -> Result<Vec<u8>> {
     let key = keys::secret(name);
-    if let Some(kept) = stage.get(Space::Meta, &key)? {
+    if let Some(kept) = stage.get(&*shared.engine, Space::Meta, &key)? {
         return Ok(kept.to_vec());
     }
     stage.put(Space::Meta, key, fresh.clone());
     Ok(fresh)
 }
 
-fn register(stage: &mut Stage<'_>, user: &User, root: &Arc<Element>) -> Result<Registered> {
-    if stage.get(Space::User, user.email.as_bytes())?.is_some() {
+fn register(
+    shared: &Shared,
+    stage: &mut Stage,
+    email: &str,
+    user: Vec<u8>,
+    root: Arc<Element>,
+    document: Vec<u8>,
+) -> Result<Registered> {
+    if stage.get(&*shared.engine, Space::User, email.as_bytes())?.is_some() {
         return Ok(Registered::Taken);
     }
-    stage.put(Space::User, user.email.as_bytes().to_vec(), codec::encode(user)?);
-    stage.put_element(root)?;
+    stage.put(Space::User, email.as_bytes().to_vec(), user);
+    stage.put_element(root, document);
     Ok(Registered::New)
 }
 
-fn submit(stage: &mut Stage<'_>, walker: &Walker, document: Vec<u8>) -> Result<Event> {
-    let id = walker.id.0;
-    let event = Event { seq: 1, at: walker.run.created_at, attempt: 0, event: EventKind::Accepted };
-    let live = Live {
-        root: walker_root(walker),
-        state: State::Queued,
-        attempt: 0,
-        lost: 0,
-        conflicts: 0,
-        epoch: 0,
-        counter: 0,
-        started_at: None,
-        executed_at: None,
-        seq: 1,
-        unsaid: false,
-        progress: serde_json::Value::Null,
-    };
-    stage.put(Space::Walker, id.as_bytes().to_vec(), document);
-    stage.put(Space::Live, id.as_bytes().to_vec(), codec::encode(&live)?);
-    stage.put(Space::Event, keys::event(id, 1), codec::encode(&event)?);
-    let index = keys::status_and_name(walker.schedule.status, &walker.name);
-    stage.put(Space::ByRoot, keys::by_root(live.root.0, id), index);
-    Ok(event)
-}
-
-fn walker_root(walker: &Walker) -> walkabout_schema::Key {
-    walkabout_schema::Key(walker.owner())
-}
-
-/// The live part of an open run.
-pub(crate) fn live(stage: &Stage<'_>, id: Uuid) -> Result<Option<Live>> {
-    stage.get(Space::Live, id.as_bytes())?.map(|bytes| codec::decode(&bytes)).transpose()
-}
-
-fn claim(stage: &mut Stage<'_>, id: Uuid, token: Token, now: Timestamp) -> Result<Option<Live>> {
-    let Some(mut live) = live(stage, id)? else { return Ok(None) };
+fn claim(shared: &Shared, stage: &mut Stage, id: Uuid, token: Token, now: Timestamp) -> Result<Option<Live>> {
+    let Some(mut live) = stage.live(&*shared.engine, id)? else { return Ok(None) };
     // Found running from before the last start: that attempt ended with its process.
     if live.state == State::Running && live.epoch < token.epoch {
         live.lost += 1;
@@ -433,49 +453,39 @@ fn claim(stage: &mut Stage<'_>, id: Uuid, token: Token, now: Timestamp) -> Resul
     live.started_at = live.started_at.or(Some(now));
     live.executed_at = Some(now);
     live.unsaid = true;
-    stage.put(Space::Live, id.as_bytes().to_vec(), codec::encode(&live)?);
-    let key = keys::by_root(live.root.0, id);
-    let index = match stage.get(Space::ByRoot, &key)? {
-        Some(index) => keys::with_status(&index, live.state.status())?,
-        None => return Err(Error::Damaged(format!("run {id} is not in the index of its root"))),
-    };
-    stage.put(Space::ByRoot, key, index);
+    stage.put_live(id, live.clone());
     Ok(Some(live))
 }
 
 /// Writes the `started` event of an attempt that has written nothing else for a while.
-fn say_started(stage: &mut Stage<'_>, limits: &Limits, id: Uuid, token: Token) -> Result<Option<RunEvents>> {
-    let Some(mut live) = live(stage, id)?.filter(|live| live.token() == token) else { return Ok(None) };
+fn say_started(shared: &Shared, stage: &mut Stage, id: Uuid, token: Token) -> Result<Option<RunEvents>> {
+    let Some(mut live) = stage.live(&*shared.engine, id)?.filter(|live| live.token() == token) else {
+        return Ok(None);
+    };
     let Some(event) = apply::say_started(&mut live) else { return Ok(None) };
-    stage.put(Space::Live, id.as_bytes().to_vec(), codec::encode(&live)?);
-    apply::put_events(stage, limits, id, std::slice::from_ref(&event))?;
-    Ok(Some(RunEvents { id, name: name_of(stage, &live, id)?, events: vec![event] }))
-}
-
-/// The walker's name of an open run.
-fn name_of(stage: &Stage<'_>, live: &Live, id: Uuid) -> Result<Name> {
-    let index = stage.get(Space::ByRoot, &keys::by_root(live.root.0, id))?;
-    let name = index.as_ref().and_then(|index| std::str::from_utf8(index.get(1..)?).ok());
-    let name = name.ok_or_else(|| Error::Damaged(format!("run {id} is not in the index of its root")))?;
-    Name::new(name).map_err(|error| Error::Damaged(error.to_string()))
+    apply::put_events(stage, &shared.limits, id, std::slice::from_ref(&event))?;
+    let events = RunEvents { id, name: live.name.clone(), events: vec![event] };
+    stage.put_live(id, live);
+    Ok(Some(events))
 }
 
 fn progress(
-    stage: &mut Stage<'_>,
-    limits: &Limits,
+    shared: &Shared,
+    stage: &mut Stage,
     id: Uuid,
     token: Token,
     now: Timestamp,
     data: serde_json::Value,
 ) -> Result<(u64, RunEvents)> {
-    let Some(mut live) = live(stage, id)?.filter(|live| live.token() == token) else {
+    let Some(mut live) = stage.live(&*shared.engine, id)?.filter(|live| live.token() == token) else {
         return Err(Error::LeaseLost);
     };
     let mut events: Vec<Event> = apply::say_started(&mut live).into_iter().collect();
     live.seq += 1;
     live.progress = data.clone();
     events.push(Event { seq: live.seq, at: now, attempt: live.attempt, event: EventKind::Progress { data } });
-    stage.put(Space::Live, id.as_bytes().to_vec(), codec::encode(&live)?);
-    apply::put_events(stage, limits, id, &events)?;
-    Ok((live.seq, RunEvents { id, name: name_of(stage, &live, id)?, events }))
+    apply::put_events(stage, &shared.limits, id, &events)?;
+    let told = (live.seq, RunEvents { id, name: live.name.clone(), events });
+    stage.put_live(id, live);
+    Ok(told)
 }
