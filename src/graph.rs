@@ -4,7 +4,7 @@
 //! interval, so they agree with each other. What was changed waits here until `commit` gathers it.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     hash::{BuildHasherDefault, Hasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
@@ -18,7 +18,8 @@ use crate::{
     walker::{Failure, Filter, Hop, Slot, SlotState, fail},
 };
 
-/// Ids are random in their last half already: hashing them again would cost more than the look-up.
+/// Ids come from ourselves, so a hash need not withstand chosen keys; one multiplication spreads what two ids of a millisecond
+/// differ in.
 #[derive(Default)]
 pub(crate) struct IdHasher(u64);
 
@@ -27,12 +28,10 @@ impl Hasher for IdHasher {
         self.0
     }
     fn write(&mut self, bytes: &[u8]) {
-        if let Some((_, tail)) = bytes.split_last_chunk::<8>() {
-            self.0 ^= u64::from_ne_bytes(*tail);
-        }
-        if let Some((head, _)) = bytes.split_first_chunk::<8>() {
-            self.0 ^= u64::from_ne_bytes(*head).rotate_left(31).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        }
+        let half = |half: Option<&[u8; 8]>| half.map_or(0, |half| u64::from_be_bytes(*half));
+        let (head, tail) = (half(bytes.first_chunk()), half(bytes.last_chunk()));
+        let mixed = (head.rotate_left(29) ^ tail).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
     }
     fn write_usize(&mut self, _: usize) {}
 }
@@ -57,6 +56,8 @@ pub(crate) struct Graph {
 struct State {
     snapshot: Option<Arc<dyn Snapshot>>,
     slots: IdMap<Arc<Slot>>,
+    /// Of these the ones that the traversal comes to next.
+    ahead: VecDeque<Arc<Slot>>,
     /// The access blocks of owner roots that were asked for; none for a root that is gone.
     owners: IdMap<Option<Access>>,
     /// New and changed slots, in the order in which they were first changed.
@@ -146,6 +147,7 @@ impl Graph {
                 }));
             }
             let mut state = self.state();
+            state.slots.reserve(slots.len());
             for slot in slots {
                 state.slots.entry(slot.id).or_insert(slot);
             }
@@ -164,10 +166,31 @@ impl Graph {
         Ok(access)
     }
 
-    /// True when an element is here, or known to be gone.
-    pub(crate) fn has(&self, id: Uuid) -> bool {
-        let state = self.state();
-        state.slots.contains_key(&id) || state.gone.contains(&id)
+    /// The element that the traversal is at. Loads those that come `after` it along with it, as many as one call to the store takes.
+    pub(crate) async fn arrive(
+        &self,
+        kind: Kind,
+        id: Uuid,
+        after: impl Iterator<Item = Uuid>,
+    ) -> Result<Option<Arc<Slot>>, Failure> {
+        let is_known = {
+            let mut state = self.state();
+            if let Some(next) = state.ahead.pop_front_if(|next| next.id == id && next.kind == kind) {
+                return Ok(Some(next).filter(|_| !state.gone.contains(&id)));
+            }
+            state.ahead.clear();
+            state.slots.contains_key(&id) || state.gone.contains(&id)
+        };
+        if is_known {
+            return self.element(kind, id).await;
+        }
+        let ids: Vec<Uuid> = std::iter::once(id).chain(after.take(BATCH - 1)).collect();
+        self.load(kind, &ids).await?;
+        let mut state = self.state();
+        let State { slots, ahead, .. } = &mut *state;
+        // Up to the first that is not there: what follows the others in the frontier follows them here.
+        ahead.extend(ids.iter().skip(1).map_while(|id| slots.get(id).cloned()));
+        Ok(slots.get(&id).filter(|slot| slot.kind == kind).cloned())
     }
 
     /// Drops slots that can be read again, when there are many.

@@ -1,6 +1,11 @@
 //! Names of types: walkers, nodes, edges, objects.
 
-use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
+use std::{
+    borrow::Borrow,
+    fmt,
+    str::FromStr,
+    sync::{Arc, LazyLock},
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -18,7 +23,8 @@ pub struct NameError(String);
 impl Name {
     /// The name of a root node and of a plain edge.
     pub fn empty() -> Self {
-        Self(Arc::from(""))
+        static EMPTY: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from(""));
+        Self(Arc::clone(&EMPTY))
     }
 
     /// Checks and takes a name. The empty text is refused here; see [`Name::empty`].

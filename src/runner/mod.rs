@@ -35,9 +35,6 @@ use crate::{
     walker::{Ability, AnyWalker, Context, Failure, Flow, Outcome, Slot, fail},
 };
 
-/// How many elements are loaded ahead of the traversal.
-const AHEAD: usize = 256;
-
 /// What every attempt needs of the runtime.
 pub(crate) struct Engine {
     pub(crate) config: Config,
@@ -350,13 +347,10 @@ pub(crate) async fn travel(
             let message = format!("the walker visited more than visits_max {visits_max} elements");
             return Err(Failure::coded(ErrorCode::LimitExceeded, message));
         }
-        if !attempt.graph.has(at.id) {
-            let ahead = cx.walk.ahead(AHEAD - 1).filter(|next| next.kind == at.kind).map(|next| next.id);
-            let ids: Vec<Uuid> = std::iter::once(at.id).chain(ahead).collect();
-            attempt.graph.load(at.kind, &ids).await?;
-        }
         // What was destroyed since it was put in the frontier, or may no longer be read, is passed over.
-        let slot = attempt.graph.element(at.kind, at.id).await?.filter(|slot| slot.level >= Level::Read);
+        let after = cx.walk.ahead().take_while(|next| next.kind == at.kind).map(|next| next.id);
+        let slot = attempt.graph.arrive(at.kind, at.id, after).await?;
+        let slot = slot.filter(|slot| slot.level >= Level::Read);
         let Some(slot) = slot else {
             if cx.walk.visits() <= 1 && cx.depth == 0 {
                 let id = ElementId::new(at.kind, at.name, at.id);

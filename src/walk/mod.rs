@@ -132,8 +132,8 @@ impl Walk {
     }
 
     /// What comes next, without going there.
-    pub(crate) fn ahead(&self, count: usize) -> impl Iterator<Item = &Location> {
-        self.frontier.iter().take(count)
+    pub(crate) fn ahead(&self) -> impl Iterator<Item = &Location> {
+        self.frontier.iter()
     }
 
     /// True the first time it is asked: the start abilities are still to run.

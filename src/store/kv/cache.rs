@@ -21,10 +21,10 @@ use crate::{
     store::{Direction, Element, Link},
 };
 
-const SHARDS: usize = 64;
+const SHARDS: usize = 16;
 const STRIPES: usize = 1 << 16;
-/// Longer lists of links are read from the engine each time.
-pub(crate) const LINKS_CACHED_MAX: usize = 8192;
+/// A list of links that takes more than this part of its shard is read from the engine each time.
+const LINKS_PART: usize = 2;
 
 /// A bounded cache.
 pub(crate) struct Cache {
@@ -118,7 +118,8 @@ impl Cache {
         number: u64,
         value: &Arc<[Link]>,
     ) {
-        if value.len() > LINKS_CACHED_MAX {
+        let bytes = 96 + value.len() * size_of::<Link>();
+        if bytes > self.bytes_max / LINKS_PART {
             return;
         }
         let (Some(mut shard), Some(stripe)) = (self.shard(node), self.stripe(node)) else { return };
@@ -126,7 +127,6 @@ impl Cache {
         if since > number {
             return;
         }
-        let bytes = 96 + value.len() * size_of::<Link>();
         let lists = shard.links.entry((node, direction == Direction::In)).or_default();
         if lists.iter().any(|(name, _)| *name == edge_name) {
             return;
