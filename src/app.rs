@@ -95,9 +95,9 @@ impl Walkabout {
             .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
         // A second program in one process has its log already.
         drop(tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init());
-        let args = match Command::<cli::NoExtra>::parse() {
+        let args = match Command::parse() {
             Command::Follow(args) => return cli::follow(args).await,
-            Command::Serve(args, _) => args,
+            Command::Serve(args) => args,
         };
         let mut this = self;
         args.apply(&mut this.config);

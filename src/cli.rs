@@ -19,44 +19,24 @@ use walkabout_schema::{EventKind, WalkerId, wire::EventFrame};
 
 use crate::config::Config;
 
-/// What the arguments ask for. `X` is what an application adds to `serve`.
-#[derive(Debug)]
-pub enum Command<X = NoExtra> {
-    /// Serve HTTP and WebSocket. Also when no subcommand is given.
-    Serve(ServeArgs, X),
-    /// Print the events of a run until it ends: see [`follow`].
-    Follow(FollowArgs),
-}
-
-/// An application that adds no arguments of its own.
-#[derive(Debug, Clone, Default, Args)]
-pub struct NoExtra {}
-
-/// Serves walkers over user-rooted graphs.
-#[derive(Debug, Parser)]
-#[command(after_help = "Without a subcommand it serves; `serve --help` lists the settings.")]
-struct Cli<X: Args> {
-    #[command(subcommand)]
-    command: Sub<X>,
-}
-
+/// What the arguments ask for.
 #[derive(Debug, Subcommand)]
-enum Sub<X: Args> {
+pub enum Command {
     /// Serves HTTP and WebSocket
-    Serve(Serving<X>),
+    Serve(ServeArgs),
     /// Prints the events of a run until it ends
     Follow(FollowArgs),
 }
 
-#[derive(Debug, Args)]
-struct Serving<X: Args> {
-    #[command(flatten)]
-    args: ServeArgs,
-    #[command(flatten)]
-    extra: X,
+/// Serves walkers over user-rooted graphs.
+#[derive(Debug, Parser)]
+#[command(after_help = "Without a subcommand it serves; `serve --help` lists the settings.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
 }
 
-impl<X: Args> Command<X> {
+impl Command {
     /// Reads the arguments of this process. Ends it, with a message, when they do not fit or help was asked
     /// for.
     pub fn parse() -> Self {
@@ -74,10 +54,7 @@ impl<X: Args> Command<X> {
         if first.is_none_or(|text| text.starts_with('-') && !matches!(text, "-h" | "--help")) {
             args.insert(args.len().min(1), "serve".into());
         }
-        Ok(match Cli::<X>::try_parse_from(args)?.command {
-            Sub::Serve(Serving { args, extra }) => Self::Serve(args, extra),
-            Sub::Follow(args) => Self::Follow(args),
-        })
+        Ok(Cli::try_parse_from(args)?.command)
     }
 }
 
@@ -355,28 +332,18 @@ mod tests {
 
     use super::*;
 
-    #[derive(Debug, Args)]
-    struct Extra {
-        #[arg(long)]
-        greeting: Option<PathBuf>,
-    }
-
-    fn parse(args: &[&str]) -> Result<Command<Extra>, clap::Error> {
+    fn parse(args: &[&str]) -> Result<Command, clap::Error> {
         Command::try_parse_from(["walkabout"].iter().chain(args).map(OsString::from))
     }
 
     #[test]
     fn serving_needs_no_subcommand() {
-        for args in [
-            &["--listen", "127.0.0.1:0", "--greeting", "d"][..],
-            &["serve", "--listen", "127.0.0.1:0", "--greeting", "d"],
-        ] {
-            let Command::Serve(serve, extra) = parse(args).unwrap() else { panic!("{args:?}") };
+        for args in [&["--listen", "127.0.0.1:0"][..], &["serve", "--listen", "127.0.0.1:0"]] {
+            let Command::Serve(serve) = parse(args).unwrap() else { panic!("{args:?}") };
             let mut config = Config::default();
             serve.apply(&mut config);
             assert_eq!(config.listen, SocketAddr::from(([127, 0, 0, 1], 0)));
             assert_eq!(config.data, Config::default().data);
-            assert_eq!(extra.greeting, Some(PathBuf::from("d")));
         }
         assert!(matches!(parse(&[]), Ok(Command::Serve(..))));
         assert!(parse(&["--async-threads", "0"]).is_err());
