@@ -54,6 +54,26 @@ fn dependencies_point_one_way() {
     absent("src", &["walkabout_walkers"]);
 }
 
+/// Slugs are written as `=> "slug"` in these two files, and nothing else is.
+#[test]
+fn every_error_has_its_page() {
+    let sources =
+        ["src/error.rs", "schema/src/run.rs"].map(|path| std::fs::read_to_string(root().join(path)).unwrap());
+    let slugs: std::collections::BTreeSet<&str> = sources
+        .iter()
+        .flat_map(|source| source.split("=> \"").skip(1))
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
+    assert!(slugs.len() > 20, "{slugs:?}");
+    for slug in &slugs {
+        let page = std::fs::read_to_string(root().join(format!("src/docs/errors/{slug}.md")));
+        let page = page.unwrap_or_else(|_| panic!("src/docs/errors/{slug}.md is missing"));
+        assert!(page.starts_with(&format!("# {slug}\n")) && page.contains("**Cure.** "), "{slug}");
+    }
+    let pages = std::fs::read_dir(root().join("src/docs/errors")).unwrap().count();
+    assert_eq!(pages, slugs.len(), "a page of no error");
+}
+
 #[test]
 fn schemas_are_those_of_the_types() {
     let update = std::env::var_os("UPDATE_SCHEMAS").is_some();
