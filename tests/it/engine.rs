@@ -114,6 +114,52 @@ async fn a_thousand_increments_are_a_thousand() {
     assert!(attempts <= 2000, "{attempts} attempts");
 }
 
+/// One a root.
+#[derive(Node, Serialize, Deserialize)]
+struct Profile {}
+
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(async)]
+struct SignUp {}
+
+#[abilities]
+impl SignUp {
+    #[entry]
+    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        let profile = cx.first_or_create(here.out().node::<Profile>(), || Profile {}).await?;
+        cx.report(profile.id())?;
+        DONE
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_make_one_profile() {
+    let bench = Bench::new(|types| {
+        types.walker::<SignUp>();
+    })
+    .await;
+    let user = bench.register().await;
+    let runtime = &bench.runtime;
+    let submitted = (0..100).map(|_| {
+        let spawn = Spawn {
+            walker: "sign_up".to_owned(),
+            node: None,
+            caller: user.clone(),
+            fields: serde_json::Map::new(),
+            client_id: None,
+        };
+        runtime.spawn(spawn)
+    });
+    let mut seen = std::collections::BTreeSet::new();
+    for spawned in futures_util::future::join_all(submitted).await {
+        let Spawned::Accepted(id) = spawned.unwrap() else { panic!("not async") };
+        let record = bench.finished(&user, &id).await;
+        assert_eq!(record.schedule.error, None);
+        seen.insert(record.schedule.reports[0].to_string());
+    }
+    assert_eq!((bench.count::<Profile>(&user).await, seen.len()), (1, 1));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn steps_commit_one_by_one() {
     let bench = Bench::new(|types| {
@@ -413,14 +459,22 @@ async fn no_edge_dangles_when_its_node_goes_meanwhile() {
         types.walker::<Order>();
     })
     .await;
-    for _ in 0..20 {
+    // Both have read the node before either commits; who commits first is told.
+    for destroyed_first in [true, false] {
         let user = bench.register().await;
         stops(&bench, &user, &["x", "y"]).await;
+        let read = std::sync::Arc::new(tokio::sync::Barrier::new(2));
+        let (committed, first) = tokio::sync::oneshot::channel::<()>();
+        let mut first = Some(first);
+        let (both, turn) = (read.clone(), first.take_if(|_| destroyed_first));
         let connect = bench.graph(&user, |cx| {
             Box::pin(async move {
                 let root = cx.root().await?;
                 let x = cx.first(root.out().node::<Stop>()).await?.ok_or_else(|| fail("gone"))?;
-                tokio::task::yield_now().await;
+                both.wait().await;
+                if let Some(turn) = turn {
+                    turn.await.map_err(|_| fail("the other did not commit"))?;
+                }
                 cx.connect(&root, &x)?;
                 Ok(())
             })
@@ -429,12 +483,29 @@ async fn no_edge_dangles_when_its_node_goes_meanwhile() {
             Box::pin(async move {
                 let root = cx.root().await?;
                 let x = cx.first(root.out().node::<Stop>()).await?.ok_or_else(|| fail("gone"))?;
-                tokio::task::yield_now().await;
+                read.wait().await;
+                if let Some(turn) = first {
+                    turn.await.map_err(|_| fail("the other did not commit"))?;
+                }
                 cx.destroy(&x)
             })
         });
-        let (_, destroyed) = tokio::join!(connect, destroy);
+        // Told or dropped: the second never waits for a first that failed.
+        let committed = std::cell::Cell::new(Some(committed));
+        let tell = |done: bool| committed.take().filter(|_| done).map(|to| to.send(()));
+        let connect = async {
+            let done = connect.await;
+            tell(done.is_ok());
+            done
+        };
+        let destroy = async {
+            let done = destroy.await;
+            tell(done.is_ok());
+            done
+        };
+        let (connected, destroyed) = tokio::join!(connect, destroy);
         destroyed.unwrap();
+        assert_eq!(connected.is_err(), destroyed_first, "an edge to what is gone is refused");
         let edges = bench
             .graph(&user, |cx| {
                 Box::pin(async move {

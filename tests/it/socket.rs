@@ -72,6 +72,23 @@ async fn events_of_the_contract_and_their_refusals() {
     assert_eq!(changed["data"]["client_id"], client);
 }
 
+/// Over HTTP an expired token is refused; a socket that brings one is anonymous.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_token_is_no_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&stock(), folder.path(), &["--token-lifetime-s", "1"]);
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    let mut socket = Client::anonymous(&server.url).socket().await;
+    let public = socket.connection["data"]["root_id"].clone();
+    let change = json!({ "type": "change_user", "token": ann.token });
+    while socket.ask(change.clone()).await["data"]["root_id"] != public {}
+    assert_eq!(ann.post("/walker/sample", &json!({})).await, (401, json!({ "detail": "Unauthorized" })));
+    let mut opened = ann.socket().await;
+    assert_eq!(opened.connection["data"]["root_id"], public);
+    let refused = opened.ask(json!({ "type": "walker", "walker": "view_sample_result" })).await;
+    assert!(refused["error"].is_string(), "{refused}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_is_followed_from_any_number() {
     let folder = tempfile::tempdir().unwrap();
@@ -145,16 +162,11 @@ async fn five_thousand_idle_sockets_are_cheap() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&stock(), folder.path(), &[]);
     let stranger = Client::anonymous(&server.url);
-    let resident = || {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap().to_owned();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
-    };
-    let before = resident();
+    let before = server.resident_kib();
     let opened = futures_util::stream::iter(0..5000).map(|_| stranger.socket()).buffer_unordered(64);
     let sockets: Vec<_> = opened.collect().await;
     assert_eq!(sockets.len(), 5000);
     assert_eq!(stranger.get("/readyz").await.0, 200);
-    let grown = resident() - before;
+    let grown = server.resident_kib() - before;
     assert!(grown < 5000 * 64, "{grown} KiB for 5000 sockets");
 }
