@@ -169,3 +169,6 @@ impl Feed {
 fn unwritable(error: serde_json::Error) -> Error {
     Error::Io { context: "writing an event as JSON".to_owned(), source: std::io::Error::other(error) }
 }
+
+#[cfg(test)]
+mod tests;
