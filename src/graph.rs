@@ -4,8 +4,7 @@
 //! interval, so they agree with each other. What was changed waits here until `commit` gathers it.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    hash::{BuildHasherDefault, Hasher},
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
@@ -14,30 +13,10 @@ use walkabout_schema::{Access, Kind, Level, Name, decide};
 
 use crate::{
     env::Env,
+    ids::{IdMap, IdSet},
     store::{Direction, End, Ends, Guard, Link, Snapshot, Store},
     walker::{Failure, Filter, Hop, Slot, SlotState, fail},
 };
-
-/// Ids come from ourselves, so a hash need not withstand chosen keys; one multiplication spreads what two ids of a millisecond
-/// differ in.
-#[derive(Default)]
-pub(crate) struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        let half = |half: Option<&[u8; 8]>| half.map_or(0, |half| u64::from_be_bytes(*half));
-        let (head, tail) = (half(bytes.first_chunk()), half(bytes.last_chunk()));
-        let mixed = (head.rotate_left(29) ^ tail).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = mixed ^ (mixed >> 32);
-    }
-    fn write_usize(&mut self, _: usize) {}
-}
-
-pub(crate) type IdMap<V> = HashMap<Uuid, V, BuildHasherDefault<IdHasher>>;
-pub(crate) type IdSet = HashSet<Uuid, BuildHasherDefault<IdHasher>>;
 
 /// Slots beyond this many are dropped when nobody holds them and nothing in them changed.
 const SLOTS_KEPT: usize = 65_536;

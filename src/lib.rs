@@ -46,6 +46,7 @@ mod error;
 mod graph;
 #[cfg(feature = "http")]
 pub mod http;
+mod ids;
 pub mod publish;
 pub mod registry;
 mod runner;

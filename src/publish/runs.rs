@@ -1,15 +1,12 @@
 //! Events of runs, live.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::broadcast;
 use uuid::Uuid;
 use walkabout_schema::{WalkerId, wire::EventFrame};
 
-use crate::store::RunEvents;
+use crate::{ids::IdMap, store::RunEvents};
 
 /// One event of a run, written once and shared by all its subscribers.
 #[derive(Debug, Clone)]
@@ -27,7 +24,7 @@ pub struct Frame {
 /// A follower that lags more than the configured bound gets `Lagged` from its receiver and reads what it missed from the store.
 #[derive(Clone)]
 pub struct Runs {
-    followed: Arc<Mutex<HashMap<Uuid, broadcast::Sender<Frame>>>>,
+    followed: Arc<Mutex<IdMap<broadcast::Sender<Frame>>>>,
     lag_max: usize,
 }
 

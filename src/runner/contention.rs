@@ -1,17 +1,19 @@
 //! Where attempts queue that keep meeting others at the same elements.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 use uuid::Uuid;
 
+use crate::ids::IdMap;
+
 /// The elements that are fought over, each with a queue. Bounded by the attempts under way.
 #[derive(Default)]
 pub(crate) struct Contention {
-    queues: Mutex<HashMap<Uuid, Arc<Turn<()>>>>,
+    queues: Mutex<IdMap<Arc<Turn<()>>>>,
 }
 
 /// The right to be the only queued attempt at some elements. Others may still win by being first; each of them wins at most once

@@ -1,7 +1,7 @@
 //! The due queue: roots take turns; who was under way at two crashes waits apart.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::VecDeque,
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -12,7 +12,10 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::store::{Due, Store};
+use crate::{
+    ids::{IdMap, IdSet},
+    store::{Due, Store},
+};
 
 /// Attempts in a row that ended with their process, from which on a run may be the cause; fewer when fewer are allowed.
 const SUSPICIOUS: u32 = 2;
@@ -44,13 +47,13 @@ pub(crate) struct Taken {
 #[derive(Default)]
 struct State {
     /// Runs by root; the roots in `turns` are exactly the keys.
-    by_root: HashMap<Uuid, VecDeque<Due>>,
+    by_root: IdMap<VecDeque<Due>>,
     turns: VecDeque<Uuid>,
     waiting: usize,
     /// Runs that were under way at several crashes.
     suspects: VecDeque<Due>,
     /// Waiting here, or claimed and not ended: not to be entered again.
-    known: HashSet<Uuid>,
+    known: IdSet,
     /// Runs with ids above this one may wait in the store alone.
     overflow: Option<Uuid>,
     fetching: bool,

@@ -3,10 +3,12 @@
 //! Nothing here awaits, reads a clock or knows a store. The runner asks for the next element, runs what [`ORDER`] says, and puts
 //! back what the abilities decided. Between two visits a [`Walk`] is all there is of a traversal.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 
 use uuid::Uuid;
 use walkabout_schema::{Checkpoint, ElementId, Key, Kind, Name, Position};
+
+use crate::ids::IdSet;
 
 /// How many of the last elements visited are remembered.
 pub(crate) const PATH_KEPT: usize = 64;
@@ -80,7 +82,7 @@ impl Location {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Walk {
     frontier: VecDeque<Location>,
-    ignored: HashSet<Uuid>,
+    ignored: IdSet,
     path: VecDeque<Location>,
     visits: u64,
     begun: bool,

@@ -49,8 +49,10 @@ async fn a_slow_subscriber_is_sent_back_to_the_store() {
     while feed.stage != Stage::Live {
         told.push(feed.next().await.unwrap().unwrap());
     }
+    let mut frames = bench.runtime.follow(&caller, &id).await.unwrap().unwrap();
     GATE.add_permits(1);
-    bench.finished(&caller, &id).await;
+    // It closes behind the last frame.
+    while !matches!(frames.recv().await, Err(RecvError::Closed)) {}
     assert_eq!(feed.stage, Stage::Live, "it has not been asked since");
     assert!(feed.live.len() > 4, "the frames have passed it by");
     while let Some(item) = feed.next().await.unwrap() {

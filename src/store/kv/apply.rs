@@ -7,13 +7,14 @@ use walkabout_schema::{Event, EventKind, Fields, Kind, Timestamp, Walker};
 
 use super::{
     codec::{self, Live},
-    engine::{Range, Space, View},
+    engine::{Range, Space},
     keys,
     stage::Stage,
     writer::Shared,
 };
 use crate::{
-    graph::{IdMap, IdSet, link_places},
+    graph::link_places,
+    ids::{IdMap, IdSet},
     store::{
         Change, Commit, DecodedCell, Element, Ends, Error, Guard, Limits, Result, RunEvents, Then, Token,
         set_state,
@@ -51,8 +52,8 @@ impl Prepared {
         !self.changes.is_empty()
     }
 
-    /// Encodes a commit. While its token holds, nobody else writes to the record.
-    pub(crate) fn new(view: &dyn View, commit: Commit) -> Result<Self> {
+    /// Encodes a commit, and gives the run's record as it will stand. `record` is what the commit's token holds.
+    pub(crate) fn new(commit: Commit, record: Option<Walker>) -> Result<(Self, Option<Walker>)> {
         let Commit { run, changes, guards } = commit;
         let mut documents = Vec::with_capacity(changes.len());
         for change in &changes {
@@ -60,27 +61,19 @@ impl Prepared {
                 documents.push(codec::encode_element(element)?);
             }
         }
-        let Some(run) = run else { return Ok(Self { changes, documents, guards, run: None }) };
-        let key = run.id.as_bytes();
-        let (Some(live), Some(document)) = (view.get(Space::Live, key)?, view.get(Space::Walker, key)?)
-        else {
-            return Err(Error::LeaseLost);
+        let Some((run, mut walker)) = run.zip(record) else {
+            return Ok((Self { changes, documents, guards, run: None }, None));
         };
-        let mut live: Live = codec::decode(&live)?;
-        if live.token() != run.token {
-            return Err(Error::LeaseLost);
-        }
-        let mut walker: Walker = codec::decode(&document)?;
-        live.conflicts = run.conflicts;
         walker.version += 1;
+        walker.run.conflicts = run.conflicts;
         let then = match run.then {
             Then::Checkpoint(checkpoint) => {
                 let encoded = codec::encode(&*checkpoint)?;
                 walker.archetype = checkpoint.fields;
+                walker.run.lost = 0;
                 PreparedThen::Checkpoint(encoded)
             }
             Then::Finish(finish) => {
-                live.merge_into(&mut walker);
                 set_state(&mut walker, finish.state());
                 walker.archetype = finish.fields;
                 walker.schedule.http_status = Some(finish.http_status);
@@ -95,16 +88,15 @@ impl Prepared {
                 PreparedThen::Finish(keys::status_and_name(walker.schedule.status, &walker.name))
             }
         };
-        let record = codec::encode(&walker)?;
         let run = PreparedRun {
             id: run.id,
             token: run.token,
             events: run.events,
             conflicts: run.conflicts,
-            record,
+            record: codec::encode(&walker)?,
             then,
         };
-        Ok(Self { changes, documents, guards, run: Some(run) })
+        Ok((Self { changes, documents, guards, run: Some(run) }, Some(walker)))
     }
 }
 

@@ -6,7 +6,6 @@
 
 use std::{
     collections::HashMap,
-    hash::BuildHasherDefault,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -17,7 +16,7 @@ use uuid::Uuid;
 use walkabout_schema::Name;
 
 use crate::{
-    graph::IdHasher,
+    ids::IdMap,
     store::{Direction, Element, Link},
 };
 
@@ -36,7 +35,7 @@ pub(crate) struct Cache {
 
 #[derive(Default)]
 struct Shard {
-    elements: HashMap<Uuid, Entry<Option<Arc<Element>>>, BuildHasherDefault<IdHasher>>,
+    elements: IdMap<Entry<Option<Arc<Element>>>>,
     links: HashMap<(Uuid, bool), Lists>,
     bytes: usize,
 }

@@ -8,6 +8,7 @@ mod cache;
 mod codec;
 pub(crate) mod engine;
 pub(crate) mod keys;
+mod records;
 mod stage;
 mod writer;
 
@@ -31,6 +32,7 @@ use self::{
     cache::Cache,
     codec::Live,
     engine::{Bytes, Engine, Range, Space, View},
+    records::Records,
     writer::{Fault, Member, QUEUE_MAX, Shared, Submitted, Writer},
 };
 use super::{
@@ -42,6 +44,7 @@ use super::{
 pub(crate) struct KvStore {
     shared: Arc<Shared>,
     members: mpsc::Sender<Member>,
+    records: Records,
     epoch: u64,
 }
 
@@ -105,7 +108,7 @@ impl KvStore {
             .name("committer".to_owned())
             .spawn(move || executor.block_on(writer.run(queue)))
             .map_err(not_started)?;
-        Ok(Self { shared, members, epoch })
+        Ok(Self { shared, members, records: Records::default(), epoch })
     }
 
     async fn ask<T>(&self, member: impl FnOnce(oneshot::Sender<Result<T>>) -> Member) -> Result<T> {
@@ -125,13 +128,21 @@ impl KvStore {
     }
 
     /// The rest of a claimed run. Nobody else changes it while the claim holds.
-    fn claimed(view: &dyn View, id: Uuid, live: &Live) -> Result<Option<Claim>> {
-        let Some(document) = view.get(Space::Walker, id.as_bytes())? else { return Ok(None) };
-        let mut walker: Walker = codec::decode(&document)?;
+    fn claimed(&self, id: Uuid, live: &Live) -> Result<Option<Claim>> {
+        let read = |space| self.shared.engine.snapshot().get(space, id.as_bytes());
+        let mut walker = match self.records.take(id) {
+            Some(walker) => walker,
+            None => match read(Space::Walker)? {
+                Some(document) => codec::decode(&document)?,
+                None => return Ok(None),
+            },
+        };
         live.merge_into(&mut walker);
-        let checkpoint = view.get(Space::Checkpoint, id.as_bytes())?;
+        let checkpoint = if live.checkpointed { read(Space::Checkpoint)? } else { None };
         let checkpoint = checkpoint.map(|bytes| codec::decode(&bytes)).transpose()?;
-        Ok(Some(Claim { token: live.token(), walker, checkpoint }))
+        let token = live.token();
+        self.records.hold(token, walker.clone());
+        Ok(Some(Claim { token, walker, checkpoint }))
     }
 
     fn list(
@@ -303,8 +314,12 @@ impl Store for KvStore {
     fn submit(&self, submission: Submission) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             // Encoded here, by the caller: the committer is the narrow place.
-            let run = Box::new(Submitted::new(submission)?);
-            self.ask(|answer| Member::Submit { run, answer }).await
+            let run = Box::new(Submitted::new(&submission.walker)?);
+            let id = submission.walker.id.0;
+            self.records.submit(submission.walker, run.bytes());
+            self.ask(|answer| Member::Submit { run, answer })
+                .await
+                .inspect_err(|_| drop(self.records.take(id)))
         })
     }
 
@@ -333,20 +348,36 @@ impl Store for KvStore {
     fn claim(&self, id: Uuid, now: Timestamp) -> BoxFuture<'_, Result<Option<Claim>>> {
         Box::pin(async move {
             match self.ask(move |answer| Member::Claim { id, now, answer }).await? {
-                Some(live) => Self::claimed(&*self.shared.engine.snapshot(), id, &live),
+                Some(live) => self.claimed(id, &live),
                 None => Ok(None),
             }
         })
     }
 
     fn progress(&self, id: Uuid, token: Token, now: Timestamp, data: Value) -> BoxFuture<'_, Result<u64>> {
-        Box::pin(self.ask(move |answer| Member::Progress { id, token, now, data, answer }))
+        Box::pin(async move {
+            let told = data.clone();
+            let seq = self.ask(move |answer| Member::Progress { id, token, now, data, answer }).await?;
+            self.records.progress(id, token, told);
+            Ok(seq)
+        })
     }
 
     fn commit(&self, now: Timestamp, commit: Commit) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            let commit = Box::new(Prepared::new(&*self.shared.engine.snapshot(), commit)?);
-            self.ask(move |answer| Member::Commit { now, commit, answer }).await
+            let held = commit.run.as_ref().map(|run| (run.id, run.token));
+            let record = held.map(|(id, token)| self.records.held(id, token).ok_or(Error::LeaseLost));
+            let (commit, record) = Prepared::new(commit, record.transpose()?)?;
+            let commit = Box::new(commit);
+            self.ask(move |answer| Member::Commit { now, commit, answer }).await?;
+            match (held, record) {
+                (Some((_, token)), Some(record)) if !record.run.state.is_final() => {
+                    self.records.hold(token, record)
+                }
+                (Some((id, token)), _) => self.records.release(id, token),
+                (None, _) => {}
+            }
+            Ok(())
         })
     }
 

@@ -3,7 +3,7 @@
 //! Only members that were found good write here, so nothing has to be taken back.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
@@ -17,7 +17,7 @@ use super::{
     keys,
 };
 use crate::{
-    graph::IdMap,
+    ids::{IdMap, IdSet},
     store::{Direction, Element, Result},
 };
 
@@ -41,11 +41,11 @@ pub(crate) struct Stage {
     /// Elements as they will stand; none for those that will be gone.
     elements: IdMap<Option<Arc<Element>>>,
     /// Nodes whose links change.
-    linked: HashSet<Uuid>,
+    linked: IdSet,
     /// The live parts of the runs that were claimed and have not ended. Kept from group to group: no more than attempts are under way.
     lives: IdMap<Live>,
     /// Those of them that this group changes.
-    relived: HashSet<Uuid>,
+    relived: IdSet,
     /// The last changes of links, also those of earlier groups.
     changes: VecDeque<LinkChange>,
     /// Up to which group changes of links were forgotten.
@@ -57,7 +57,7 @@ pub(crate) struct Stage {
 /// What a group leaves for the readers' cache.
 pub(crate) struct Touched {
     pub(crate) elements: IdMap<Option<Arc<Element>>>,
-    pub(crate) linked: HashSet<Uuid>,
+    pub(crate) linked: IdSet,
 }
 
 impl Stage {
@@ -66,9 +66,9 @@ impl Stage {
         Self {
             writes: std::array::from_fn(|_| Writes::new()),
             elements: IdMap::default(),
-            linked: HashSet::new(),
+            linked: IdSet::default(),
             lives: IdMap::default(),
-            relived: HashSet::new(),
+            relived: IdSet::default(),
             changes: VecDeque::new(),
             forgotten: group,
             number: group + 1,

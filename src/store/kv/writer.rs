@@ -13,7 +13,7 @@ use tokio::{
     time::{Duration, Instant},
 };
 use uuid::Uuid;
-use walkabout_schema::{Event, EventKind, Key, Name, State, Timestamp};
+use walkabout_schema::{Event, EventKind, Key, Name, State, Timestamp, Walker};
 
 use super::{
     apply::{self, Prepared},
@@ -23,7 +23,7 @@ use super::{
     keys,
     stage::{Stage, Touched},
 };
-use crate::store::{Element, Error, EventSink, Limits, Registered, Result, RunEvents, Submission, Token};
+use crate::store::{Element, Error, EventSink, Limits, Registered, Result, RunEvents, Token};
 
 /// Members of one group at most.
 const GROUP_MAX: usize = 1024;
@@ -89,8 +89,7 @@ pub(crate) struct Submitted {
 }
 
 impl Submitted {
-    pub(crate) fn new(submission: Submission) -> Result<Self> {
-        let Submission { walker } = submission;
+    pub(crate) fn new(walker: &Walker) -> Result<Self> {
         let (id, root, name) = (walker.id.0, walker.owner(), walker.name.clone());
         let accepted = Event { seq: 1, at: walker.run.created_at, attempt: 0, event: EventKind::Accepted };
         let live = Live {
@@ -112,13 +111,18 @@ impl Submitted {
         Ok(Self {
             id,
             root,
-            document: codec::encode(&walker)?,
+            document: codec::encode(walker)?,
             live: codec::encode(&live)?,
             event: codec::encode(&accepted)?,
             index: keys::status_and_name(walker.schedule.status, &name),
             accepted,
             name,
         })
+    }
+
+    /// The length of the record.
+    pub(crate) fn bytes(&self) -> usize {
+        self.document.len()
     }
 
     fn write(self, stage: &mut Stage) -> RunEvents {
