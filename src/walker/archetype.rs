@@ -54,6 +54,9 @@ pub trait Archetype: Serialize + DeserializeOwned + Send + Sync + 'static {
     note = "put #[derive(Node, Serialize, Deserialize)] on `{Self}`"
 )]
 pub trait Node: Archetype {
+    /// True when [`abilities`](Self::abilities) registers those of an `#[abilities(node)]` block. A block without it does not compile.
+    const HAS_ABILITIES: bool = false;
+
     /// Registers what happens when a walker comes by; nothing by default.
     fn abilities(_on: &mut NodeAbilities<Self>)
     where
@@ -68,6 +71,9 @@ pub trait Node: Archetype {
     note = "put #[derive(Edge, Serialize, Deserialize)] on `{Self}`"
 )]
 pub trait Edge: Archetype {
+    /// True when [`abilities`](Self::abilities) registers those of an `#[abilities(edge)]` block. A block without it does not compile.
+    const HAS_ABILITIES: bool = false;
+
     /// Registers what happens when a walker comes by; nothing by default.
     fn abilities(_on: &mut NodeAbilities<Self>)
     where

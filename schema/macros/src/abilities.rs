@@ -1,7 +1,7 @@
 //! The block in which abilities are written.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 use syn::{
     Attribute, Error, FnArg, ImplItem, ImplItemFn, ItemImpl, LitStr, Meta, Path, Result, ReturnType, Type,
     parse::Parser, spanned::Spanned,
@@ -13,6 +13,7 @@ use crate::archetype::{Common, key};
 enum On {
     Walker,
     Node,
+    Edge,
 }
 
 /// The error of a marker that no block has taken away.
@@ -29,8 +30,12 @@ pub(crate) fn expand(arguments: TokenStream, mut block: ItemImpl) -> Result<Toke
     let mut on = On::Walker;
     let mut common = Common::new("_", Span::call_site());
     let parser = syn::meta::parser(|meta| match key(&meta).as_str() {
-        "node" | "edge" => {
+        "node" => {
             on = On::Node;
+            Ok(())
+        }
+        "edge" => {
+            on = On::Edge;
             Ok(())
         }
         "crate" => common.take("crate", &meta).map(drop),
@@ -62,19 +67,37 @@ pub(crate) fn expand(arguments: TokenStream, mut block: ItemImpl) -> Result<Toke
             syn::parse_quote!(#library::walker::HasAbilities),
             syn::parse_quote!(#library::walker::Abilities),
         ),
-        On::Node => (
+        On::Node | On::Edge => (
             syn::parse_quote!(#library::walker::HasNodeAbilities),
             syn::parse_quote!(#library::walker::NodeAbilities),
         ),
     };
+    let announced = announced(this, on, &library);
     Ok(quote! {
         #block
+        #announced
         #[automatically_derived]
         impl #role for #this {
             fn register(on: &mut #set<Self>) {
                 #(#registered)*
             }
         }
+    })
+}
+
+/// Refuses a block of which the node or edge does not know: it would never run.
+fn announced(this: &Type, on: On, library: &Path) -> Option<TokenStream> {
+    let (role, attribute) = match on {
+        On::Walker => return None,
+        On::Node => (quote!(Node), "node"),
+        On::Edge => (quote!(Edge), "edge"),
+    };
+    let text = format!(
+        "write #[{attribute}(abilities)] on `{}`: without it the abilities of this block never run",
+        quote!(#this)
+    );
+    Some(quote_spanned! {this.span()=>
+        const _: () = ::core::assert!(<#this as #library::walker::#role>::HAS_ABILITIES, #text);
     })
 }
 
@@ -136,7 +159,7 @@ fn register(function: &ImplItemFn, marker: &str, on: On) -> Result<TokenStream> 
             }
             format_ident!("{marker}")
         }
-        On::Node => {
+        On::Node | On::Edge => {
             let expected = format!(
                 "an ability of a node is `async fn {ident}(here: Here<Self>, by: &mut TheWalker, cx: &mut Context) -> Outcome`"
             );

@@ -121,6 +121,7 @@ pub(crate) fn derive(input: &DeriveInput, sort: Sort) -> Result<TokenStream> {
     };
     let abilities = has_abilities.then(|| {
         quote! {
+            const HAS_ABILITIES: bool = true;
             fn abilities(on: &mut #library::walker::NodeAbilities<Self>) {
                 <Self as #library::walker::HasNodeAbilities>::register(on)
             }
