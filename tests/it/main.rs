@@ -14,6 +14,7 @@ mod conformance;
 mod crash;
 mod engine;
 mod http;
+mod macros;
 mod socket;
 mod stock;
 mod support;

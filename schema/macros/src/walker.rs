@@ -166,6 +166,17 @@ fn serde(attributes: &[Attribute]) -> Result<Serde> {
                         _ => {}
                     }
                 }
+            } else if key.starts_with("rename") && meta.input.peek(syn::token::Paren) {
+                // The name of an input is the one it is read under.
+                meta.parse_nested_meta(|side| {
+                    let text: LitStr = side.value()?.parse()?;
+                    match (key.as_str(), side.path.is_ident("deserialize")) {
+                        ("rename", true) => found.rename = Some(text.value()),
+                        ("rename_all", true) => found.rename_all = Some(text.value()),
+                        _ => {}
+                    }
+                    Ok(())
+                })?;
             } else if meta.input.peek(syn::token::Paren) {
                 let inner;
                 syn::parenthesized!(inner in meta.input);
