@@ -2,7 +2,7 @@
 
 use walkabout::{
     prelude::*,
-    walker::{FieldKind, Spec, Walker as _},
+    walker::{EntryType, FieldKind, Spec, Walker as _},
 };
 
 /// Gives walkers an ability, for tests that look at their declaration only.
@@ -33,4 +33,33 @@ idle!(Renamed);
 fn an_input_has_the_name_it_is_read_under() {
     let spec = Spec::new().field("from", FieldKind::Required).field("whereTo", FieldKind::Required);
     assert_eq!(Renamed::spec(), spec);
+}
+
+/// The library under another path, where root and node change places.
+mod elsewhere {
+    pub use walkabout::*;
+    pub mod walker {
+        pub use walkabout::walker::*;
+        pub struct EntryType;
+        #[allow(non_upper_case_globals, reason = "it stands for a variant")]
+        impl EntryType {
+            pub const Root: walkabout::walker::EntryType = walkabout::walker::EntryType::Node;
+        }
+    }
+}
+
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(crate = "elsewhere", entry = "root")]
+struct PathFirst {}
+
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(entry = "root", crate = "elsewhere")]
+struct PathLast {}
+
+idle!(PathFirst PathLast);
+
+#[test]
+fn the_arguments_of_an_attribute_have_no_order() {
+    assert_eq!(PathFirst::spec().entry_type(), EntryType::Node);
+    assert_eq!(PathLast::spec().entry_type(), EntryType::Node);
 }

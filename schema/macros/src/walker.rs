@@ -25,6 +25,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let ident = &input.ident;
     let mut common = Common::new(&case::snake(&ident.unraw().to_string()), ident.span());
     let mut calls = Vec::new();
+    let mut entry = None;
     for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("walker")) {
         attribute.parse_nested_meta(|meta| {
             let key = key(&meta);
@@ -40,7 +41,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
                     }
                     calls.push(quote!(.rerun_never()));
                 }
-                "entry" => calls.push(Entry::parse(&meta.value()?.parse()?)?.call(&common.library)),
+                "entry" => entry = Some(Entry::parse(&meta.value()?.parse()?)?),
                 key if common.take(key, &meta)? => {}
                 _ => {
                     return Err(meta.error(
@@ -52,6 +53,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
         })?;
     }
     let Common { name, aliases, library } = common;
+    calls.extend(entry.map(|entry| entry.call(&library)));
     let description = first_paragraph(&input.attrs);
     let describe = (!description.is_empty()).then(|| quote!(.describe(#description)));
     let of_struct = serde(&input.attrs)?;
