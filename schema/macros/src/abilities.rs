@@ -3,11 +3,14 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::{
-    Attribute, Error, FnArg, ImplItem, ImplItemFn, ItemImpl, LitStr, Meta, Path, Result, ReturnType, Type,
-    parse::Parser, spanned::Spanned,
+    Attribute, Error, FnArg, ImplItem, ImplItemFn, ItemImpl, LitStr, Meta, Path, Result, ReturnType,
+    Signature, Type, parse::Parser, spanned::Spanned,
 };
 
-use crate::archetype::{Common, key};
+use crate::{
+    archetype::{Common, key},
+    faults::Faults,
+};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum On {
@@ -26,7 +29,34 @@ pub(crate) fn outside(marker: &str) -> Error {
     )
 }
 
-pub(crate) fn expand(arguments: TokenStream, mut block: ItemImpl) -> Result<TokenStream> {
+/// A function with a marker.
+struct Marked {
+    marker: String,
+    signature: Signature,
+}
+
+/// The block without its markers, and the impl that registers what was marked.
+///
+/// All faults are reported at once, beside all that is right: code that relies on the block then brings no errors of its own.
+pub(crate) fn expand(arguments: TokenStream, mut block: ItemImpl) -> TokenStream {
+    let mut faults = Faults::default();
+    let marked = take_marked(&mut block, &mut faults);
+    let plain = faults.sort(refuse_trait(&block));
+    let arguments = faults.sort(parse(arguments));
+    let role = plain
+        .and(arguments)
+        .map(|(on, library)| implement(&block.self_ty, &marked, on, &library, &mut faults));
+    quote!(#block #role #faults)
+}
+
+fn refuse_trait(block: &ItemImpl) -> Result<()> {
+    let Some((_, path, _)) = &block.trait_ else { return Ok(()) };
+    let text = "#[abilities] goes on a plain `impl Type { … }`, not on the impl of a trait";
+    Err(Error::new_spanned(path, text))
+}
+
+/// Whose the abilities are, and where the library is.
+fn parse(arguments: TokenStream) -> Result<(On, Path)> {
     let mut on = On::Walker;
     let mut common = Common::new("_", Span::call_site());
     let parser = syn::meta::parser(|meta| match key(&meta).as_str() {
@@ -42,47 +72,28 @@ pub(crate) fn expand(arguments: TokenStream, mut block: ItemImpl) -> Result<Toke
         _ => Err(meta.error("unknown: write #[abilities], #[abilities(node)] or #[abilities(edge)]")),
     });
     parser.parse2(arguments)?;
-    let library = common.library;
-    if let Some((_, path, _)) = &block.trait_ {
-        return Err(Error::new_spanned(
-            path,
-            "#[abilities] goes on a plain `impl Type { … }`, not on the impl of a trait",
-        ));
+    Ok((on, common.library))
+}
+
+fn implement(this: &Type, marked: &[Marked], on: On, library: &Path, faults: &mut Faults) -> TokenStream {
+    if marked.is_empty() && faults.is_empty() {
+        faults.add(Error::new_spanned(this, "no ability here: mark one with #[entry], #[exit] or #[step]"));
     }
-    let mut registered = Vec::new();
-    for item in &mut block.items {
-        let ImplItem::Fn(function) = item else { continue };
-        let Some(marker) = take_marker(function)? else { continue };
-        registered.push(register(function, &marker, on)?);
-    }
-    if registered.is_empty() {
-        return Err(Error::new_spanned(
-            &block.self_ty,
-            "no ability here: mark one with #[entry], #[exit] or #[step]",
-        ));
-    }
-    let this = &block.self_ty;
-    let (role, set): (Path, Path) = match on {
-        On::Walker => (
-            syn::parse_quote!(#library::walker::HasAbilities),
-            syn::parse_quote!(#library::walker::Abilities),
-        ),
-        On::Node | On::Edge => (
-            syn::parse_quote!(#library::walker::HasNodeAbilities),
-            syn::parse_quote!(#library::walker::NodeAbilities),
-        ),
+    let registered: Vec<_> = marked.iter().filter_map(|marked| faults.sort(register(marked, on))).collect();
+    let (role, set) = match on {
+        On::Walker => (quote!(HasAbilities), quote!(Abilities)),
+        On::Node | On::Edge => (quote!(HasNodeAbilities), quote!(NodeAbilities)),
     };
-    let announced = announced(this, on, &library);
-    Ok(quote! {
-        #block
+    let announced = announced(this, on, library);
+    quote! {
         #announced
         #[automatically_derived]
-        impl #role for #this {
-            fn register(on: &mut #set<Self>) {
+        impl #library::walker::#role for #this {
+            fn register(on: &mut #library::walker::#set<Self>) {
                 #(#registered)*
             }
         }
-    })
+    }
 }
 
 /// Refuses a block of which the node or edge does not know: it would never run.
@@ -99,6 +110,19 @@ fn announced(this: &Type, on: On, library: &Path) -> Option<TokenStream> {
     Some(quote_spanned! {this.span()=>
         const _: () = ::core::assert!(<#this as #library::walker::#role>::HAS_ABILITIES, #text);
     })
+}
+
+/// Takes the markers off the functions that have one.
+fn take_marked(block: &mut ItemImpl, faults: &mut Faults) -> Vec<Marked> {
+    let mut marked = Vec::new();
+    for item in &mut block.items {
+        let ImplItem::Fn(function) = item else { continue };
+        let Some(Some(marker)) = faults.sort(take_marker(function)) else { continue };
+        marked.push(Marked { marker, signature: function.sig.clone() });
+        // Where `async` is missing, the `.await`s in the body are no faults of their own.
+        function.sig.asyncness.get_or_insert_default();
+    }
+    marked
 }
 
 /// Takes the marker off a function; an error for two of them.
@@ -129,8 +153,7 @@ fn take_marker(function: &mut ImplItemFn) -> Result<Option<String>> {
     Ok(marker.path().segments.last().map(|last| last.ident.to_string()))
 }
 
-fn register(function: &ImplItemFn, marker: &str, on: On) -> Result<TokenStream> {
-    let signature = &function.sig;
+fn register(Marked { marker, signature }: &Marked, on: On) -> Result<TokenStream> {
     let ident = &signature.ident;
     if signature.asyncness.is_none() {
         let text = format!("an ability must be an `async fn`: add `async` before `fn {ident}`");

@@ -5,6 +5,7 @@
 mod abilities;
 mod archetype;
 mod case;
+mod faults;
 mod walker;
 
 use proc_macro::TokenStream;
@@ -45,7 +46,7 @@ pub fn walker(input: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn abilities(arguments: TokenStream, input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as ItemImpl);
-    finish(abilities::expand(arguments.into(), input))
+    abilities::expand(arguments.into(), input).into()
 }
 
 /// Marks an ability that runs on arriving. Only inside `#[abilities]`.
