@@ -2,6 +2,7 @@
 
 use walkabout::{
     prelude::*,
+    testing::Bench,
     walker::{EntryType, FieldKind, Spec, Walker as _},
 };
 
@@ -62,4 +63,33 @@ idle!(PathFirst PathLast);
 fn the_arguments_of_an_attribute_have_no_order() {
     assert_eq!(PathFirst::spec().entry_type(), EntryType::Node);
     assert_eq!(PathLast::spec().entry_type(), EntryType::Node);
+}
+
+/// Writes an ability whose types come as fragments.
+macro_rules! ability {
+    ($walker:ty, $here:ty, $cx:ty, $outcome:ty) => {
+        #[abilities]
+        impl $walker {
+            #[entry]
+            async fn start(self: &mut Self, _here: $here, cx: $cx) -> $outcome {
+                cx.report("started")?;
+                DONE
+            }
+        }
+    };
+}
+
+#[derive(Walker, Serialize, Deserialize)]
+struct Fragments {}
+
+ability!(Fragments, Here<Root>, &mut Context, Outcome);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ability_may_be_spelled_in_full_or_by_another_macro() {
+    let bench = Bench::new(|types| {
+        types.walker::<Fragments>();
+    })
+    .await;
+    let user = bench.register().await;
+    assert_eq!(bench.run(&user, Fragments {}).await.reports, ["started"]);
 }

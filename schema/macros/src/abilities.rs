@@ -1,23 +1,17 @@
 //! The block in which abilities are written.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use quote::{quote, quote_spanned};
 use syn::{
-    Attribute, Error, FnArg, ImplItem, ImplItemFn, ItemImpl, LitStr, Meta, Path, Result, ReturnType,
-    Signature, Type, parse::Parser, spanned::Spanned,
+    Attribute, Error, ImplItem, ImplItemFn, ItemImpl, LitStr, Meta, Path, Result, Signature, Type,
+    parse::Parser, spanned::Spanned,
 };
 
 use crate::{
     archetype::{Common, key},
     faults::Faults,
+    signature::{self, On},
 };
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum On {
-    Walker,
-    Node,
-    Edge,
-}
 
 /// The error of a marker that no block has taken away.
 pub(crate) fn outside(marker: &str) -> Error {
@@ -154,56 +148,10 @@ fn take_marker(function: &mut ImplItemFn) -> Result<Option<String>> {
 }
 
 fn register(Marked { marker, signature }: &Marked, on: On) -> Result<TokenStream> {
+    let method = signature::method(signature, marker, on)?;
     let ident = &signature.ident;
-    if signature.asyncness.is_none() {
-        let text = format!("an ability must be an `async fn`: add `async` before `fn {ident}`");
-        return Err(Error::new(signature.fn_token.span(), text));
-    }
-    if let Some(parameter) = signature.generics.params.first() {
-        return Err(Error::new_spanned(
-            parameter,
-            "an ability cannot be generic: write one function per type",
-        ));
-    }
-    if let ReturnType::Default = signature.output {
-        return Err(Error::new_spanned(ident, "an ability returns `Outcome`: write `-> Outcome`"));
-    }
     let name = LitStr::new(&ident.to_string(), ident.span());
-    let method = match on {
-        On::Walker => {
-            let takes_self = matches!(signature.inputs.first(), Some(FnArg::Receiver(this))
-                if this.reference.is_some() && this.mutability.is_some());
-            if !takes_self || signature.inputs.len() != 3 {
-                let text = format!(
-                    "an ability of a walker is `async fn {ident}(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome`, \
-                     with the type to stand on in place of `Root`"
-                );
-                return Err(Error::new(ident.span(), text));
-            }
-            format_ident!("{marker}")
-        }
-        On::Node | On::Edge => {
-            let expected = format!(
-                "an ability of a node is `async fn {ident}(here: Here<Self>, by: &mut TheWalker, cx: &mut Context) -> Outcome`"
-            );
-            if marker == "step" {
-                return Err(Error::new_spanned(
-                    ident,
-                    "only walkers have steps: mark this #[entry] or #[exit]",
-                ));
-            }
-            if let Some(FnArg::Receiver(this)) = signature.inputs.first() {
-                let text = format!("the node is `here: Here<Self>`, not `self`: {expected}");
-                return Err(Error::new_spanned(this, text));
-            }
-            let by = signature.inputs.iter().nth(1).filter(|_| signature.inputs.len() == 3);
-            let Some(FnArg::Typed(by)) = by else {
-                return Err(Error::new(ident.span(), expected));
-            };
-            let is_visitor = matches!(&*by.ty, Type::Path(path)
-                if path.path.segments.last().is_some_and(|last| last.ident == "Visitor"));
-            if is_visitor { format_ident!("{marker}_any") } else { format_ident!("{marker}") }
-        }
-    };
-    Ok(quote!(on.#method(#name, Self::#ident);))
+    // What the form does not show, such as a future that is not `Send`, is reported at the function.
+    let function = quote_spanned!(ident.span()=> Self::#ident);
+    Ok(quote!(on.#method(#name, #function);))
 }

@@ -21,6 +21,11 @@ impl Faults {
         result.map_err(|fault| self.add(fault)).ok()
     }
 
+    /// The result, when nothing was wrong with it.
+    pub(crate) fn finish<T>(self, result: T) -> Result<T> {
+        self.0.map_or(Ok(result), Err)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
     }

@@ -6,6 +6,7 @@ mod abilities;
 mod archetype;
 mod case;
 mod faults;
+mod signature;
 mod walker;
 
 use proc_macro::TokenStream;
@@ -43,6 +44,8 @@ pub fn walker(input: TokenStream) -> TokenStream {
 
 /// Registers the abilities of an `impl` block: `async fn`s marked `#[entry]`, `#[exit]` or `#[step]`. On a node's block:
 /// `#[abilities(node)]`, on an edge's `#[abilities(edge)]`.
+///
+/// The attribute knows `Here`, `Visitor`, `Context` and `Outcome` (or `Result`) by these names, not by an alias.
 #[proc_macro_attribute]
 pub fn abilities(arguments: TokenStream, input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as ItemImpl);
