@@ -93,3 +93,51 @@ async fn an_ability_may_be_spelled_in_full_or_by_another_macro() {
     let user = bench.register().await;
     assert_eq!(bench.run(&user, Fragments {}).await.reports, ["started"]);
 }
+
+#[derive(Node, Serialize, Deserialize)]
+#[node(abilities)]
+struct Gate {}
+
+#[derive(Walker, Serialize, Deserialize)]
+struct Conditional {}
+
+#[abilities]
+#[cfg(all())]
+impl Conditional {
+    #[entry]
+    #[cfg(all())]
+    async fn there(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        cx.attach(&here, Gate {})?;
+        cx.visit(here.out()).await
+    }
+    #[cfg(any())]
+    #[entry]
+    async fn not_there(&mut self, _here: Here<Missing>, _cx: &mut Context) -> Outcome {
+        fail("this is not compiled")
+    }
+}
+
+#[abilities(node)]
+impl Gate {
+    #[cfg(any())]
+    #[exit]
+    async fn not_there(_here: Here<Self>, _by: &mut Missing, _cx: &mut Context) -> Outcome {
+        fail("this is not compiled")
+    }
+    #[exit]
+    #[cfg(not(any()))]
+    async fn there(_here: Here<Self>, by: Visitor<'_>, cx: &mut Context) -> Outcome {
+        cx.report(by.name())?;
+        DONE
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ability_that_is_not_compiled_is_not_registered() {
+    let bench = Bench::new(|types| {
+        types.walker::<Conditional>().node::<Gate>();
+    })
+    .await;
+    let user = bench.register().await;
+    assert_eq!(bench.run(&user, Conditional {}).await.reports, ["conditional"]);
+}

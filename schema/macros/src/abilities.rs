@@ -26,6 +26,8 @@ pub(crate) fn outside(marker: &str) -> Error {
 /// A function with a marker.
 struct Marked {
     marker: String,
+    /// Whether it is compiled: its `#[cfg(…)]`s.
+    conditions: Vec<Attribute>,
     signature: Signature,
 }
 
@@ -112,7 +114,9 @@ fn take_marked(block: &mut ItemImpl, faults: &mut Faults) -> Vec<Marked> {
     for item in &mut block.items {
         let ImplItem::Fn(function) = item else { continue };
         let Some(Some(marker)) = faults.sort(take_marker(function)) else { continue };
-        marked.push(Marked { marker, signature: function.sig.clone() });
+        let mut conditions = function.attrs.clone();
+        conditions.retain(|attribute| attribute.path().is_ident("cfg"));
+        marked.push(Marked { marker, conditions, signature: function.sig.clone() });
         // Where `async` is missing, the `.await`s in the body are no faults of their own.
         function.sig.asyncness.get_or_insert_default();
     }
@@ -147,11 +151,11 @@ fn take_marker(function: &mut ImplItemFn) -> Result<Option<String>> {
     Ok(marker.path().segments.last().map(|last| last.ident.to_string()))
 }
 
-fn register(Marked { marker, signature }: &Marked, on: On) -> Result<TokenStream> {
+fn register(Marked { marker, conditions, signature }: &Marked, on: On) -> Result<TokenStream> {
     let method = signature::method(signature, marker, on)?;
     let ident = &signature.ident;
     let name = LitStr::new(&ident.to_string(), ident.span());
     // What the form does not show, such as a future that is not `Send`, is reported at the function.
     let function = quote_spanned!(ident.span()=> Self::#ident);
-    Ok(quote!(on.#method(#name, #function);))
+    Ok(quote!(#(#conditions)* on.#method(#name, #function);))
 }
