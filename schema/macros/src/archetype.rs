@@ -4,7 +4,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::quote;
 use syn::{Data, DeriveInput, Error, Fields, LitStr, Path, Result, ext::IdentExt, meta::ParseNestedMeta};
 
-use crate::case::is_name;
+use crate::{case::is_name, faults::Faults, serde::Serde};
 
 /// What a type becomes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -97,7 +97,10 @@ pub(crate) fn derive(input: &DeriveInput, sort: Sort) -> Result<TokenStream> {
         Sort::Edge => "an edge",
         Sort::Object => "an object",
     };
-    fields_of(input, what)?;
+    let mut faults = Faults::default();
+    for field in fields_of(input, what)? {
+        faults.sort(Serde::of(&field.attrs).and_then(|serde| serde.refuse_flatten(what)));
+    }
     let ident = &input.ident;
     let mut common = Common::new(&ident.unraw().to_string(), ident.span());
     let mut has_abilities = false;
@@ -151,5 +154,6 @@ pub(crate) fn derive(input: &DeriveInput, sort: Sort) -> Result<TokenStream> {
         impl #library::walker::#kind for #ident {
             #abilities
         }
+        #faults
     })
 }

@@ -6,6 +6,7 @@ mod abilities;
 mod archetype;
 mod case;
 mod faults;
+mod serde;
 mod signature;
 mod walker;
 

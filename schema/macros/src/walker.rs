@@ -9,16 +9,9 @@ use syn::{
 use crate::{
     archetype::{Common, fields_of, key},
     case,
+    faults::Faults,
+    serde::Serde,
 };
-
-/// What serde's attributes say of a struct or a field.
-#[derive(Default)]
-struct Serde {
-    has_default: bool,
-    rename: Option<String>,
-    rename_all: Option<String>,
-    is_skipped: bool,
-}
 
 pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let fields = fields_of(input, "a walker")?;
@@ -56,11 +49,12 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     calls.extend(entry.map(|entry| entry.call(&library)));
     let description = first_paragraph(&input.attrs);
     let describe = (!description.is_empty()).then(|| quote!(.describe(#description)));
-    let of_struct = serde(&input.attrs)?;
-    let mut declared = Vec::new();
-    for field in fields {
-        declared.extend(declare(field, &of_struct, &library)?);
-    }
+    let of_struct = Serde::of(&input.attrs)?;
+    let mut faults = Faults::default();
+    let declared: Vec<_> = fields
+        .iter()
+        .filter_map(|field| faults.sort(declare(field, &of_struct, &library)).flatten())
+        .collect();
     Ok(quote! {
         #[automatically_derived]
         impl #library::walker::Archetype for #ident {
@@ -77,6 +71,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
                 <Self as #library::walker::HasAbilities>::register(on)
             }
         }
+        #faults
     })
 }
 
@@ -108,7 +103,8 @@ impl Entry {
 
 fn declare(field: &Field, of_struct: &Serde, library: &syn::Path) -> Result<Option<TokenStream>> {
     let Some(ident) = &field.ident else { return Ok(None) };
-    let own = serde(&field.attrs)?;
+    let own = Serde::of(&field.attrs)?;
+    own.refuse_flatten("a walker")?;
     let mut is_excluded = false;
     for attribute in field.attrs.iter().filter(|attribute| attribute.path().is_ident("walker")) {
         attribute.parse_nested_meta(|meta| match key(&meta).as_str() {
@@ -146,48 +142,6 @@ fn declare(field: &Field, of_struct: &Serde, library: &syn::Path) -> Result<Opti
 /// serde takes an absent `Option` as `None`.
 fn is_option(of: &Type) -> bool {
     matches!(of, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Option"))
-}
-
-fn serde(attributes: &[Attribute]) -> Result<Serde> {
-    let mut found = Serde::default();
-    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("serde")) {
-        attribute.parse_nested_meta(|meta| {
-            let key = key(&meta);
-            match key.as_str() {
-                "default" => found.has_default = true,
-                "skip" | "skip_deserializing" => found.is_skipped = true,
-                _ => {}
-            }
-            // What is not ours is passed over, in whatever form it comes.
-            if meta.input.peek(syn::Token![=]) {
-                let value: Expr = meta.value()?.parse()?;
-                if let Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) = value {
-                    match key.as_str() {
-                        "rename" => found.rename = Some(text.value()),
-                        "rename_all" => found.rename_all = Some(text.value()),
-                        _ => {}
-                    }
-                }
-            } else if key.starts_with("rename") && meta.input.peek(syn::token::Paren) {
-                // The name of an input is the one it is read under.
-                meta.parse_nested_meta(|side| {
-                    let text: LitStr = side.value()?.parse()?;
-                    match (key.as_str(), side.path.is_ident("deserialize")) {
-                        ("rename", true) => found.rename = Some(text.value()),
-                        ("rename_all", true) => found.rename_all = Some(text.value()),
-                        _ => {}
-                    }
-                    Ok(())
-                })?;
-            } else if meta.input.peek(syn::token::Paren) {
-                let inner;
-                syn::parenthesized!(inner in meta.input);
-                let _: TokenStream = inner.parse()?;
-            }
-            Ok(())
-        })?;
-    }
-    Ok(found)
 }
 
 /// The first paragraph of the documentation, on one line.
