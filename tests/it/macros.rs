@@ -141,3 +141,49 @@ async fn an_ability_that_is_not_compiled_is_not_registered() {
     let user = bench.register().await;
     assert_eq!(bench.run(&user, Conditional {}).await.reports, ["conditional"]);
 }
+
+mod by_hand {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(number: &Option<u64>, to: S) -> Result<S::Ok, S::Error> {
+        number.serialize(to)
+    }
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+        Option::deserialize(from)
+    }
+}
+
+#[derive(Walker, Serialize, Deserialize)]
+struct Optionals {
+    plain: Option<u64>,
+    #[serde(serialize_with = "by_hand::serialize")]
+    written: Option<u64>,
+    #[serde(deserialize_with = "by_hand::deserialize")]
+    read: Option<u64>,
+    #[serde(with = "by_hand")]
+    both: Option<u64>,
+    #[serde(with = "by_hand", default)]
+    by_default: Option<u64>,
+}
+
+idle!(Optionals);
+
+#[test]
+fn an_option_is_optional_where_serde_takes_it_so() {
+    use FieldKind::{Optional, Required};
+    let fields = [
+        ("plain", Optional),
+        ("written", Optional),
+        ("read", Required),
+        ("both", Required),
+        ("by_default", Optional),
+    ];
+    let mut declared = Spec::new();
+    for (name, kind) in fields {
+        declared = declared.field(name, kind);
+        let others: Value =
+            fields.iter().map(|(other, _)| (*other, 1)).filter(|(other, _)| *other != name).collect();
+        assert_eq!(serde_json::from_value::<Optionals>(others).is_ok(), kind == Optional, "{name}");
+    }
+    assert_eq!(Optionals::spec(), declared);
+}

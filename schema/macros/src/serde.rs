@@ -12,6 +12,8 @@ pub(crate) struct Serde {
     pub(crate) rename: Option<String>,
     pub(crate) rename_all: Option<String>,
     pub(crate) is_skipped: bool,
+    /// A function of the user's reads it.
+    pub(crate) is_read_by_hand: bool,
     flatten: Option<Path>,
 }
 
@@ -25,6 +27,7 @@ impl Serde {
                     "default" => found.has_default = true,
                     "flatten" => found.flatten = Some(meta.path.clone()),
                     "skip" | "skip_deserializing" => found.is_skipped = true,
+                    "with" | "deserialize_with" => found.is_read_by_hand = true,
                     _ => {}
                 }
                 // What is not ours is passed over, in whatever form it comes.

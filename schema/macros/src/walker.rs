@@ -131,7 +131,7 @@ fn declare(field: &Field, of_struct: &Serde, library: &syn::Path) -> Result<Opti
     let name = own.rename.or_else(|| case::rename(of_struct.rename_all.as_deref()?, &plain)).unwrap_or(plain);
     let kind = if is_excluded {
         quote!(Excluded)
-    } else if has_default || is_option(&field.ty) {
+    } else if has_default || (is_option(&field.ty) && !own.is_read_by_hand) {
         quote!(Optional)
     } else {
         quote!(Required)
@@ -139,7 +139,7 @@ fn declare(field: &Field, of_struct: &Serde, library: &syn::Path) -> Result<Opti
     Ok(Some(quote!(.field(#name, #library::walker::FieldKind::#kind))))
 }
 
-/// serde takes an absent `Option` as `None`.
+/// serde takes an absent `Option` as `None`, unless a function of the user's reads it.
 fn is_option(of: &Type) -> bool {
     matches!(of, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Option"))
 }
