@@ -3,7 +3,7 @@
 use walkabout::{
     prelude::*,
     testing::Bench,
-    walker::{EntryType, FieldKind, Spec, Walker as _},
+    walker::{Archetype as _, EntryType, FieldKind, Spec, Walker as _},
 };
 
 /// Gives walkers an ability, for tests that look at their declaration only.
@@ -186,4 +186,39 @@ fn an_option_is_optional_where_serde_takes_it_so() {
         assert_eq!(serde_json::from_value::<Optionals>(others).is_ok(), kind == Optional, "{name}");
     }
     assert_eq!(Optionals::spec(), declared);
+}
+
+#[derive(Walker, Serialize, Deserialize)]
+#[allow(non_camel_case_types, reason = "it is the name of a keyword")]
+struct r#loop {
+    r#type: u64,
+}
+
+#[abilities]
+impl r#loop {
+    #[entry]
+    async fn r#do(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+        cx.then("while")
+    }
+    #[step]
+    async fn r#while(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+        cx.report(self.r#type)?;
+        DONE
+    }
+}
+
+#[derive(Node, Serialize, Deserialize)]
+#[allow(non_camel_case_types, reason = "it is the name of a keyword")]
+struct r#match {}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keyword_names_without_its_mark() {
+    assert_eq!([r#loop::NAME, r#match::NAME], ["loop", "match"]);
+    assert_eq!(r#loop::spec(), Spec::new().field("type", FieldKind::Required));
+    let bench = Bench::new(|types| {
+        types.walker::<r#loop>();
+    })
+    .await;
+    let user = bench.register().await;
+    assert_eq!(bench.run(&user, r#loop { r#type: 7 }).await.reports, [7]);
 }

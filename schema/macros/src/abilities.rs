@@ -4,7 +4,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::{
     Attribute, Error, ImplItem, ImplItemFn, ItemImpl, LitStr, Meta, Path, Result, Signature, Type,
-    parse::Parser, spanned::Spanned,
+    ext::IdentExt, parse::Parser, spanned::Spanned,
 };
 
 use crate::{
@@ -154,7 +154,7 @@ fn take_marker(function: &mut ImplItemFn) -> Result<Option<String>> {
 fn register(Marked { marker, conditions, signature }: &Marked, on: On) -> Result<TokenStream> {
     let method = signature::method(signature, marker, on)?;
     let ident = &signature.ident;
-    let name = LitStr::new(&ident.to_string(), ident.span());
+    let name = LitStr::new(&ident.unraw().to_string(), ident.span());
     // What the form does not show, such as a future that is not `Send`, is reported at the function.
     let function = quote_spanned!(ident.span()=> Self::#ident);
     Ok(quote!(#(#conditions)* on.#method(#name, #function);))
