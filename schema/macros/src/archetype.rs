@@ -50,6 +50,19 @@ impl Common {
         }
         Ok(true)
     }
+
+    /// Refuses the name of a type that cannot be one in ids, unless the attribute gives another.
+    pub(crate) fn check_name(&self, attribute: &str) -> Result<()> {
+        let name = self.name.value();
+        if is_name(&name) {
+            return Ok(());
+        }
+        let text = format!(
+            "`{name}` cannot stand in ids: give another name, of ASCII letters, digits and _, \
+             with #[{attribute}(name = \"…\")]"
+        );
+        Err(Error::new(self.name.span(), text))
+    }
 }
 
 fn library() -> syn::punctuated::Punctuated<syn::PathSegment, syn::token::PathSep> {
@@ -61,7 +74,10 @@ fn named(meta: &ParseNestedMeta<'_>) -> Result<LitStr> {
     if is_name(&name.value()) {
         Ok(name)
     } else {
-        Err(Error::new(name.span(), "not a name: use a letter or _ first, then letters, digits or _"))
+        Err(Error::new(
+            name.span(),
+            "not a name: use an ASCII letter or _ first, then ASCII letters, digits or _",
+        ))
     }
 }
 
@@ -115,6 +131,7 @@ pub(crate) fn derive(input: &DeriveInput, sort: Sort) -> Result<TokenStream> {
             Ok(())
         })?;
     }
+    faults.sort(common.check_name(sort.attribute()));
     let Common { name, aliases, library } = common;
     // The kind and the trait of a sort have the same name.
     let kind = match sort {

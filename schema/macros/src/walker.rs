@@ -45,12 +45,13 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
             Ok(())
         })?;
     }
+    let mut faults = Faults::default();
+    faults.sort(common.check_name("walker"));
     let Common { name, aliases, library } = common;
     calls.extend(entry.map(|entry| entry.call(&library)));
     let description = first_paragraph(&input.attrs);
     let describe = (!description.is_empty()).then(|| quote!(.describe(#description)));
     let of_struct = Serde::of(&input.attrs)?;
-    let mut faults = Faults::default();
     let declared: Vec<_> = fields
         .iter()
         .filter_map(|field| faults.sort(declare(field, &of_struct, &library)).flatten())
