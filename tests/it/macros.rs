@@ -222,3 +222,71 @@ async fn a_keyword_names_without_its_mark() {
     let user = bench.register().await;
     assert_eq!(bench.run(&user, r#loop { r#type: 7 }).await.reports, [7]);
 }
+
+///
+/// Counts
+///   the cities.
+///
+/// This is more than a caller wants to know.
+#[derive(Walker, Serialize, Deserialize)]
+struct BlankLineFirst {}
+
+/** Counts
+ * the
+ *
+ * cities.
+ */
+#[derive(Walker, Serialize, Deserialize)]
+struct StarsAfterFirst {}
+
+/**
+ * Counts **all**
+ * the cities.
+ *
+ * This is more than a caller wants to know.
+ */
+#[derive(Walker, Serialize, Deserialize)]
+struct Stars {}
+
+/**
+    Counts
+    *all* the cities.
+*/
+#[derive(Walker, Serialize, Deserialize)]
+struct NoStars {}
+
+/** Counts the cities. */
+#[derive(Walker, Serialize, Deserialize)]
+struct OneLine {}
+
+/// * Counts
+/// * the cities.
+#[derive(Walker, Serialize, Deserialize)]
+struct List {}
+
+/// Counts
+#[doc = "the cities.\n\nThis is more than a caller wants to know."]
+#[doc(alias = "census")]
+#[derive(Walker, Serialize, Deserialize)]
+struct Mixed {}
+
+#[derive(Walker, Serialize, Deserialize)]
+struct Undocumented {}
+
+idle!(BlankLineFirst StarsAfterFirst Stars NoStars OneLine List Mixed Undocumented);
+
+#[test]
+fn the_description_is_the_first_paragraph() {
+    for (spec, description) in [
+        (BlankLineFirst::spec(), "Counts the cities."),
+        (StarsAfterFirst::spec(), "Counts the"),
+        (Stars::spec(), "Counts **all** the cities."),
+        (NoStars::spec(), "Counts *all* the cities."),
+        (OneLine::spec(), "Counts the cities."),
+        (List::spec(), "* Counts * the cities."),
+        (Mixed::spec(), "Counts the cities."),
+        (Undocumented::spec(), ""),
+    ] {
+        assert_eq!(spec, Spec::new().describe(description));
+    }
+}

@@ -147,17 +147,26 @@ fn is_option(of: &Type) -> bool {
 
 /// The first paragraph of the documentation, on one line.
 fn first_paragraph(attributes: &[Attribute]) -> String {
-    let mut lines = Vec::new();
-    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("doc")) {
-        if let Meta::NameValue(pair) = &attribute.meta
-            && let Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) = &pair.value
-        {
-            let text = text.value();
-            if text.trim().is_empty() {
-                break;
-            }
-            lines.push(text.trim().to_owned());
-        }
+    let texts: Vec<_> = attributes.iter().filter_map(doc).collect();
+    let lines = texts.iter().flat_map(|text| lines(text));
+    let paragraph = lines.skip_while(|line| line.is_empty()).take_while(|line| !line.is_empty());
+    paragraph.collect::<Vec<_>>().join(" ")
+}
+
+fn doc(attribute: &Attribute) -> Option<String> {
+    let Meta::NameValue(pair) = &attribute.meta else { return None };
+    match &pair.value {
+        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) if pair.path.is_ident("doc") => Some(text.value()),
+        _ => None,
     }
-    lines.join(" ")
+}
+
+/// The lines of one comment, without the stars that a block may have before each line but the first.
+fn lines(comment: &str) -> impl Iterator<Item = &str> {
+    let mut rest = comment.split('\n').map(str::trim).skip(1).filter(|line| !line.is_empty()).peekable();
+    let has_stars = rest.peek().is_some() && rest.all(|line| line.starts_with('*'));
+    comment.split('\n').map(str::trim).enumerate().map(move |(index, line)| match line.strip_prefix('*') {
+        Some(text) if has_stars && index > 0 => text.trim_start(),
+        _ => line,
+    })
 }
