@@ -290,3 +290,27 @@ fn the_description_is_the_first_paragraph() {
         assert_eq!(spec, Spec::new().describe(description));
     }
 }
+
+#[derive(Walker, Serialize, Deserialize)]
+struct Skipping {
+    #[walker(excluded)]
+    #[serde(skip)]
+    cache: Vec<u64>,
+    #[walker(excluded)]
+    #[serde(skip_deserializing)]
+    shown: u64,
+    #[walker(excluded)]
+    #[serde(skip_serializing, default)]
+    dropped: u64,
+    #[serde(skip)]
+    plain: u64,
+}
+
+idle!(Skipping);
+
+#[test]
+fn a_field_that_is_not_read_is_not_declared() {
+    assert_eq!(Skipping::spec(), Spec::new().field("dropped", FieldKind::Excluded));
+    let Skipping { cache, shown, dropped, plain } = serde_json::from_value(json!({})).unwrap();
+    assert_eq!((cache, shown, dropped, plain), (vec![], 0, 0, 0));
+}

@@ -116,6 +116,10 @@ fn declare(field: &Field, of_struct: &Serde, library: &syn::Path) -> Result<Opti
             _ => Err(meta.error("unknown: a field has #[walker(excluded)] or nothing")),
         })?;
     }
+    // serde gives it its default, so the caller cannot set it, excluded or not.
+    if own.is_skipped {
+        return Ok(None);
+    }
     let has_default = own.has_default || of_struct.has_default;
     if is_excluded && !has_default {
         return Err(Error::new_spanned(
@@ -124,9 +128,6 @@ fn declare(field: &Field, of_struct: &Serde, library: &syn::Path) -> Result<Opti
                 "`{ident}` is excluded from the caller's input, so it needs a default: add #[serde(default)]"
             ),
         ));
-    }
-    if own.is_skipped {
-        return Ok(None);
     }
     let plain = ident.unraw().to_string();
     let name = own.rename.or_else(|| case::rename(of_struct.rename_all.as_deref()?, &plain)).unwrap_or(plain);
