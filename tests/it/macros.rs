@@ -314,3 +314,34 @@ fn a_field_that_is_not_read_is_not_declared() {
     let Skipping { cache, shown, dropped, plain } = serde_json::from_value(json!({})).unwrap();
     assert_eq!((cache, shown, dropped, plain), (vec![], 0, 0, 0));
 }
+
+#[derive(Walker, Serialize, Deserialize)]
+struct Marked {}
+
+#[abilities(crate = "elsewhere")]
+impl Marked {
+    #[elsewhere::entry]
+    async fn start(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+        cx.then("next")
+    }
+    #[elsewhere::prelude::step]
+    async fn next(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+        cx.report(self.answer())?;
+        DONE
+    }
+    // The tool's name stands for any path that is not the library's.
+    #[rust_analyzer::step]
+    fn answer(&self) -> u64 {
+        42
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_marker_is_known_by_its_path() {
+    let bench = Bench::new(|types| {
+        types.walker::<Marked>();
+    })
+    .await;
+    let user = bench.register().await;
+    assert_eq!(bench.run(&user, Marked {}).await.reports, [42]);
+}

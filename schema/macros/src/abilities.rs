@@ -18,7 +18,8 @@ pub(crate) fn outside(marker: &str) -> Error {
     Error::new(
         Span::call_site(),
         format!(
-            "#[{marker}] means something only inside an impl block marked #[abilities]: add #[abilities] above the impl"
+            "#[{marker}] means something only inside an impl block marked #[abilities]: add #[abilities] above the impl, \
+             or, where it is, write #[{marker}] without a path"
         ),
     )
 }
@@ -36,12 +37,12 @@ struct Marked {
 /// All faults are reported at once, beside all that is right: code that relies on the block then brings no errors of its own.
 pub(crate) fn expand(arguments: TokenStream, mut block: ItemImpl) -> TokenStream {
     let mut faults = Faults::default();
-    let marked = take_marked(&mut block, &mut faults);
+    let mut common = Common::new("_", Span::call_site());
+    let on = faults.sort(parse(arguments, &mut common));
+    let library = common.library;
+    let marked = take_marked(&mut block, &library, &mut faults);
     let plain = faults.sort(refuse_trait(&block));
-    let arguments = faults.sort(parse(arguments));
-    let role = plain
-        .and(arguments)
-        .map(|(on, library)| implement(&block.self_ty, &marked, on, &library, &mut faults));
+    let role = plain.and(on).map(|on| implement(&block.self_ty, &marked, on, &library, &mut faults));
     quote!(#block #role #faults)
 }
 
@@ -51,10 +52,9 @@ fn refuse_trait(block: &ItemImpl) -> Result<()> {
     Err(Error::new_spanned(path, text))
 }
 
-/// Whose the abilities are, and where the library is.
-fn parse(arguments: TokenStream) -> Result<(On, Path)> {
+/// Whose the abilities are; where the library is goes into `common`.
+fn parse(arguments: TokenStream, common: &mut Common) -> Result<On> {
     let mut on = On::Walker;
-    let mut common = Common::new("_", Span::call_site());
     let parser = syn::meta::parser(|meta| match key(&meta).as_str() {
         "node" => {
             on = On::Node;
@@ -68,7 +68,7 @@ fn parse(arguments: TokenStream) -> Result<(On, Path)> {
         _ => Err(meta.error("unknown: write #[abilities], #[abilities(node)] or #[abilities(edge)]")),
     });
     parser.parse2(arguments)?;
-    Ok((on, common.library))
+    Ok(on)
 }
 
 fn implement(this: &Type, marked: &[Marked], on: On, library: &Path, faults: &mut Faults) -> TokenStream {
@@ -109,11 +109,11 @@ fn announced(this: &Type, on: On, library: &Path) -> Option<TokenStream> {
 }
 
 /// Takes the markers off the functions that have one.
-fn take_marked(block: &mut ItemImpl, faults: &mut Faults) -> Vec<Marked> {
+fn take_marked(block: &mut ItemImpl, library: &Path, faults: &mut Faults) -> Vec<Marked> {
     let mut marked = Vec::new();
     for item in &mut block.items {
         let ImplItem::Fn(function) = item else { continue };
-        let Some(Some(marker)) = faults.sort(take_marker(function)) else { continue };
+        let Some(Some(marker)) = faults.sort(take_marker(function, library)) else { continue };
         let mut conditions = function.attrs.clone();
         conditions.retain(|attribute| attribute.path().is_ident("cfg"));
         marked.push(Marked { marker, conditions, signature: function.sig.clone() });
@@ -124,16 +124,10 @@ fn take_marked(block: &mut ItemImpl, faults: &mut Faults) -> Vec<Marked> {
 }
 
 /// Takes the marker off a function; an error for two of them.
-fn take_marker(function: &mut ImplItemFn) -> Result<Option<String>> {
-    let is_marker = |attribute: &Attribute| {
-        attribute
-            .path()
-            .segments
-            .last()
-            .is_some_and(|last| matches!(last.ident.to_string().as_str(), "entry" | "exit" | "step"))
-    };
-    let (markers, rest): (Vec<_>, Vec<_>) =
-        std::mem::take(&mut function.attrs).into_iter().partition(is_marker);
+fn take_marker(function: &mut ImplItemFn, library: &Path) -> Result<Option<String>> {
+    let (markers, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut function.attrs)
+        .into_iter()
+        .partition(|attribute| marker(attribute.path(), library).is_some());
     function.attrs = rest;
     if let Some(second) = markers.get(1) {
         return Err(Error::new_spanned(
@@ -141,14 +135,22 @@ fn take_marker(function: &mut ImplItemFn) -> Result<Option<String>> {
             "an ability has one marker: write a second function for the other",
         ));
     }
-    let Some(marker) = markers.first() else { return Ok(None) };
-    if !matches!(marker.meta, Meta::Path(_)) {
+    let Some(first) = markers.first() else { return Ok(None) };
+    if !matches!(first.meta, Meta::Path(_)) {
         return Err(Error::new_spanned(
-            marker,
+            first,
             "a marker takes no arguments: the place is the type in `here: Here<…>`",
         ));
     }
-    Ok(marker.path().segments.last().map(|last| last.ident.to_string()))
+    Ok(marker(first.path(), library))
+}
+
+/// The marker that a path names: by its name alone, or under the path of the library.
+fn marker(path: &Path, library: &Path) -> Option<String> {
+    let is_ours = path.segments.len() == 1
+        || library.segments.iter().zip(&path.segments).all(|(its, this)| its.ident == this.ident);
+    let name = path.segments.last()?.ident.to_string();
+    (is_ours && matches!(name.as_str(), "entry" | "exit" | "step")).then_some(name)
 }
 
 fn register(Marked { marker, conditions, signature }: &Marked, on: On) -> Result<TokenStream> {
