@@ -102,15 +102,15 @@ struct Gate {}
 struct Conditional {}
 
 #[abilities]
-#[cfg(all())]
+#[cfg(test)]
 impl Conditional {
     #[entry]
-    #[cfg(all())]
+    #[cfg(test)]
     async fn there(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
         cx.attach(&here, Gate {})?;
         cx.visit(here.out()).await
     }
-    #[cfg(any())]
+    #[cfg(not(test))]
     #[entry]
     async fn not_there(&mut self, _here: Here<Missing>, _cx: &mut Context) -> Outcome {
         fail("this is not compiled")
@@ -119,13 +119,13 @@ impl Conditional {
 
 #[abilities(node)]
 impl Gate {
-    #[cfg(any())]
+    #[cfg(not(test))]
     #[exit]
     async fn not_there(_here: Here<Self>, _by: &mut Missing, _cx: &mut Context) -> Outcome {
         fail("this is not compiled")
     }
     #[exit]
-    #[cfg(not(any()))]
+    #[cfg(test)]
     async fn there(_here: Here<Self>, by: Visitor<'_>, cx: &mut Context) -> Outcome {
         cx.report(by.name())?;
         DONE

@@ -43,8 +43,8 @@ pub(crate) fn method(signature: &Signature, marker: &str, on: On) -> Result<Iden
             faults.sort(context(&cx.ty));
         }
         (On::Node | On::Edge, [FnArg::Receiver(this), ..]) => {
-            faults
-                .add(Error::new_spanned(this, "the place is a handle, not `self`: write `here: Here<Self>`"));
+            let text = "the place is a handle, not `self`: write `here: Here<Self>`";
+            faults.add(Error::new_spanned(this, text));
         }
         _ => faults.add(Error::new(signature.ident.span(), form(&signature.ident, on))),
     }
@@ -105,15 +105,13 @@ fn receiver(this: &Receiver) -> Result<()> {
 
 fn place(of: &Type, on: On) -> Result<()> {
     let Some(here) = last_segment(of).filter(|last| last.ident == "Here") else {
-        return Err(Error::new_spanned(
-            of,
-            match on {
-                On::Walker => {
-                    "the place is a handle: write `Here<Root>`, with the type to stand on in place of `Root`"
-                }
-                On::Node | On::Edge => "the place is a handle: write `Here<Self>`",
-            },
-        ));
+        let text = match on {
+            On::Walker => {
+                "the place is a handle: write `Here<Root>`, with the type to stand on in place of `Root`"
+            }
+            On::Node | On::Edge => "the place is a handle: write `Here<Self>`",
+        };
+        return Err(Error::new_spanned(of, text));
     };
     let PathArguments::AngleBracketed(arguments) = &here.arguments else { return Ok(()) };
     match arguments.args.first() {
