@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use bson::{RawDocumentBuf, raw::RawBsonRef};
+use bson::raw::RawBsonRef;
 use walkabout_schema::{ErrorCode, Fields, Kind, Level};
 
 use crate::{
     config::Config,
     graph::{Graph, forbidden},
     store::{Change, Element, Guard},
-    walker::{Data, DecodedCell, Failure, Slot},
+    walker::{Data, DecodedCell, Failure, Held, Slot},
 };
 
 /// Gathers everything that changed since the last checkpoint.
@@ -66,7 +66,7 @@ fn change(slot: &Arc<Slot>, changes: &mut Vec<Change>, guards: &mut Vec<Guard>) 
     let fields = match &state.data {
         Data::Own(value) if state.edited => {
             let fields = value.encode().map_err(|error| unencodable(slot, &error))?;
-            Some(with_unknown(fields, &base.fields)?)
+            Some(with_unknown(&**value, fields, &base.fields)?)
         }
         _ => None,
     };
@@ -111,16 +111,19 @@ fn unencodable(slot: &Slot, error: &bson::error::Error) -> Failure {
 }
 
 /// Keeps stored fields that the type does not know: an older program does not wipe out what a newer one wrote.
-fn with_unknown(mut fields: Fields, stored: &Fields) -> Result<Fields, Failure> {
-    let mut unknown: Option<RawDocumentBuf> = None;
+fn with_unknown(value: &dyn Held, mut fields: Fields, stored: &Fields) -> Result<Fields, Failure> {
+    let mut gone = Vec::new();
     for entry in stored.0.iter() {
-        let (key, value): (_, RawBsonRef<'_>) = entry?;
+        let (key, field): (_, RawBsonRef<'_>) = entry?;
         if fields.0.get(key)?.is_none() {
-            unknown.get_or_insert_with(|| fields.0.clone()).append(key, value);
+            gone.push((key, field));
         }
     }
-    if let Some(merged) = unknown {
-        fields.0 = merged;
+    if !gone.is_empty() {
+        let unread = value.unread(stored)?;
+        for (key, field) in gone.into_iter().filter(|(key, _)| unread.contains(key.as_str())) {
+            fields.0.append(key, field);
+        }
     }
     Ok(fields)
 }

@@ -2,11 +2,13 @@
 
 use std::{
     any::Any as StdAny,
+    collections::BTreeSet,
     fmt,
     sync::{Arc, OnceLock},
 };
 
 use serde::{Serialize, de::DeserializeOwned};
+use serde_ignored::Path;
 use walkabout_schema::{Fields, Kind, Name};
 
 use super::{NodeAbilities, abilities::Abilities, spec::Spec};
@@ -204,6 +206,8 @@ impl<T: Archetype> Place for T {
 /// A value of a type that the engine does not know.
 pub(crate) trait Held: StdAny + Send + Sync {
     fn encode(&self) -> Result<Fields, bson::error::Error>;
+    /// The names of stored fields that the type does not read.
+    fn unread(&self, stored: &Fields) -> Result<BTreeSet<String>, bson::error::Error>;
     fn as_any(&self) -> &dyn StdAny;
     fn as_any_mut(&mut self) -> &mut dyn StdAny;
 }
@@ -211,6 +215,16 @@ pub(crate) trait Held: StdAny + Send + Sync {
 impl<T: Archetype> Held for T {
     fn encode(&self) -> Result<Fields, bson::error::Error> {
         Fields::encode(self)
+    }
+    fn unread(&self, stored: &Fields) -> Result<BTreeSet<String>, bson::error::Error> {
+        let mut unread = BTreeSet::new();
+        let fields = bson::RawDeserializer::new(stored.0.as_bytes())?;
+        serde_ignored::deserialize::<_, _, T>(fields, |path| {
+            if let Path::Map { parent: Path::Root, key } = path {
+                unread.insert(key);
+            }
+        })?;
+        Ok(unread)
     }
     fn as_any(&self) -> &dyn StdAny {
         self

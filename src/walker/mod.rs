@@ -22,5 +22,6 @@ pub use query::Query;
 pub use spec::{EntryType, Field, FieldKind, Spec};
 
 pub(crate) use abilities::{Ability, AnyWalker, When};
+pub(crate) use archetype::Held;
 pub(crate) use here::{Data, SlotState};
 pub(crate) use query::{Filter, Hop};
