@@ -21,6 +21,8 @@ use crate::{
     store::{Direction, Element, Result},
 };
 
+/// Beyond this many, live parts of runs that wait are read from the engine.
+const LIVES_KEPT: usize = 8192;
 /// How many of the last changes of links are remembered.
 const CHANGES_KEPT: usize = 16_384;
 
@@ -42,7 +44,8 @@ pub(crate) struct Stage {
     elements: IdMap<Option<Arc<Element>>>,
     /// Nodes whose links change.
     linked: IdSet,
-    /// The live parts of the runs that were claimed and have not ended. Kept from group to group: no more than attempts are under way.
+    /// The live parts of the runs that were claimed and have not ended: no more than attempts are under way. Beside them those of
+    /// runs that were just submitted, while there is room. Kept from group to group.
     lives: IdMap<Live>,
     /// Those of them that this group changes.
     relived: IdSet,
@@ -232,6 +235,13 @@ impl Stage {
                 let stored = self.get(engine, Space::Live, id.as_bytes())?;
                 stored.map(|bytes| codec::decode(&bytes)).transpose()
             }
+        }
+    }
+
+    /// Keeps the live part of a run that was just submitted, while there is room: its claim is near.
+    pub(crate) fn remember_live(&mut self, id: Uuid, live: Live) {
+        if self.lives.len() < LIVES_KEPT {
+            self.lives.insert(id, live);
         }
     }
 

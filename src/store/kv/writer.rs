@@ -82,7 +82,8 @@ pub(crate) struct Submitted {
     root: Uuid,
     name: Name,
     document: Vec<u8>,
-    live: Vec<u8>,
+    live: Live,
+    encoded_live: Vec<u8>,
     accepted: Event,
     event: Vec<u8>,
     index: Vec<u8>,
@@ -112,7 +113,8 @@ impl Submitted {
             id,
             root,
             document: codec::encode(walker)?,
-            live: codec::encode(&live)?,
+            encoded_live: codec::encode(&live)?,
+            live,
             event: codec::encode(&accepted)?,
             index: keys::status_and_name(walker.schedule.status, &name),
             accepted,
@@ -126,9 +128,10 @@ impl Submitted {
     }
 
     fn write(self, stage: &mut Stage) -> RunEvents {
-        let Self { id, root, name, document, live, accepted, event, index } = self;
+        let Self { id, root, name, document, live, encoded_live, accepted, event, index } = self;
         stage.put(Space::Walker, id.as_bytes().to_vec(), document);
-        stage.put(Space::Live, id.as_bytes().to_vec(), live);
+        stage.put(Space::Live, id.as_bytes().to_vec(), encoded_live);
+        stage.remember_live(id, live);
         stage.put(Space::Event, keys::event(id, 1), event);
         stage.put(Space::ByRoot, keys::by_root(root, true, id), index);
         RunEvents { id, name, events: vec![accepted] }
