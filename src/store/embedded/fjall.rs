@@ -18,11 +18,11 @@ use crate::store::{
 /// Background threads for flushes and compactions. Few: on a small machine they compete with the walkers.
 const THREADS: usize = 1;
 /// A million records reopen in a fraction of a second after a crash when the journals are no longer than this.
-const JOURNAL_BYTES_MAX: u64 = 64 << 20;
+const JOURNAL_BYTES_MAX: u64 = 128 << 20;
 /// Blocks of the files on disk. Decoded elements have a cache of their own above.
 const BLOCK_CACHE_BYTES: u64 = 16 << 20;
 /// What one key space gathers in memory before it goes to a file.
-const MEMTABLE_BYTES: u64 = 8 << 20;
+const MEMTABLE_BYTES: u64 = 16 << 20;
 
 pub(super) struct FjallEngine {
     // The key spaces go before the database, and the database before the lock of the folder.
