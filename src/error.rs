@@ -80,6 +80,7 @@ impl Error {
             Self::Walker { code, .. } => code.as_str(),
             Self::Busy(_) => "busy",
             Self::Store(store::Error::Conflict(_)) => "conflict",
+            Self::Store(store::Error::NotANumber { .. }) => "walker-failed",
             Self::Store(store::Error::LeaseLost) => "lease-lost",
             Self::Store(store::Error::OutcomeUnknown(_)) => "outcome-unknown",
             Self::Store(store::Error::Full(_)) => "store-full",

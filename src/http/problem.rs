@@ -161,9 +161,10 @@ impl From<Error> for Problem {
                 store::Error::Unavailable(_) => {
                     refused(StatusCode::SERVICE_UNAVAILABLE, "The store is not available. Try again later.")
                 }
-                store::Error::LeaseLost | store::Error::Open(_) | store::Error::Damaged(_) => {
-                    refused(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL)
-                }
+                store::Error::NotANumber { .. }
+                | store::Error::LeaseLost
+                | store::Error::Open(_)
+                | store::Error::Damaged(_) => refused(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL),
             },
             Error::Build(_) | Error::Config(_) | Error::Io { .. } => {
                 refused(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL)

@@ -30,6 +30,14 @@ pub enum Error {
     /// Another walker changed what this commit read. Nothing was written; a new attempt may succeed.
     #[error("{} element(s) changed since they were read", .0.len())]
     Conflict(Vec<Uuid>),
+    /// A number was to be added to a field that holds something else. Nothing was written.
+    #[error("field {field:?} of element {id} holds no number: `add` needs one")]
+    NotANumber {
+        /// The element.
+        id: Uuid,
+        /// The field.
+        field: String,
+    },
     /// The token is not that of the run's present attempt. Nothing was written, and nothing of this attempt ever will be.
     #[error("the attempt's lease is lost")]
     LeaseLost,

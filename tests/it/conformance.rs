@@ -570,6 +570,23 @@ async fn open_again(folder: &std::path::Path) -> Shared {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_clean_stop_is_no_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    let env = env();
+    let store = embedded::open(folder.path(), limits()).unwrap();
+    let claim = claimed(&store, &env, env.id()).await;
+    let id = claim.walker.id.0;
+    store.close().await.unwrap();
+    drop(store);
+    let store = open_again(folder.path()).await;
+    let due = store.open_runs(None, 10).await.unwrap();
+    assert_eq!(due.iter().map(|due| (due.id, due.lost)).collect::<Vec<_>>(), [(id, 0)]);
+    assert_eq!(store.run(id).await.unwrap().unwrap().schedule.status, Status::Pending);
+    let again = store.claim(id, env.now()).await.unwrap().unwrap();
+    assert_eq!((again.walker.run.attempt, again.walker.run.lost), (2, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_what_is_new_and_keeps_what_is_there() {
     let folder = tempfile::tempdir().unwrap();
     let env = env();

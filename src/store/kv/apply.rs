@@ -231,9 +231,9 @@ impl Check<'_> {
                 self.fresh.insert(*id, None);
             }
             Change::Add { kind, id, field, .. } => {
-                let current = self.element(*kind, *id)?;
-                if !current.is_some_and(|current| codec::can_add_to(&current.fields.0, field)) {
-                    return Ok(Some(*id));
+                let Some(current) = self.element(*kind, *id)? else { return Ok(Some(*id)) };
+                if !codec::can_add_to(&current.fields.0, field) {
+                    return Err(Error::NotANumber { id: *id, field: field.clone() });
                 }
             }
         }
@@ -367,8 +367,10 @@ pub(crate) fn say_started(live: &mut Live) -> Option<Event> {
 
 /// Keeps events, and drops the oldest beyond the bound.
 pub(crate) fn put_events(stage: &mut Stage, limits: &Limits, id: Uuid, events: &[Event]) -> Result<()> {
-    for event in events {
-        stage.put(Space::Event, keys::event(id, event.seq), codec::encode(event)?);
+    // All are encoded before the first is staged: what is refused leaves nothing.
+    let encoded: Vec<_> = events.iter().map(codec::encode).collect::<Result<_>>()?;
+    for (event, encoded) in events.iter().zip(encoded) {
+        stage.put(Space::Event, keys::event(id, event.seq), encoded);
         // One goes for each that comes, so the kept ones stay a gapless tail.
         if let Some(old) = event.seq.checked_sub(limits.events_per_run_max.max(1)).filter(|old| *old > 0) {
             stage.remove(Space::Event, keys::event(id, old));

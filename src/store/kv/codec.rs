@@ -104,10 +104,10 @@ pub(crate) fn decode_element(kind: Kind, bytes: &[u8]) -> Result<Element> {
     })
 }
 
-/// Whether a field of a document is missing or a number.
+/// Whether a field of a document is missing or a number, under a name that can be one.
 pub(crate) fn can_add_to(fields: &RawDocumentBuf, field: &str) -> bool {
     use bson::raw::RawBsonRef::{Double, Int32, Int64};
-    matches!(fields.get(field), Ok(None | Some(Int32(_) | Int64(_) | Double(_))))
+    !field.contains('\0') && matches!(fields.get(field), Ok(None | Some(Int32(_) | Int64(_) | Double(_))))
 }
 
 /// Adds to a number field of a document; a missing one counts as 0.

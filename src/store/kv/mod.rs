@@ -356,10 +356,9 @@ impl Store for KvStore {
 
     fn progress(&self, id: Uuid, token: Token, now: Timestamp, data: Value) -> BoxFuture<'_, Result<u64>> {
         Box::pin(async move {
-            let told = data.clone();
-            let seq = self.ask(move |answer| Member::Progress { id, token, now, data, answer }).await?;
-            self.records.progress(id, token, told);
-            Ok(seq)
+            // Before the event is written: a caller that goes away meanwhile does not take it back.
+            self.records.progress(id, token, data.clone());
+            self.ask(move |answer| Member::Progress { id, token, now, data, answer }).await
         })
     }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use uuid::Uuid;
-use walkabout_schema::{Kind, Name};
+use walkabout_schema::{Kind, Name, State};
 
 use super::{
     cache::Cache,
@@ -249,6 +249,14 @@ impl Stage {
     pub(crate) fn put_live(&mut self, id: Uuid, live: Live) {
         self.lives.insert(id, live);
         self.relived.insert(id);
+    }
+
+    /// Makes all runs under way due again, as if their attempts had not been lost but given back.
+    pub(crate) fn hand_back(&mut self) {
+        for (id, live) in self.lives.iter_mut().filter(|(_, live)| live.state == State::Running) {
+            live.state = State::Queued;
+            self.relived.insert(*id);
+        }
     }
 
     pub(crate) fn remove_live(&mut self, id: Uuid) {

@@ -1,9 +1,17 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
+use tokio::sync::{Semaphore, broadcast::error::RecvError};
 use walkabout_schema::Access;
 
 use super::*;
-use crate::store::{Change, DecodedCell, memory::MemoryEngine, no_fields};
+use crate::{
+    config::Config,
+    env::Env,
+    prelude::*,
+    registry::Registry,
+    runtime::{Caller, Runtime, Spawn, Spawned},
+    store::{Change, DecodedCell, memory::MemoryEngine, no_fields},
+};
 
 /// A memory engine whose writes can be made to fail.
 #[derive(Default)]
@@ -11,6 +19,9 @@ struct Failing {
     inner: MemoryEngine,
     fails: Arc<AtomicBool>,
     writes: Arc<AtomicUsize>,
+    /// The disk has no room.
+    full: Arc<AtomicBool>,
+    looks: Arc<AtomicUsize>,
 }
 
 impl View for Failing {
@@ -34,7 +45,8 @@ impl Engine for Failing {
         self.inner.apply(batch, sync)
     }
     fn free_bytes(&self) -> Option<u64> {
-        None
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        self.full.load(Ordering::SeqCst).then_some(0)
     }
     fn close(&self, group: u64) -> Result<()> {
         self.inner.close(group)
@@ -97,4 +109,77 @@ fn a_marker_is_found_only_whole() {
         damaged[bit / 8] ^= 1 << (bit % 8);
         assert_eq!(keys::parse_group_marker(&damaged), None, "bit {bit}");
     }
+}
+
+/// Makes a node, once the test has let it go on.
+#[derive(Walker, Serialize, Deserialize, Default)]
+#[walker(crate = "crate", async)]
+struct Maker {}
+
+#[derive(Node, Serialize, Deserialize, Default)]
+#[node(crate = "crate")]
+struct Made {}
+
+static BEGUN: Semaphore = Semaphore::const_new(0);
+static GO_ON: Semaphore = Semaphore::const_new(0);
+
+#[abilities(crate = "crate")]
+impl Maker {
+    #[entry]
+    async fn make(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        BEGUN.add_permits(1);
+        GO_ON.acquire().await?.forget();
+        let made = cx.create(Made {})?;
+        cx.connect(&here, &made)?;
+        DONE
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_finds_no_room_waits_for_some() {
+    let engine = Failing::default();
+    let (full, looks) = (Arc::clone(&engine.full), Arc::clone(&engine.looks));
+    let found = look(&engine).unwrap();
+    let limits = Limits { disk_free_min: 1, ..Limits::default() };
+    let store: Arc<dyn Store> = Arc::new(KvStore::start(Box::new(engine), &found, limits).unwrap());
+    let mut registry = Registry::default();
+    registry.walker::<Maker>();
+    let now = Timestamp::from_millis(0);
+    let runtime =
+        Runtime::start(Config::default(), Env::manual(now, 1), Arc::clone(&store), registry).await.unwrap();
+    let caller = Caller::user(walkabout_schema::SYSTEM_ROOT);
+    let spawn = Spawn {
+        walker: "maker".to_owned(),
+        node: None,
+        caller: caller.clone(),
+        fields: serde_json::Map::new(),
+        client_id: None,
+    };
+    let Spawned::Accepted(id) = runtime.spawn(spawn).await.unwrap() else { panic!("it is async") };
+    BEGUN.acquire().await.unwrap().forget();
+    full.store(true, Ordering::SeqCst);
+    let mut refused = 0;
+    for n in 1000.. {
+        match store.commit(now, fresh_node(n)).await {
+            Ok(()) => {}
+            Err(Error::Full(_)) if refused == 0 => refused += 1,
+            Err(Error::Full(_)) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    // The store looks behind each refusal: behind the last one, perhaps not yet, and behind that of the attempt.
+    let before = looks.load(Ordering::SeqCst);
+    GO_ON.add_permits(1);
+    while looks.load(Ordering::SeqCst) < before + 2 {
+        tokio::task::yield_now().await;
+    }
+    let mut frames = runtime.follow(&caller, &id).await.unwrap().unwrap();
+    full.store(false, Ordering::SeqCst);
+    while store.commit(now, fresh_node(u128::MAX)).await.is_err() {}
+    BEGUN.acquire().await.unwrap().forget();
+    GO_ON.add_permits(1);
+    while !matches!(frames.recv().await, Err(RecvError::Closed)) {}
+    let record = runtime.record(&caller, &id).await.unwrap().unwrap();
+    assert_eq!((record.run.state, record.run.attempt), (State::Succeeded, 1), "{:?}", record.schedule.error);
+    runtime.stop().await.unwrap();
 }

@@ -255,7 +255,7 @@ impl Writer {
         }
         let (shared, stage) = (Arc::clone(&self.shared), &mut self.stage);
         let needs_sync = !matches!(member, Member::Claim { .. });
-        let (answer, events) = match member {
+        let (settled, events) = match member {
             Member::Keep { name, fresh, answer } => {
                 (settle(answer, keep(&shared, stage, &name, fresh)), None)
             }
@@ -292,11 +292,11 @@ impl Writer {
             }
             Member::Close { answer } => (settle(answer, Ok(())), None),
         };
-        if let Settled::Good(answer) = answer {
+        if settled.is_good {
             group.needs_sync |= needs_sync;
-            group.answers.push(answer);
             group.events.extend(events);
         }
+        group.answers.push(settled.answer);
     }
 
     /// Adds the `started` events of attempts that have written nothing for a while.
@@ -371,10 +371,18 @@ impl Writer {
         }
     }
 
-    fn close(&self) -> Result<()> {
+    /// Hands back what is under way, so that a stop does not count as a crash, and closes the engine.
+    fn close(&mut self) -> Result<()> {
         let healthy = !matches!(self.fault(), Some(Fault::Poisoned(_)));
         self.set_fault(Some(Fault::Closed));
-        if healthy { self.shared.engine.close(self.stage.number() - 1) } else { Ok(()) }
+        if !healthy {
+            return Ok(());
+        }
+        self.stage.hand_back();
+        if !self.stage.is_empty() {
+            self.apply(true)?;
+        }
+        self.shared.engine.close(self.stage.number() - 1)
     }
 }
 
@@ -401,26 +409,24 @@ impl Member {
     }
 }
 
-enum Settled {
-    Refused,
-    Good(Answer),
+/// A member that was examined.
+struct Settled {
+    is_good: bool,
+    answer: Answer,
 }
 
-/// Answers a refused member at once; keeps the answer of a good one until its group is on disk.
+/// Every answer waits for its group: who is told of a conflict must find what it lost against.
 fn settle<T: Send + 'static>(answer: oneshot::Sender<Result<T>>, result: Result<T>) -> Settled {
-    match result {
-        Err(error) => {
-            drop(answer.send(Err(error)));
-            Settled::Refused
-        }
-        Ok(value) => Settled::Good(Box::new(move |failure| {
-            let result = match failure {
-                None => Ok(value),
-                Some(error) => Err(Error::OutcomeUnknown(error.to_string())),
-            };
-            drop(answer.send(result));
-        })),
-    }
+    let is_good = result.is_ok();
+    let answer: Answer = Box::new(move |failure| {
+        let result = match (result, failure) {
+            (Ok(_), Some(error)) => Err(Error::OutcomeUnknown(error.to_string())),
+            (result, _) => result,
+        };
+        // Nobody waits any more when the send fails.
+        drop(answer.send(result));
+    });
+    Settled { is_good, answer }
 }
 
 fn keep(shared: &Shared, stage: &mut Stage, name: &str, fresh: Vec<u8>) -> Result<Vec<u8>> {
