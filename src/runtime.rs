@@ -17,7 +17,7 @@ use crate::{
     publish::{Frame, Runs, Sockets},
     registry::Registry,
     runner::{Contention, DueQueue, Engine, Job, Pool, Source, Taken, is_file_name, sentence},
-    store::{Change, Commit, Due, Element, Registered, Store, Submission, no_fields},
+    store::{self, Change, Commit, Due, Element, Registered, Store, Submission, no_fields},
     submit::{self, Checked},
     walker::{DecodedCell, Spec},
 };
@@ -200,7 +200,15 @@ impl Runtime {
             let ended = ended.map_err(|(failure, _, _)| {
                 tracing::warn!(walker = %errand.kind.name, error = ?failure, "a plain walker failed");
                 let message = sentence(&failure, &errand.kind.name);
-                Error::Walker { code: failure.code(), message, run: None }
+                match failure.store {
+                    // No fault of the walker: the caller hears what can be done about it.
+                    Some(
+                        store @ (store::Error::Full(_)
+                        | store::Error::OutcomeUnknown(_)
+                        | store::Error::Unavailable(_)),
+                    ) => Error::Store(store),
+                    _ => Error::Walker { code: failure.code, message, run: None },
+                }
             });
             // Nobody waits any more when the caller is gone; the walker has run all the same.
             drop(send.send(ended));
@@ -377,8 +385,12 @@ fn claim_source(engine: &Arc<Engine>, due: &Arc<DueQueue>, stopping: &watch::Sen
     Arc::new(move || {
         let (engine, due, mut stopping) = (Arc::clone(&engine), Arc::clone(&due), stopping.clone());
         Box::pin(async move {
+            let next = async {
+                engine.room().await;
+                due.pop().await
+            };
             let run = tokio::select! {
-                run = due.pop() => run,
+                run = next => run,
                 // An error means that the runtime is gone.
                 _ = stopping.wait_for(|stopping| *stopping) => return None,
             };

@@ -156,6 +156,9 @@ pub struct Checkpoint {
     /// True once the walker's untyped entry abilities have run.
     #[serde(default)]
     pub begun: bool,
+    /// True once the walker disengaged: nothing more is to be visited.
+    #[serde(default)]
+    pub disengaged: bool,
     /// Set by the walker with `status`.
     #[serde(default)]
     pub http_status: Option<u16>,

@@ -9,7 +9,7 @@ mod contention;
 mod pool;
 mod queue;
 
-use std::{collections::BTreeSet, panic::AssertUnwindSafe, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, panic::AssertUnwindSafe, path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use serde_json::Value;
@@ -34,6 +34,9 @@ use crate::{
     walk::{Location, Stage, Walk},
     walker::{Ability, AnyWalker, Context, Failure, Flow, Outcome, Slot, fail},
 };
+
+/// How often a run that found no room looks for some.
+const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
 
 /// What every attempt needs of the runtime.
 pub(crate) struct Engine {
@@ -102,7 +105,7 @@ impl Engine {
         };
         match self.run_errand(&errand, begun).await {
             Ok(_) => {}
-            Err((failure, _, _)) if failure.fenced => {
+            Err((failure, _, _)) if failure.is_fenced() => {
                 tracing::warn!(run = %id, error = ?failure, "an attempt was given up");
             }
             Err((failure, fields, conflicts)) => self.end_failed(&run, fields, conflicts, &failure).await,
@@ -120,30 +123,51 @@ impl Engine {
         let mut fought_over = BTreeSet::new();
         let mut turns = Turns::default();
         loop {
-            let mut walker = match errand.kind.restore(&from.fields) {
-                Ok(walker) => walker,
-                Err(error) => {
-                    tracing::error!(walker = %errand.kind.name, %error, "a stored walker does not decode");
-                    let message = format!("the stored fields do not fit walker {}", errand.kind.name);
-                    return Err((Failure::coded(ErrorCode::Incompatible, message), from.fields, conflicts));
+            // Also outside its abilities a walker's code runs: where its fields are read and written.
+            let tried = AssertUnwindSafe(self.try_once(errand, &mut from, conflicts)).catch_unwind().await;
+            let (failure, fields) = match tried {
+                Ok(Ok(ended)) => return Ok(ended),
+                Ok(Err(failed)) => failed,
+                Err(_) => (panicked(errand), None),
+            };
+            match failure.conflict() {
+                Some(ids) if conflicts < self.config.conflicts_max => {
+                    conflicts += 1;
+                    fought_over.extend(ids.iter().copied());
+                    turns.give_back();
+                    turns = self.contention.queue(&fought_over).await;
                 }
-            };
-            let outcome = self.attempt(errand, walker.as_mut(), &mut from, conflicts).await;
-            let failure = match outcome {
-                Ok(ended) => return Ok(ended),
-                Err(failure) => failure,
-            };
-            let Some(ids) = failure.conflict.as_ref().filter(|_| conflicts < self.config.conflicts_max)
-            else {
-                // What cannot be stored must not hide why the walker failed.
-                let fields = walker.encode().unwrap_or(from.fields);
-                return Err((failure, fields, conflicts));
-            };
-            conflicts += 1;
-            fought_over.extend(ids.iter().copied());
-            turns.give_back();
-            turns = self.contention.queue(&fought_over).await;
+                None if failure.lacks_room() && errand.run.is_some() => {
+                    turns.give_back();
+                    self.room().await;
+                }
+                _ => return Err((failure, fields.unwrap_or(from.fields), conflicts)),
+            }
         }
+    }
+
+    /// Waits until the store takes something new.
+    pub(crate) async fn room(&self) {
+        while let Err(store::Error::Full(_)) = self.store.health() {
+            tokio::time::sleep(LOOK_FOR_ROOM).await;
+        }
+    }
+
+    /// One attempt; when it fails, with the fields as the walker left them, if they can be stored.
+    async fn try_once(
+        self: &Arc<Self>,
+        errand: &Errand,
+        from: &mut Checkpoint,
+        conflicts: u32,
+    ) -> Result<Ended, (Failure, Option<Fields>)> {
+        let mut walker = errand.kind.restore(&from.fields).map_err(|error| {
+            tracing::error!(walker = %errand.kind.name, %error, "a stored walker does not decode");
+            let message = format!("the stored fields do not fit walker {}", errand.kind.name);
+            (Failure::coded(ErrorCode::Incompatible, message), None)
+        })?;
+        let outcome = self.attempt(errand, walker.as_mut(), from, conflicts).await;
+        // What cannot be stored must not hide why the walker failed.
+        outcome.map_err(|failure| (failure, walker.encode().ok()))
     }
 
     /// One attempt, from a checkpoint to the end. `from` moves on with every checkpoint that is committed.
@@ -177,10 +201,7 @@ impl Engine {
         match travelled {
             Ok(Ok(())) => {}
             Ok(Err(failure)) => return Err(failure),
-            Err(_) => {
-                let message = format!("walker {} panicked", errand.kind.name);
-                return Err(Failure::coded(ErrorCode::WalkerPanicked, message));
-            }
+            Err(_) => return Err(panicked(errand)),
         }
         self.finish(errand, &attempt, walker, conflicts).await
     }
@@ -282,6 +303,10 @@ impl Engine {
         let runs = self.store.runs(root, RunFilter { name, status }, before, limit).await?;
         runs.into_iter().map(record).collect()
     }
+}
+
+fn panicked(errand: &Errand) -> Failure {
+    Failure::coded(ErrorCode::WalkerPanicked, format!("walker {} panicked", errand.kind.name))
 }
 
 fn record(walker: Walker) -> store::Result<Record> {
@@ -427,6 +452,7 @@ async fn perform(
     resumed: Option<&Position>,
     top: &mut Option<&mut Top<'_>>,
 ) -> Result<(), Failure> {
+    let mut slot = Arc::clone(slot);
     let mut begin = 0;
     if let Some(position) = resumed {
         let after = sequence
@@ -437,26 +463,37 @@ async fn perform(
             let message = format!("walker {} has no ability {} to go on after", kind.name, position.after);
             return Err(Failure::coded(ErrorCode::Incompatible, message));
         };
-        let place = Place { slot, stage: *stage, after: ability.name };
-        if steps(cx, kind, walker, &place, Some(named(kind, &position.then)?), top).await?.disengage {
-            return Ok(());
-        }
-        begin = index + 1;
-    }
-    for (stage, ability) in sequence.get(begin..).unwrap_or_default() {
-        let flow = call(cx, walker, ability, slot).await?;
-        let flow = match flow.then {
-            None => flow,
-            Some(then) => {
-                let place = Place { slot, stage: *stage, after: ability.name };
-                step_on(cx, kind, walker, &place, then, top).await?
-            }
-        };
+        let place = Place { slot: &slot, stage: *stage, after: ability.name };
+        let flow = steps(cx, kind, walker, &place, Some(named(kind, &position.then)?), top).await?;
         if flow.disengage || cx.walk.is_disengaged() {
             return Ok(());
         }
+        let Some(again) = look_up(cx, &slot).await? else { return Ok(()) };
+        slot = again;
+        begin = index + 1;
+    }
+    for (stage, ability) in sequence.get(begin..).unwrap_or_default() {
+        let mut flow = call(cx, walker, ability, &slot).await?;
+        let then = flow.then.take();
+        if let Some(then) = then {
+            let place = Place { slot: &slot, stage: *stage, after: ability.name };
+            flow = step_on(cx, kind, walker, &place, then, top).await?;
+        }
+        if flow.disengage || cx.walk.is_disengaged() {
+            return Ok(());
+        }
+        if then.is_some() {
+            // What a step destroyed is left behind.
+            let Some(again) = look_up(cx, &slot).await? else { return Ok(()) };
+            slot = again;
+        }
     }
     Ok(())
+}
+
+/// The attempt's present copy of an element: a checkpoint forgets those before it, and what they would be told.
+async fn look_up(cx: &Context, slot: &Slot) -> Result<Option<Arc<Slot>>, Failure> {
+    cx.attempt.graph.element(slot.kind, slot.id).await
 }
 
 struct Place<'a> {
@@ -497,9 +534,9 @@ async fn steps(
 ) -> Outcome {
     let mut flow = Flow::default();
     while let Some(ability) = next.take() {
-        // A checkpoint forgets the attempt's copies, so each step looks its element up.
-        let slot = cx.attempt.graph.element(place.slot.kind, place.slot.id).await?;
-        let Some(slot) = slot else { return Err(fail(format!("{} is gone", place.slot.element_id()))) };
+        let Some(slot) = look_up(cx, place.slot).await? else {
+            return Err(fail(format!("{} is gone", place.slot.element_id())));
+        };
         flow = call(cx, walker, ability, &slot).await?;
         if let Some(then) = flow.then {
             let ability = named(kind, then)?;

@@ -99,6 +99,13 @@ impl DueQueue {
     /// # Cancel safety
     /// A dropped call takes nothing.
     pub(crate) async fn pop(&self) -> Taken {
+        // Else a full queue of others would keep them waiting.
+        if self.begun.elapsed() >= PROBATION
+            && let Ok(alone) = Arc::clone(&self.alone).try_acquire_owned()
+            && let Some(due) = self.state().suspects.pop_front()
+        {
+            return Taken { due, alone: Some(alone) };
+        }
         tokio::select! {
             biased;
             due = self.pop_fresh() => Taken { due, alone: None },

@@ -103,7 +103,7 @@ impl Walk {
             path: checkpoint.path.iter().map(Location::parse).collect(),
             visits: checkpoint.visits,
             begun: checkpoint.begun,
-            disengaged: false,
+            disengaged: checkpoint.disengaged,
         }
     }
 
@@ -116,6 +116,7 @@ impl Walk {
         into.path = self.path.iter().map(Location::element_id).collect();
         into.visits = self.visits;
         into.begun = self.begun;
+        into.disengaged = self.disengaged;
         into.position = position;
     }
 

@@ -57,3 +57,15 @@ fn every_stage_has_a_name_of_its_own() {
     let names: HashSet<_> = [Stage::Start, Stage::End].into_iter().chain(ORDER).map(Stage::as_str).collect();
     assert_eq!(names.len(), ORDER.len() + 2);
 }
+
+#[test]
+fn a_checkpoint_remembers_that_the_walker_disengaged() {
+    let mut walk = Walk::starting_at([at(1), at(2)]);
+    walk.next();
+    walk.disengage();
+    let mut checkpoint = Checkpoint::default();
+    walk.save(None, &mut checkpoint);
+    let mut resumed = Walk::resume(&checkpoint);
+    assert!(resumed.is_disengaged());
+    assert!(resumed.next().is_none());
+}

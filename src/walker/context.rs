@@ -423,12 +423,16 @@ impl Context {
     }
 
     /// Adds to a number field, whatever it is by the time of the commit: never a conflict. The value is not to be seen before.
+    /// A missing field counts as 0. When it holds something else by then, the commit is refused and the attempt fails.
     ///
     /// # Errors
-    /// Without WRITE access.
+    /// Without WRITE access, or for a name that is none.
     pub fn add<T>(&mut self, here: &Here<T>, field: &str, by: i64) -> Result<(), Failure> {
         if here.slot.level < Level::Write {
             return Err(forbidden("WRITE", &here.slot));
+        }
+        if field.contains('\0') {
+            return Err(fail(format!("{field:?} is no name of a field: it has a NUL in it")));
         }
         if here.slot.read().base.is_none() {
             return Err(fail(format!("{} is new: set its field with edit()", here.id())));
@@ -496,14 +500,29 @@ impl Context {
     }
 }
 
+/// What in a JSON value BSON has no form for.
+fn unstorable(value: &Value) -> Option<String> {
+    match value {
+        Value::Number(number) if number.is_u64() && !number.is_i64() => Some(format!("the number {number}")),
+        Value::Array(items) => items.iter().find_map(unstorable),
+        Value::Object(members) => members.iter().find_map(|(name, value)| match name.contains('\0') {
+            true => Some(format!("the name {name:?}")),
+            false => unstorable(value),
+        }),
+        _ => None,
+    }
+}
+
 /// Telling the outside.
 impl Context {
     /// Reports a value to the caller. A handle is reported as `{"id", "context"}`, at any depth.
     ///
     /// # Errors
-    /// When the value has no JSON form.
+    /// When the value has no JSON form, or, in an async walker, cannot be stored: a number beyond 64 bits with a sign, or a
+    /// name with a NUL in it.
     pub fn report(&mut self, value: impl Serialize) -> Result<(), Failure> {
         let value = serde_json::to_value(value)?;
+        self.check_storable(&value)?;
         let mut book = self.attempt.book();
         book.events.push(walkabout_schema::EventKind::Report { value: value.clone() });
         book.reports.push(value);
@@ -511,9 +530,22 @@ impl Context {
     }
 
     /// Tells followers how far the walker is: at once, not at the commit. Of many in a short time the latest is kept; the last
-    /// always. A later attempt may tell it again.
+    /// always. A later attempt may tell it again. What cannot be stored (see [`Context::report`]) is told as a line of the log.
     pub fn progress(&mut self, data: Value) {
-        self.attempt.progress(data);
+        match self.check_storable(&data) {
+            Ok(()) => self.attempt.progress(data),
+            Err(refused) => {
+                self.log(format!("a progress was not told: {}", refused.message().unwrap_or_default()))
+            }
+        }
+    }
+
+    /// Plain walkers store none of what they tell.
+    fn check_storable(&self, value: &Value) -> Result<(), Failure> {
+        match self.attempt.run.as_ref().and_then(|_| unstorable(value)) {
+            None => Ok(()),
+            Some(what) => Err(fail(format!("{what} cannot be stored: make it a text, or leave it out"))),
+        }
     }
 
     /// Writes a line to the run's log; published with the commit.
@@ -535,8 +567,13 @@ impl Context {
     }
 
     /// What readers find as `schedule.custom`.
-    pub fn set_custom(&mut self, custom: Value) {
+    ///
+    /// # Errors
+    /// When it cannot be stored: see [`Context::report`].
+    pub fn set_custom(&mut self, custom: Value) -> Result<(), Failure> {
+        self.check_storable(&custom)?;
         self.attempt.book().custom = custom;
+        Ok(())
     }
 
     /// Sends a frame to the WebSocket that called; without effect when none did.

@@ -40,15 +40,13 @@ pub struct Failure {
     pub(crate) code: ErrorCode,
     pub(crate) message: Option<String>,
     pub(crate) source: Option<Box<dyn std::error::Error + Send + Sync>>,
-    /// The ids that another walker changed: the attempt is to be repeated.
-    pub(crate) conflict: Option<Vec<uuid::Uuid>>,
-    /// The lease is lost: nothing of this attempt may be written any more.
-    pub(crate) fenced: bool,
+    /// What the store said: it decides how the run goes on.
+    pub(crate) store: Option<store::Error>,
 }
 
 impl Failure {
     pub(crate) fn coded(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: Some(message.into()), source: None, conflict: None, fenced: false }
+        Self { code, message: Some(message.into()), source: None, store: None }
     }
 
     /// The sentence for the caller, when there is one.
@@ -62,22 +60,34 @@ impl Failure {
     }
 
     pub(crate) fn of_store(error: store::Error) -> Self {
-        match error {
-            store::Error::Conflict(ids) => Self {
-                conflict: Some(ids),
-                ..Self::coded(ErrorCode::Conflict, "another walker changed the same elements")
-            },
-            store::Error::LeaseLost => {
-                Self { fenced: true, ..Self::coded(ErrorCode::Lost, "the attempt's lease is lost") }
+        let (code, message) = match &error {
+            store::Error::Conflict(_) => {
+                (ErrorCode::Conflict, Some("another walker changed the same elements".to_owned()))
             }
-            other => Self {
-                code: ErrorCode::WalkerFailed,
-                message: Some("the store is not available".to_owned()),
-                source: Some(Box::new(other)),
-                conflict: None,
-                fenced: true,
-            },
+            store::Error::LeaseLost => (ErrorCode::Lost, Some("the attempt's lease is lost".to_owned())),
+            store::Error::NotANumber { .. } => (ErrorCode::WalkerFailed, Some(error.to_string())),
+            _ => (ErrorCode::WalkerFailed, None),
+        };
+        Self { code, message, source: None, store: Some(error) }
+    }
+
+    /// The ids that other walkers changed: the attempt is to be repeated.
+    pub(crate) fn conflict(&self) -> Option<&[uuid::Uuid]> {
+        match &self.store {
+            Some(store::Error::Conflict(ids)) => Some(ids),
+            _ => None,
         }
+    }
+
+    /// Nothing was written for want of room: the attempt is to be repeated when there is some.
+    pub(crate) fn lacks_room(&self) -> bool {
+        matches!(self.store, Some(store::Error::Full(_)))
+    }
+
+    /// Nothing of this attempt may or can be written any more: its lease is lost, or the store takes no more writes.
+    pub(crate) fn is_fenced(&self) -> bool {
+        use store::Error::{LeaseLost, OutcomeUnknown, Unavailable};
+        matches!(self.store, Some(LeaseLost | OutcomeUnknown(_) | Unavailable(_)))
     }
 }
 
@@ -96,23 +106,18 @@ pub fn fail(message: impl Into<String>) -> Failure {
 
 impl<E: std::error::Error + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self {
-            code: ErrorCode::WalkerFailed,
-            message: None,
-            source: Some(Box::new(error)),
-            conflict: None,
-            fenced: false,
-        }
+        Self { code: ErrorCode::WalkerFailed, message: None, source: Some(Box::new(error)), store: None }
     }
 }
 
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.message, &self.source) {
-            (Some(message), Some(source)) => write!(f, "{message}: {source}"),
-            (Some(message), None) => f.write_str(message),
-            (None, Some(source)) => write!(f, "{source}"),
-            (None, None) => f.write_str(self.code.as_str()),
+        match (&self.message, &self.source, &self.store) {
+            (Some(message), Some(source), _) => write!(f, "{message}: {source}"),
+            (Some(message), None, _) => f.write_str(message),
+            (None, Some(source), _) => write!(f, "{source}"),
+            (None, None, Some(store)) => write!(f, "{store}"),
+            (None, None, None) => f.write_str(self.code.as_str()),
         }
     }
 }

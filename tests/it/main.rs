@@ -12,6 +12,7 @@
 mod airports;
 mod conformance;
 mod crash;
+mod endings;
 mod engine;
 mod http;
 mod macros;
