@@ -2,7 +2,7 @@
 
 use std::{io::Write, process::ExitCode, sync::Arc};
 
-use tokio::{net::TcpListener, sync::watch};
+use tokio::net::TcpListener;
 
 use crate::{
     Error, Result,
@@ -136,16 +136,10 @@ impl Walkabout {
         for lines in hints {
             say(&lines.replace("{url}", &format!("http://{address}")));
         }
-        let (stop, stopped) = watch::channel(());
-        let served = http::serve(listener, runtime.clone(), signal(stop));
-        let mut ended = stopped.clone();
         let result = tokio::select! {
-            result = served => result,
-            // Open connections must not hold the end up for ever.
-            () = async { drop(ended.changed().await); tokio::time::sleep(std::time::Duration::from_secs(2)).await } => Ok(()),
+            result = http::serve(listener, runtime.clone(), signal()) => result,
             error = sick(&runtime) => Err(error),
         };
-        drop(stopped);
         runtime.stop().await?;
         result
     }
@@ -168,7 +162,7 @@ async fn sick(runtime: &Runtime) -> Error {
 }
 
 /// Ends at the first SIGINT or SIGTERM; at the second the process ends at once, and loses nothing.
-async fn signal(stop: watch::Sender<()>) {
+async fn signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
@@ -182,7 +176,6 @@ async fn signal(stop: watch::Sender<()>) {
         }
     };
     next().await;
-    stop.send_replace(());
     tokio::spawn(async move {
         next().await;
         std::process::exit(130);

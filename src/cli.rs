@@ -282,6 +282,14 @@ fn heard(args: &FollowArgs, text: &str, last: &mut u64) -> Option<End> {
             print(&format!("… events before {} are not kept any more", frame.get("first")?));
             return None;
         }
+        // The last event was before `--after`.
+        Some("unsubscribed") => {
+            let done = format!(
+                "the run has ended, and event {last} was its last: GET /walker/{} has the rest",
+                args.walker_id
+            );
+            return Some(End::Refused(done));
+        }
         Some("subscribe") => {
             let error = frame.get("error").and_then(Value::as_str).unwrap_or("the server refuses");
             let hint = if args.token.is_none() { " Does it need --token?" } else { "" };

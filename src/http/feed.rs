@@ -44,6 +44,8 @@ pub(crate) struct Feed {
     live: Receiver<Frame>,
     waiting: VecDeque<Item>,
     stage: Stage,
+    /// The run's last event is told, or waits here.
+    told_end: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +71,29 @@ impl Feed {
         // The name in a given id is not trusted; that of the record is.
         let Some(record) = runtime.record(&caller, id).await? else { return Ok(None) };
         let stage = Stage::Replay;
-        Ok(Some(Self { runtime, caller, id: record.id, last: after, live, waiting: VecDeque::new(), stage }))
+        Ok(Some(Self {
+            runtime,
+            caller,
+            id: record.id,
+            last: after,
+            live,
+            waiting: VecDeque::new(),
+            stage,
+            told_end: false,
+        }))
+    }
+
+    /// True when the run's last event was among what was told; else who asked has it already.
+    pub(crate) fn told_end(&self) -> bool {
+        self.told_end
+    }
+
+    /// Whether the run is over and nothing is left to tell.
+    pub(crate) async fn is_over(&mut self) -> Result<bool> {
+        if self.stage == Stage::Replay && self.waiting.is_empty() {
+            self.replay().await?;
+        }
+        Ok(self.stage == Stage::Over && self.waiting.is_empty())
     }
 
     /// The run.
@@ -128,7 +152,7 @@ impl Feed {
             }
             (self.last, read) = (event.seq, true);
             if event.event.is_final() {
-                self.stage = Stage::Over;
+                (self.stage, self.told_end) = (Stage::Over, true);
             }
             let text = serde_json::to_string(&EventFrame::new(self.id.clone(), event)).map_err(unwritable)?;
             self.waiting.push_back(Item::Event { seq: self.last, text: text.into() });
@@ -141,7 +165,7 @@ impl Feed {
         match self.live.recv().await {
             Ok(frame) => {
                 if frame.seq == self.last.saturating_add(1) {
-                    self.last = frame.seq;
+                    (self.last, self.told_end) = (frame.seq, frame.last);
                     self.waiting.push_back(Item::Event { seq: frame.seq, text: frame.text });
                 } else if frame.seq > self.last {
                     // Between two followings a frame may have passed: it is in the store.

@@ -122,7 +122,13 @@ async fn stream_events(
     id: &WalkerId,
     after: u64,
 ) -> Result<Response, Refusal> {
-    let feed = Feed::open(server.runtime.clone(), caller, id, after).await?.ok_or(Refusal::NotFound)?;
+    let mut feed = Feed::open(server.runtime.clone(), caller, id, after).await?.ok_or(Refusal::NotFound)?;
+    if feed.is_over().await? {
+        // Else a browser would come back for more for ever.
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        return Ok(response);
+    }
     let stopping = server.stopping.clone();
     let pieces = stream::unfold((feed, stopping), |(mut feed, mut stopping)| async move {
         let next = tokio::select! {

@@ -2,7 +2,13 @@
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{
+    Message,
+    protocol::frame::{
+        Frame,
+        coding::{Data, OpCode},
+    },
+};
 
 use crate::support::{Client, Server, example, stock};
 
@@ -87,6 +93,63 @@ async fn an_expired_token_is_no_token() {
     assert_eq!(opened.connection["data"]["root_id"], public);
     let refused = opened.ask(json!({ "type": "walker", "walker": "view_sample_result" })).await;
     assert!(refused["error"].is_string(), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_in_the_query_and_a_channel_of_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&stock(), folder.path(), &[]);
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    let stranger = Client::anonymous(&server.url);
+    let token = ann.token.clone().unwrap();
+    let mut own = stranger.socket_at(&format!("/websocket?auth=Bearer%20{token}&channel_id=room")).await;
+    assert_eq!(own.connection["data"]["root_id"], ann.socket().await.connection["data"]["root_id"]);
+    let plain = stranger.socket_at(&format!("/websocket?auth={token}")).await;
+    assert_eq!(plain.connection["data"]["root_id"], own.connection["data"]["root_id"]);
+
+    // Who names a channel meets others there.
+    let mut other = stranger.socket_at("/websocket?channel_id=room").await;
+    let refused =
+        other.ask(json!({ "type": "channel", "channel_ids": ["room"], "data": { "spoof": 1 } })).await;
+    assert!(refused["error"].as_str().unwrap().contains("anonymous"), "{refused}");
+    own.send(json!({ "type": "channel", "channel_ids": ["room"], "data": { "hello": 1 } })).await;
+    assert_eq!(own.next().await, json!({ "hello": 1 }));
+    assert_eq!(other.next().await, json!({ "hello": 1 }));
+    let mut alone = stranger.socket().await;
+    let channel = alone.connection["data"]["channel_id"].clone();
+    let echo =
+        alone.ask(json!({ "type": "channel", "channel_ids": [channel], "data": { "hello": 2 } })).await;
+    assert_eq!(echo, json!({ "hello": 2 }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_utf_8_is_answered_and_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&stock(), folder.path(), &[]);
+    let mut socket = Client::anonymous(&server.url).socket().await;
+    let text = Frame::message(vec![0xff, 0xfe], OpCode::Data(Data::Text), true);
+    socket.inner.send(Message::Frame(text)).await.unwrap();
+    let refused = socket.next().await;
+    assert_eq!(refused["error"][0]["type"], "string_unicode", "{refused}");
+    let Some(Ok(Message::Close(Some(close)))) = socket.inner.next().await else { panic!("it is closed") };
+    assert_eq!(u16::from(close.code), 1007);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_the_last_event_does_not_wait_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&stock(), folder.path(), &[]);
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    let id = ann.submit("sample", &json!({})).await;
+    let mut socket = ann.socket().await;
+    let last = socket.events(&id, 0).await.len();
+    let answer = socket.ask(json!({ "type": "subscribe", "walker_id": id, "after": last })).await;
+    assert_eq!(answer, json!({ "type": "subscribed", "walker_id": id }));
+    assert_eq!(socket.next().await, json!({ "type": "unsubscribed", "walker_id": id }));
+    // A browser that comes back for more is told to stop.
+    let stream = ann.request(reqwest::Method::GET, &format!("/walker/{id}/events"));
+    let stream = stream.header("accept", "text/event-stream").header("last-event-id", last);
+    assert_eq!(ann.send(stream).await.0, 204);
 }
 
 #[tokio::test(flavor = "multi_thread")]

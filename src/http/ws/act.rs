@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use walkabout_schema::WalkerId;
 
-use super::event::{Event, clip};
+use super::{
+    bearer,
+    event::{Event, clip},
+};
 use crate::{
     Error,
     http::{
@@ -26,6 +29,8 @@ pub(super) struct Asker {
     pub(super) caller: Caller,
     pub(super) client_id: String,
     pub(super) channel_id: String,
+    /// The channel was made for this connection, not named by it: who is in it was let in.
+    pub(super) own_channel: bool,
 }
 
 /// What remains for the connection to do.
@@ -107,11 +112,11 @@ async fn walker_event(server: &Server, mut spawn: Spawn, response: bool) -> Effe
 }
 
 /// Sends `data` to others. Jac Cloud lets anybody reach everybody; here who is not logged in reaches only
-/// itself and its channel.
+/// itself and the channel that was made for it: in one that it named there are others.
 fn push(asker: &Asker, event: &str, targets: &[Target], data: &Value) -> Effect {
     let own = |target: &Target| match target {
         Target::Client(id) => *id == asker.client_id,
-        Target::Channel(id) => *id == asker.channel_id,
+        Target::Channel(id) => asker.own_channel && *id == asker.channel_id,
         // The public root is everybody who is not logged in.
         Target::Root(_) => false,
     };
@@ -124,11 +129,8 @@ fn push(asker: &Asker, event: &str, targets: &[Target], data: &Value) -> Effect 
 }
 
 async fn change_user(asker: &Asker, token: Option<String>) -> Effect {
-    // The last word is the token, whether or not a scheme stands before it.
-    let token = token.as_deref().and_then(|text| text.split_whitespace().next_back());
-    let Some(token) = token else { return Effect::Become(Caller::public()) };
-    match asker.server.tokens.verify(&asker.server.runtime, token).await {
-        Ok(caller) => Effect::Become(caller.unwrap_or_else(Caller::public)),
+    match bearer(&asker.server, token.as_deref().unwrap_or_default()).await {
+        Ok(caller) => Effect::Become(caller),
         // Nobody knows whose token it is: going on as the public would look like a token that has ended.
         Err(error) => Effect::reply(&Problem::from(error).frame("change_user")),
     }

@@ -16,7 +16,7 @@ use axum::{
         State,
         ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
     },
-    http::{HeaderMap, header},
+    http::HeaderMap,
     response::Response,
 };
 use futures_util::{
@@ -60,7 +60,8 @@ const WRITE_MAX: Duration = Duration::from_secs(30);
 /// How often the client is asked whether it is still there. After two pings without any sign it is not.
 const PING_EVERY: Duration = Duration::from_secs(20);
 
-/// `GET /websocket?channel_id=`. A bad token gives a connection of the public.
+/// `GET /websocket?channel_id=&auth=`. A token in `auth`, with or without a scheme word, goes before one in the header: browsers
+/// can set no header here. A bad token gives a connection of the public.
 pub(crate) async fn open(
     State(server): State<Arc<Server>>,
     parameters: Result<Parameters, Refusal>,
@@ -69,20 +70,21 @@ pub(crate) async fn open(
 ) -> Result<Response, Refusal> {
     let upgrade = upgrade.map_err(|_| Refusal::UpgradeRequired)?;
     let msg = format!("String should have at most {CHANNEL_MAX} characters");
-    let channel = parameters?.read("channel_id", "string_too_long", &msg, |text| {
+    let parameters = parameters?;
+    let channel = parameters.read("channel_id", "string_too_long", &msg, |text| {
         (text.chars().count() <= CHANNEL_MAX).then(|| text.to_owned())
     })?;
     let config = server.runtime.config();
     if server.runtime.sockets().count() >= config.sockets_max {
         return Err(Error::Busy("open WebSockets".to_owned()).into());
     }
-    let caller = match headers.contains_key(header::AUTHORIZATION) {
-        true => match extract::user(&server, &headers).await {
+    let caller = match parameters.text("auth") {
+        Some(token) => bearer(&server, token).await?,
+        None => match extract::user(&server, &headers).await {
             Ok(caller) => caller,
             Err(Refusal::Engine(error)) => return Err(error.into()),
             Err(_) => Caller::public(),
         },
-        false => Caller::public(),
     };
     let message_max = MESSAGE_MAX.max(config.frame_bytes_max);
     Ok(upgrade
@@ -91,6 +93,12 @@ pub(crate) async fn open(
         .max_message_size(message_max)
         .max_frame_size(message_max)
         .on_upgrade(move |socket| connection(socket, server, caller, channel)))
+}
+
+/// Who holds a token, with or without a scheme word before it; the public when it is no good.
+async fn bearer(server: &Server, token: &str) -> crate::Result<Caller> {
+    let Some(token) = token.split_whitespace().next_back() else { return Ok(Caller::public()) };
+    Ok(server.tokens.verify(&server.runtime, token).await?.unwrap_or_else(Caller::public))
 }
 
 /// The connection is of no more use.
@@ -207,6 +215,11 @@ async fn pass_on(mut feed: Feed, generation: u64, told: mpsc::Sender<Told>) {
     loop {
         let text: Arc<str> = match feed.next().await {
             Ok(Some(Item::Event { text, .. })) => text,
+            // Whoever had the last event already must not wait for it.
+            Ok(None) if !feed.told_end() => {
+                let _ = tell(What::Text(confirmed("unsubscribed", feed.id()).into())).await;
+                break;
+            }
             Ok(Some(Item::Gap { first })) => {
                 json!({ "type": "gap", "walker_id": feed.id(), "first": first }).to_string().into()
             }
@@ -235,8 +248,9 @@ async fn connection(socket: WebSocket, server: Arc<Server>, caller: Caller, chan
     let (sink, stream) = socket.split();
     let mut writer = Writer { sink, dirty: false };
     let client_id = new_id(&server);
+    let own_channel = channel.is_none();
     let channel_id = channel.unwrap_or_else(|| new_id(&server));
-    let asker = Asker { server, caller, client_id, channel_id };
+    let asker = Asker { server, caller, client_id, channel_id, own_channel };
     let Some(joined) = join(&asker) else {
         writer.close(1013, "too many connections").await;
         return;
@@ -274,9 +288,7 @@ async fn converse(
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                     Some(Ok(Message::Close(_))) | None => return in_time(writer.sink.flush()).await,
                     Some(Err(error)) => {
-                        if is_too_long(error) {
-                            writer.close(1009, "message too big").await;
-                        }
+                        break_off(&mut writer, error).await;
                         return Err(Gone);
                     }
                 }
@@ -412,7 +424,18 @@ fn new_id(server: &Server) -> String {
     format!("{}:{}", env.now().millis().div_euclid(1000), env.random_hex(16))
 }
 
-fn is_too_long(error: axum::Error) -> bool {
-    let inner = error.into_inner();
-    matches!(inner.downcast_ref(), Some(tungstenite::Error::Capacity(_)))
+/// Says why a connection cannot go on, as RFC 6455 demands after such a frame.
+async fn break_off(writer: &mut Writer, error: axum::Error) {
+    let (code, kind, msg) = match error.into_inner().downcast_ref() {
+        Some(tungstenite::Error::Capacity(_)) => (1009, "string_too_long", "The message is too big"),
+        Some(tungstenite::Error::Utf8(_)) => (1007, "string_unicode", "A text frame should be valid UTF-8"),
+        Some(tungstenite::Error::Protocol(_)) => {
+            (1002, "value_error", "The frame is not one of the WebSocket protocol")
+        }
+        _ => return,
+    };
+    let error = json!({ "error": [Detail::new(kind, Vec::new(), msg)] });
+    // The connection ends either way.
+    drop(writer.text(&error.to_string()).await);
+    writer.close(code, msg).await;
 }
