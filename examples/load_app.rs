@@ -186,7 +186,7 @@ walker!(
         let mut before: Option<WalkerId> = None;
         loop {
             let page = cx.records(name.clone(), None, before.as_ref(), 500).await?;
-            for record in &page {
+            for record in &page.walkers {
                 let status = match record.schedule.status {
                     Status::Pending => "pending",
                     Status::Running => "running",
@@ -195,9 +195,9 @@ walker!(
                 };
                 *counts.entry(status).or_default() += 1;
             }
-            match page.last() {
-                Some(last) if page.len() == 500 => before = Some(last.id.clone()),
-                _ => break,
+            before = page.next;
+            if before.is_none() {
+                break;
             }
         }
         cx.report(counts)?;

@@ -52,7 +52,7 @@ pub struct Config {
     pub frame_bytes_max: usize,
     /// The largest request body. Default 2 MiB.
     pub body_bytes_max: usize,
-    /// How deep JSON may nest. Default 128, which is also the most.
+    /// How deep JSON may nest. Default 127, which is also the most.
     pub json_depth_max: usize,
     /// The largest file that a walker may write. Default 64 MiB.
     pub file_bytes_max: usize,
@@ -93,7 +93,7 @@ impl Default for Config {
             sockets_max: 20_000,
             frame_bytes_max: 1 << 20,
             body_bytes_max: 2 << 20,
-            json_depth_max: 128,
+            json_depth_max: 127,
             file_bytes_max: 64 << 20,
             token_lifetime: Duration::from_secs(12 * 3600),
             cache_bytes_max: 64 << 20,

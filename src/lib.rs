@@ -47,6 +47,7 @@ mod graph;
 #[cfg(feature = "http")]
 pub mod http;
 mod ids;
+mod lax;
 pub mod publish;
 pub mod registry;
 mod runner;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use walkabout_schema::{Fields, Kind, Name};
 
 use crate::{
-    Error, FieldError, Result,
+    Error, FieldError, Result, lax,
     walk::{ORDER, Stage},
     walker::{
         Abilities, Ability, AnyWalker, Archetype, Edge, FieldKind, Node, NodeAbilities, Spec, Walker, When,
@@ -33,7 +33,7 @@ struct PlaceType {
 }
 
 /// Builds a walker from the fields of a request.
-type FromJson = fn(Map<String, Value>) -> Result<Box<dyn AnyWalker>, FieldError>;
+type FromJson = fn(Map<String, Value>) -> Result<Box<dyn AnyWalker>, Vec<FieldError>>;
 
 /// A walker type with its type erased.
 pub(crate) struct WalkerType {
@@ -241,7 +241,7 @@ impl WalkerType {
                 })
                 .collect());
         }
-        (self.from_json)(fields).map_err(|error| vec![error])
+        (self.from_json)(fields)
     }
 
     /// Brings a stored walker back.
@@ -250,7 +250,10 @@ impl WalkerType {
     }
 }
 
-fn from_json<W: Walker>(fields: Map<String, Value>) -> Result<Box<dyn AnyWalker>, FieldError> {
+/// Values of one request that are taken for what they mean; each costs one more reading.
+const LAX_MAX: usize = 32;
+
+fn from_json<W: Walker>(fields: Map<String, Value>) -> Result<Box<dyn AnyWalker>, Vec<FieldError>> {
     if fields.is_empty() {
         // The common case of a walker without fields needs no copy of the input.
         if let Ok(walker) = W::deserialize(serde::de::value::MapDeserializer::<_, serde_json::Error>::new(
@@ -259,11 +262,28 @@ fn from_json<W: Walker>(fields: Map<String, Value>) -> Result<Box<dyn AnyWalker>
             return Ok(Box::new(walker));
         }
     }
-    let input = Value::Object(fields);
-    match serde_path_to_error::deserialize::<_, W>(&input) {
-        Ok(walker) => Ok(Box::new(walker)),
-        Err(error) => Err(field_error(&error, &input)),
+    let mut input = Value::Object(fields);
+    for _ in 0..LAX_MAX {
+        let refused = match serde_path_to_error::deserialize::<_, W>(&input) {
+            Ok(walker) => return Ok(Box::new(walker)),
+            Err(error) => field_error(&error, &input),
+        };
+        let Some(meant) = lax::meant(&refused.kind, &refused.input) else { return Err(vec![refused]) };
+        match at(&mut input, &refused.loc) {
+            Some(place) if *place != meant => *place = meant,
+            _ => return Err(vec![refused]),
+        }
     }
+    let walker = serde_path_to_error::deserialize::<_, W>(&input);
+    walker.map(|walker| Box::new(walker) as _).map_err(|error| vec![field_error(&error, &input)])
+}
+
+/// The value at a place of a value.
+fn at<'a>(value: &'a mut Value, loc: &[Value]) -> Option<&'a mut Value> {
+    loc.iter().try_fold(value, |value, segment| match segment {
+        Value::String(name) => value.get_mut(name),
+        other => value.get_mut(usize::try_from(other.as_u64()?).ok()?),
+    })
 }
 
 /// Says where and what, in Pydantic's words where it has some.

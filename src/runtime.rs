@@ -246,13 +246,7 @@ impl Runtime {
         limit: usize,
     ) -> Result<RecordPage> {
         let before = before.map(|id| id.uuid());
-        // One more than asked tells whether there is a next page.
-        let mut walkers =
-            self.inner.engine.records(caller.root, name, status, before, limit.saturating_add(1)).await?;
-        let has_more = walkers.len() > limit;
-        walkers.truncate(limit);
-        let next = walkers.last().filter(|_| has_more).map(|record| record.id.clone());
-        Ok(RecordPage { walkers, next })
+        Ok(self.inner.engine.records(caller.root, name, status, before, limit).await?)
     }
 
     async fn readable(&self, caller: &Caller, id: &WalkerId) -> Result<bool> {

@@ -37,10 +37,12 @@ pub(crate) async fn check(engine: &Arc<Engine>, spawn: Spawn) -> Result<Checked>
         if kind.spec.public { (walkabout_schema::PUBLIC_ROOT, false) } else { (caller.root, caller.admin) };
     let built = kind.build(fields).map_err(Error::Invalid)?;
     let encoded = built.encode().map_err(|error| {
+        tracing::debug!(walker, %error, "fields cannot be stored");
         Error::Invalid(vec![crate::FieldError {
             kind: "value_error".to_owned(),
             loc: Vec::new(),
-            msg: format!("Value error, the fields cannot be stored: {error}"),
+            msg: "Value error, the fields cannot be stored: no name in them may hold a NUL character"
+                .to_owned(),
             input: serde_json::Value::Null,
         }])
     })?;

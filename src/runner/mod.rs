@@ -16,7 +16,8 @@ use serde_json::Value;
 use uuid::Uuid;
 use walkabout_schema::{
     Checkpoint, ElementId, ErrorCode, EventKind, Fields, Kind, Level, Name, NodeId, Position, Status, Walker,
-    WalkerId, wire::Record,
+    WalkerId,
+    wire::{Record, RecordPage},
 };
 
 pub(crate) use attempt::{Attempt, Book, RunRef, is_file_name};
@@ -291,7 +292,7 @@ impl Engine {
         Ok(level >= Level::Read)
     }
 
-    /// The runs of a root, newest first.
+    /// A page of the runs of a root, newest first.
     pub(crate) async fn records(
         &self,
         root: Uuid,
@@ -299,9 +300,11 @@ impl Engine {
         status: Option<Status>,
         before: Option<Uuid>,
         limit: usize,
-    ) -> store::Result<Vec<Record>> {
+    ) -> store::Result<RecordPage> {
         let runs = self.store.runs(root, RunFilter { name, status }, before, limit).await?;
-        runs.into_iter().map(record).collect()
+        let walkers = runs.walkers.into_iter().map(record).collect::<store::Result<Vec<_>>>()?;
+        let next = walkers.last().filter(|_| runs.more).map(|record| record.id.clone());
+        Ok(RecordPage { walkers, next })
     }
 }
 

@@ -314,6 +314,18 @@ pub struct RunFilter {
     pub status: Option<Status>,
 }
 
+/// A page of runs.
+#[derive(Debug, Clone, Default)]
+pub struct Runs {
+    /// The newest first.
+    pub walkers: Vec<Walker>,
+    /// There are older ones.
+    pub more: bool,
+}
+
+/// What a page of runs or events holds at most, beside one that is larger by itself, in bytes as stored.
+pub const PAGE_BYTES_MAX: usize = 4 << 20;
+
 /// The kept events of a run.
 #[derive(Debug, Clone, Default)]
 pub struct Events {
@@ -395,14 +407,14 @@ pub trait Store: Send + Sync + 'static {
     /// The record of a run as it stands: progress included; while it is open, the fields of its last checkpoint.
     fn run(&self, id: Uuid) -> BoxFuture<'_, Result<Option<Walker>>>;
 
-    /// The runs of a root, newest first, those older than `before`.
+    /// The runs of a root, newest first, those older than `before`: at most `limit`, and fewer when they are large.
     fn runs(
         &self,
         root: Uuid,
         filter: RunFilter,
         before: Option<Uuid>,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Walker>>>;
+    ) -> BoxFuture<'_, Result<Runs>>;
 
     /// The events of a run with numbers above `after`, at most `limit`.
     fn events(&self, id: Uuid, after: u64, limit: usize) -> BoxFuture<'_, Result<Events>>;

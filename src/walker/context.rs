@@ -10,7 +10,10 @@ use std::{
 
 use serde::Serialize;
 use serde_json::Value;
-use walkabout_schema::{ElementId, Kind, Level, Name, NodeId, Status, Timestamp, WalkerId, wire::Record};
+use walkabout_schema::{
+    ElementId, Kind, Level, Name, NodeId, Status, Timestamp, WalkerId,
+    wire::{Record, RecordPage},
+};
 
 use super::{
     Any, Archetype, Edge, Failure, Flow, Here, Node, Object, Outcome, Place, Query, Walker, fail,
@@ -275,7 +278,8 @@ impl Context {
         engine.record(self.attempt.graph.actor, id).await.map_err(Failure::of_store)
     }
 
-    /// The acting root's own runs, newest first, those older than `before`; at most `limit`.
+    /// The acting root's own runs, newest first, those older than `before`; at most `limit`, and fewer when they are large. The
+    /// page's `next` is the `before` of the next one.
     ///
     /// # Errors
     /// When they do not load.
@@ -285,7 +289,7 @@ impl Context {
         status: Option<Status>,
         before: Option<&WalkerId>,
         limit: usize,
-    ) -> Result<Vec<Record>, Failure> {
+    ) -> Result<RecordPage, Failure> {
         let engine = Arc::clone(&self.attempt.engine);
         let root = self.attempt.graph.actor;
         let before = before.map(WalkerId::uuid);

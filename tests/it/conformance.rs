@@ -426,7 +426,8 @@ async fn runs_are_listed_newest_first(store: &Shared, env: &Env) {
     ids.reverse();
     let list = async |filter: RunFilter, before, limit| {
         let runs = store.runs(root, filter, before, limit).await.unwrap();
-        runs.iter().map(|run| run.id.0).collect::<Vec<_>>()
+        assert_eq!(runs.more, runs.walkers.len() == limit);
+        runs.walkers.iter().map(|run| run.id.0).collect::<Vec<_>>()
     };
     assert_eq!(list(RunFilter::default(), None, 10).await, ids);
     assert_eq!(list(RunFilter::default(), Some(ids[1]), 2).await, ids[2..4]);

@@ -101,6 +101,29 @@ async fn foreign_runs_nodes_and_events_are_not_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pages_of_large_runs_are_short() {
+    let (server, _folder) = load_app();
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    let tag = "x".repeat(1 << 20);
+    let mut ids = Vec::new();
+    for _ in 0..12 {
+        ids.push(ann.submit("a_noop", &json!({ "tag": tag })).await);
+    }
+    let (mut listed, mut path) = (Vec::new(), "/walkers?limit=500".to_owned());
+    loop {
+        let (status, page) = ann.get(&path).await;
+        assert_eq!(status, 200);
+        let walkers = page["walkers"].as_array().unwrap();
+        assert!((1..5).contains(&walkers.len()), "{}", walkers.len());
+        listed.extend(walkers.iter().map(|run| run["id"].as_str().unwrap().to_owned()));
+        let Some(next) = page["next"].as_str() else { break };
+        path = format!("/walkers?limit=500&after={next}");
+    }
+    ids.reverse();
+    assert_eq!(listed, ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bad_input_gets_a_clear_answer_and_harms_nothing() {
     let (server, _folder) = load_app();
     let ann = Client::user(&server.url, "ann@example.com").await;
@@ -111,6 +134,7 @@ async fn bad_input_gets_a_clear_answer_and_harms_nothing() {
         ("deep", "[".repeat(10_000).into_bytes(), "json_invalid"),
         ("deep in a field", format!("{{\"n\":{}", "[".repeat(10_000)).into_bytes(), "json_invalid"),
         ("bad UTF-8", b"{\"n\":\"\xff\xfe\"}".to_vec(), "json_invalid"),
+        ("beyond 64 bits with the sign", b"{\"n\":9223372036854775808}".to_vec(), "int_parsing_size"),
         ("beyond 64 bits", b"{\"n\":123456789012345678901234567890}".to_vec(), "int_parsing_size"),
         ("wrong type", b"{\"n\":\"seven\"}".to_vec(), "int_type"),
         ("missing field", b"{}".to_vec(), "missing"),
@@ -120,6 +144,19 @@ async fn bad_input_gets_a_clear_answer_and_harms_nothing() {
     for (what, body, expected) in cases {
         let (status, answer) = raw("/walker/typed", body).await;
         assert_eq!((status, kind(&answer).as_str()), (422, expected), "{what}: {answer}");
+    }
+    let deepest = |depth: usize| {
+        format!("{{\"data\":{}{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1)).into_bytes()
+    };
+    assert_eq!(raw("/walker/ws_echo", deepest(127)).await.0, 200);
+    assert_eq!(raw("/walker/ws_echo", deepest(128)).await.0, 422);
+    let (status, answer) = raw("/walker/ws_echo", b"{\"data\":{\"a\\u0000\":1}}".to_vec()).await;
+    assert_eq!((status, kind(&answer).as_str()), (422, "value_error"), "{answer}");
+    assert!(!answer.to_string().contains("BSON"), "{answer}");
+    // What can only mean a number is taken for one, as Pydantic does.
+    for meant in [json!("12"), json!(12.0)] {
+        let (status, answer) = ann.post("/walker/typed", &json!({ "n": meant })).await;
+        assert_eq!((status, &answer["reports"]), (200, &json!([12])), "{answer}");
     }
     let before = server.resident_kib();
     let large = futures_util::future::join_all((0..16).map(|_| raw("/walker/typed", vec![b' '; 20 << 20])));

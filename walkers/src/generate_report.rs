@@ -50,7 +50,7 @@ impl GenerateReport {
         lines.push("Nodes under the root, by type:".to_owned());
         lines.extend(kinds.iter().map(|(kind, count)| format!("  {kind}: {count}")));
         if is_own {
-            let runs = cx.records(None, None, None, RUNS_LISTED).await?;
+            let runs = cx.records(None, None, None, RUNS_LISTED).await?.walkers;
             lines.push(String::new());
             lines.push(format!("The last {} runs:", runs.len()));
             let mut statuses = BTreeMap::<String, usize>::new();

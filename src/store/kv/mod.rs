@@ -36,9 +36,12 @@ use self::{
     writer::{Fault, Member, QUEUE_MAX, Shared, Submitted, Writer},
 };
 use super::{
-    Claim, Commit, Direction, Due, Element, Error, EventSink, Events, Limits, Link, Registered, Result,
-    RunFilter, Snapshot, Store, Submission, Token,
+    Claim, Commit, Direction, Due, Element, Error, EventSink, Events, Limits, Link, PAGE_BYTES_MAX,
+    Registered, Result, RunFilter, Runs, Snapshot, Store, Submission, Token,
 };
+
+/// Events that are read from the engine at once.
+const EVENTS_AT_ONCE: usize = 32;
 
 /// A store over an [`Engine`].
 pub(crate) struct KvStore {
@@ -118,13 +121,14 @@ impl KvStore {
         receive.await.map_err(|_| closed())?
     }
 
-    fn walker(view: &dyn View, id: Uuid) -> Result<Option<Walker>> {
+    /// A record with its length in bytes.
+    fn walker(view: &dyn View, id: Uuid) -> Result<Option<(Walker, usize)>> {
         let Some(document) = view.get(Space::Walker, id.as_bytes())? else { return Ok(None) };
         let mut walker: Walker = codec::decode(&document)?;
         if let Some(live) = view.get(Space::Live, id.as_bytes())? {
             codec::decode::<Live>(&live)?.merge_into(&mut walker);
         }
-        Ok(Some(walker))
+        Ok(Some((walker, document.len())))
     }
 
     /// The rest of a claimed run. Nobody else changes it while the claim holds.
@@ -151,7 +155,7 @@ impl KvStore {
         filter: &RunFilter,
         before: Option<Uuid>,
         limit: usize,
-    ) -> Result<Vec<Walker>> {
+    ) -> Result<Runs> {
         let is_open = |status| matches!(status, Status::Pending | Status::Running);
         let (mut open, mut ended) = (Newest::of(root, true, before), Newest::of(root, false, before));
         match filter.status {
@@ -159,11 +163,11 @@ impl KvStore {
             Some(_) => open.is_over = true,
             None => {}
         }
-        let mut found = Vec::new();
-        while found.len() < limit {
+        let (mut walkers, mut bytes) = (Vec::new(), 0);
+        loop {
             let (from_open, from_ended) = (open.peek(view)?, ended.peek(view)?);
             let newest = if from_open > from_ended { &mut open } else { &mut ended };
-            let Some((id, value)) = newest.next(view)? else { break };
+            let Some((id, value)) = newest.next(view)? else { return Ok(Runs { walkers, more: false }) };
             let (status, name) =
                 value.split_first().ok_or_else(|| Error::Damaged("an index of runs".to_owned()))?;
             if filter.name.as_ref().is_some_and(|wanted| wanted.as_str().as_bytes() != name) {
@@ -175,11 +179,17 @@ impl KvStore {
                 continue;
             }
             let walker = Self::walker(view, id)?;
-            found.extend(
-                walker.filter(|walker| filter.status.is_none_or(|wanted| walker.schedule.status == wanted)),
-            );
+            let Some((walker, length)) = walker
+                .filter(|(walker, _)| filter.status.is_none_or(|wanted| walker.schedule.status == wanted))
+            else {
+                continue;
+            };
+            bytes += length;
+            if walkers.len() == limit || (!walkers.is_empty() && bytes > PAGE_BYTES_MAX) {
+                return Ok(Runs { walkers, more: true });
+            }
+            walkers.push(walker);
         }
-        Ok(found)
     }
 }
 
@@ -381,7 +391,8 @@ impl Store for KvStore {
     }
 
     fn run(&self, id: Uuid) -> BoxFuture<'_, Result<Option<Walker>>> {
-        done(Self::walker(&*self.shared.engine.snapshot(), id))
+        let found = Self::walker(&*self.shared.engine.snapshot(), id);
+        done(found.map(|found| found.map(|(walker, _)| walker)))
     }
 
     fn runs(
@@ -390,7 +401,7 @@ impl Store for KvStore {
         filter: RunFilter,
         before: Option<Uuid>,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Walker>>> {
+    ) -> BoxFuture<'_, Result<Runs>> {
         done(Self::list(&*self.shared.engine.snapshot(), root, &filter, before, limit))
     }
 
@@ -402,10 +413,21 @@ impl Store for KvStore {
             Ok(number.map_or(0, u64::from_be_bytes))
         };
         let read = || {
-            let range = Range::prefix(id.as_bytes()).after(keys::event(id, after));
-            let found = view.scan(Space::Event, range, false, limit)?;
-            let events: Result<Vec<Event>> = found.iter().map(|(_, value)| codec::decode(value)).collect();
-            Ok(Events { events: events?, first: edge(false)?, last: edge(true)? })
+            let (mut events, mut bytes, mut after) = (Vec::new(), 0, after);
+            loop {
+                let range = Range::prefix(id.as_bytes()).after(keys::event(id, after));
+                let piece = EVENTS_AT_ONCE.min(limit - events.len());
+                let found = view.scan(Space::Event, range, false, piece)?;
+                let is_last = found.len() < piece;
+                for (_, value) in found {
+                    let event: Event = codec::decode(&value)?;
+                    (after, bytes) = (event.seq, bytes + value.len());
+                    events.push(event);
+                }
+                if is_last || events.len() >= limit || bytes > PAGE_BYTES_MAX {
+                    break Ok(Events { events, first: edge(false)?, last: edge(true)? });
+                }
+            }
         };
         done(read())
     }
