@@ -1,10 +1,10 @@
 //! Guards against what the engine does not notice.
 //!
 //! The engine cuts a journal off at the first entry that it cannot read, which is right for the unfinished group of a crash and
-//! wrong for a bit that flipped in the middle. So the journals are copied aside before it opens them. Every commit group carries
-//! its number in a form that can be found in the raw bytes; when the copy holds groups beyond the one that was recovered and the
-//! one that may have been unfinished, the copy is put back and the store refuses to open. After a clean stop the number of the last
-//! group stands in a file of its own, and not one group may be missing.
+//! wrong for a bit that flipped in the middle. So the journals are copied aside before it opens them. Every commit group carries, in
+//! a form that can be found in the raw bytes, the number of the last group that was synced before it. When that is beyond the group
+//! that was recovered, or when the number noted at a clean stop is, something is gone that was on disk: the copy is put back and the
+//! store refuses to open. Groups that no proof says were synced may be missing: a power loss takes pages in any order.
 //!
 //! Not detectable: bytes that are gone altogether from the end of a journal after an unclean stop look like groups that were never
 //! written.
@@ -15,7 +15,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::store::{Error, Result, kv::keys};
+use crate::store::{
+    Error, Result,
+    kv::keys::{META_GROUP, Marker},
+};
 
 const CLEAN: &str = "clean-stop";
 const LOCK: &str = "lock";
@@ -42,7 +45,7 @@ pub(super) fn lock(folder: &Path) -> Result<File> {
 pub(super) fn mark_clean(folder: &Path, group: u64) -> Result<()> {
     let failed = io("the clean stop cannot be noted");
     let mut file = File::create(folder.join(CLEAN)).map_err(&failed)?;
-    file.write_all(&keys::group_marker(group)).map_err(&failed)?;
+    file.write_all(&Marker { group, synced: group }.encode()).map_err(&failed)?;
     file.sync_all().map_err(&failed)
 }
 
@@ -84,33 +87,29 @@ impl Journals {
             }
             fs::rename(&unfinished, &copies).map_err(io("its journals cannot be copied"))?;
         }
-        let clean = fs::read(&clean_path).ok().and_then(|marker| keys::parse_group_marker(&marker));
+        let clean = fs::read(&clean_path).ok().and_then(|marker| Marker::parse(&marker));
+        let clean = clean.map(|marker| marker.group);
         Ok(Self { files: files.to_owned(), copies, names, clean, clean_path })
     }
 
     /// Whether what was recovered up to `group` is all that was there.
     pub(super) fn check(&self, group: u64) -> Result<()> {
-        let mut highest = (0, PathBuf::new());
         for name in &self.names {
             let bytes = fs::read(self.copies.join(name)).map_err(io("a copy of a journal cannot be read"))?;
-            if let Some(found) = highest_group(&bytes).filter(|found| *found > highest.0) {
-                highest = (found, self.files.join(name));
+            let synced = highest_synced(&bytes);
+            if synced > group {
+                return Err(Error::Open(format!(
+                    "{} is damaged: only commit groups up to {group} of {synced} can be read. Nothing was changed: restore the \
+                     file from a backup",
+                    self.files.join(name).display()
+                )));
             }
         }
-        // Of a crash one group may be unfinished; of a clean stop none.
-        let may_be_missing = u64::from(self.clean.is_none());
-        if highest.0 > group + may_be_missing {
-            return Err(Error::Open(format!(
-                "{} is damaged: only commit groups up to {group} of {} can be read. Nothing was changed: restore the file from a \
-                 backup",
-                highest.1.display(),
-                highest.0
-            )));
-        }
+        // A note from before the last stop stays true: that group was synced once.
         if let Some(clean) = self.clean.filter(|clean| *clean > group) {
             return Err(Error::Open(format!(
-                "its journals end at commit group {group}, and the last stop noted group {clean}: part of a file in {} is gone. \
-                 Nothing was changed: restore it from a backup",
+                "its journals end at commit group {group}, and a stop noted group {clean}: part of a file in {} is gone. Nothing \
+                 was changed: restore it from a backup",
                 self.files.display()
             )));
         }
@@ -142,14 +141,16 @@ impl Journals {
     }
 }
 
-/// The highest whole group marker in raw bytes.
-fn highest_group(bytes: &[u8]) -> Option<u64> {
-    let first = keys::GROUP_MAGIC.first()?;
-    let mut highest = None;
+/// The highest group of which a marker in raw bytes says that it was synced; 0 for none.
+fn highest_synced(bytes: &[u8]) -> u64 {
+    let mut highest = 0;
     let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|byte| byte == first) {
+    while let Some(at) = rest.iter().position(|byte| Some(byte) == META_GROUP.first()) {
         rest = rest.get(at..).unwrap_or_default();
-        highest = highest.max(keys::parse_group_marker(rest));
+        // Only behind its key: no text, number or id in a record holds key and marker, so no caller can plant one.
+        if let Some(marker) = rest.strip_prefix(META_GROUP).and_then(Marker::parse) {
+            highest = highest.max(marker.synced);
+        }
         rest = rest.get(1..).unwrap_or_default();
     }
     highest

@@ -90,11 +90,12 @@ fn a_store_of_a_newer_format_is_refused() {
 
 #[test]
 fn a_marker_is_found_only_whole() {
-    let marker = keys::group_marker(77);
-    assert_eq!(keys::parse_group_marker(&marker), Some(77));
-    for bit in 0..marker.len() * 8 {
-        let mut damaged = marker.clone();
+    let marker = Marker { group: 77, synced: 75 };
+    let bytes = marker.encode();
+    assert_eq!(Marker::parse(&bytes), Some(marker));
+    for bit in 0..bytes.len() * 8 {
+        let mut damaged = bytes.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
-        assert_eq!(keys::parse_group_marker(&damaged), None, "bit {bit}");
+        assert_eq!(Marker::parse(&damaged), None, "bit {bit}");
     }
 }

@@ -181,6 +181,8 @@ pub(crate) struct Writer {
     epoch: u64,
     counter: u64,
     stage: Stage,
+    /// The last group that was synced. Later ones are on disk or not.
+    synced: u64,
     /// Claims of the last moment, oldest first: their `started` events may still be to write.
     unsaid: VecDeque<(Instant, Uuid, Token)>,
 }
@@ -197,8 +199,10 @@ struct Group {
 }
 
 impl Writer {
+    /// For the groups after one that is synced.
     pub(crate) fn new(shared: Arc<Shared>, epoch: u64, group: u64) -> Self {
-        Self { shared, epoch, counter: 0, stage: Stage::after(group), unsaid: VecDeque::new() }
+        let stage = Stage::after(group);
+        Self { shared, epoch, counter: 0, stage, synced: group, unsaid: VecDeque::new() }
     }
 
     /// Takes members until all senders are gone or the store is closed.
@@ -347,10 +351,13 @@ impl Writer {
     /// Writes what is staged, and shows it to the readers.
     fn apply(&mut self, sync: bool) -> Result<()> {
         let number = self.stage.number();
-        let (batch, touched) = self.stage.take()?;
+        let (batch, touched) = self.stage.take(self.synced)?;
         let Touched { elements, linked } = touched;
         self.shared.cache.touch(elements.keys().chain(&linked).copied(), number);
         self.shared.engine.apply(batch, sync)?;
+        if sync {
+            self.synced = number;
+        }
         self.shared.cache.enter(elements.into_values().flatten(), number);
         self.shared.published.store(number, Ordering::SeqCst);
         Ok(())
