@@ -5,12 +5,27 @@ use walkabout_schema::Access;
 use super::*;
 use crate::store::{Change, DecodedCell, memory::MemoryEngine, no_fields};
 
-/// A memory engine whose writes can be made to fail.
+/// A memory engine whose writes can be made to fail, and whose disk to be full.
 #[derive(Default)]
 struct Failing {
     inner: MemoryEngine,
-    fails: Arc<AtomicBool>,
-    writes: Arc<AtomicUsize>,
+    told: Arc<Told>,
+}
+
+#[derive(Default)]
+struct Told {
+    fails: AtomicBool,
+    panics: AtomicBool,
+    /// Free bytes less than there could be.
+    used: AtomicU64,
+    writes: AtomicUsize,
+}
+
+fn failing(limits: Limits) -> (KvStore, Arc<Told>) {
+    let engine = Failing::default();
+    let told = Arc::clone(&engine.told);
+    let found = look(&engine).unwrap();
+    (KvStore::start(Box::new(engine), &found, limits).unwrap(), told)
 }
 
 impl View for Failing {
@@ -27,14 +42,15 @@ impl Engine for Failing {
         self.inner.snapshot()
     }
     fn apply(&self, batch: Vec<engine::Write>, sync: bool) -> Result<()> {
-        self.writes.fetch_add(1, Ordering::SeqCst);
-        if self.fails.load(Ordering::SeqCst) {
+        self.told.writes.fetch_add(1, Ordering::SeqCst);
+        assert!(!self.told.panics.load(Ordering::SeqCst), "the engine panics");
+        if self.told.fails.load(Ordering::SeqCst) {
             return Err(Error::Unavailable("the disk said no".to_owned()));
         }
         self.inner.apply(batch, sync)
     }
     fn free_bytes(&self) -> Option<u64> {
-        None
+        Some(u64::MAX - self.told.used.load(Ordering::SeqCst))
     }
     fn close(&self, group: u64) -> Result<()> {
         self.inner.close(group)
@@ -59,22 +75,38 @@ fn fresh_node(id: u128) -> Commit {
 
 #[tokio::test]
 async fn after_a_failed_write_nothing_more_is_written() {
-    let engine = Failing::default();
-    let (fails, writes) = (Arc::clone(&engine.fails), Arc::clone(&engine.writes));
-    let found = look(&engine).unwrap();
-    let store = KvStore::start(Box::new(engine), &found, Limits::default()).unwrap();
+    let (store, told) = failing(Limits::default());
     let now = Timestamp::from_millis(0);
     store.commit(now, fresh_node(1)).await.unwrap();
-    fails.store(true, Ordering::SeqCst);
+    told.fails.store(true, Ordering::SeqCst);
     assert!(matches!(store.commit(now, fresh_node(2)).await, Err(Error::OutcomeUnknown(_))));
-    fails.store(false, Ordering::SeqCst);
-    let before = writes.load(Ordering::SeqCst);
+    told.fails.store(false, Ordering::SeqCst);
+    let before = told.writes.load(Ordering::SeqCst);
     assert!(matches!(store.commit(now, fresh_node(3)).await, Err(Error::Unavailable(_))));
     assert!(matches!(store.health(), Err(Error::Unavailable(_))));
-    assert_eq!(writes.load(Ordering::SeqCst), before);
+    assert_eq!(told.writes.load(Ordering::SeqCst), before);
     let ids = [1, 2, 3].map(Uuid::from_u128);
     let read = store.snapshot().await.unwrap().elements(Kind::Node, &ids).await.unwrap();
     assert_eq!(read.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, false]);
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_store_notices_by_itself_that_there_is_room_again() {
+    let (store, told) = failing(Limits { disk_free_min: 1 << 20, ..Limits::default() });
+    told.used.store(u64::MAX, Ordering::SeqCst);
+    // A quarter of what must be free, in few groups.
+    let secret = store.keep("large", vec![0; 300_000]).await;
+    assert!(secret.is_ok(), "{secret:?}");
+    while store.health().is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(store.health(), Err(Error::Full(_))));
+    told.used.store(0, Ordering::SeqCst);
+    while store.health().is_err() {
+        tokio::task::yield_now().await;
+    }
+    store.keep("more", vec![0]).await.unwrap();
     store.close().await.unwrap();
 }
 
