@@ -110,6 +110,18 @@ async fn a_full_store_notices_by_itself_that_there_is_room_again() {
     store.close().await.unwrap();
 }
 
+#[tokio::test]
+async fn a_panic_of_the_committer_is_seen() {
+    let (store, told) = failing(Limits::default());
+    told.panics.store(true, Ordering::SeqCst);
+    assert!(store.keep("a", vec![0]).await.is_err());
+    while store.health().is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(store.health(), Err(Error::Unavailable(_))));
+    assert!(store.keep("b", vec![0]).await.is_err());
+}
+
 #[test]
 fn a_store_of_a_newer_format_is_refused() {
     let engine = MemoryEngine::default();

@@ -405,6 +405,15 @@ impl Writer {
     }
 }
 
+impl Drop for Writer {
+    /// Nobody answers any more after a panic: the store must not look well then.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.give_up(&Error::Unavailable("the committer panicked".to_owned()));
+        }
+    }
+}
+
 impl Member {
     fn adds_data(&self) -> bool {
         match self {
