@@ -1,7 +1,8 @@
 //! Guards against what the engine does not notice.
 //!
 //! The engine cuts a journal off at the first entry that it cannot read, which is right for the unfinished group of a crash and
-//! wrong for a bit that flipped in the middle. So the journals are copied aside before it opens them. Every commit group carries, in
+//! wrong for a bit that flipped in the middle. So the journals are copied aside before it opens them, unless they stand as a clean
+//! stop left them. Every commit group carries, in
 //! a form that can be found in the raw bytes, the number of the last group that was synced before it. When that is beyond the group
 //! that was recovered, or when the number noted at a clean stop is, something is gone that was on disk: the copy is put back and the
 //! store refuses to open. Groups that no proof says were synced may be missing: a power loss takes pages in any order.
@@ -11,10 +12,12 @@
 
 use std::{
     fs::{self, File},
-    io::Write,
+    hash::{DefaultHasher, Hash, Hasher},
+    io::{ErrorKind, Write},
     path::{Path, PathBuf},
 };
 
+use super::FILES;
 use crate::store::{
     Error, Result,
     kv::keys::{META_GROUP, Marker},
@@ -41,61 +44,53 @@ pub(super) fn lock(folder: &Path) -> Result<File> {
     }
 }
 
-/// Notes the last group of a clean stop.
+/// Notes the last group of a clean stop, and how the journals stand.
 pub(super) fn mark_clean(folder: &Path, group: u64) -> Result<()> {
     let failed = io("the clean stop cannot be noted");
+    let digest = digest(&folder.join(FILES)).map_err(&failed)?;
     let mut file = File::create(folder.join(CLEAN)).map_err(&failed)?;
     file.write_all(&Marker { group, synced: group }.encode()).map_err(&failed)?;
-    file.sync_all().map_err(&failed)
+    file.write_all(&digest.to_be_bytes()).map_err(&failed)?;
+    file.sync_all().map_err(&failed)?;
+    sync_folder(folder).map_err(&failed)
 }
 
 /// The journals as they were before the engine opened them.
 pub(super) struct Journals {
+    folder: PathBuf,
     files: PathBuf,
     copies: PathBuf,
+    /// What was copied, oldest first. Nothing after a clean stop: the engine changes no journal that is whole.
     names: Vec<PathBuf>,
     /// The last group of a clean stop.
     clean: Option<u64>,
-    clean_path: PathBuf,
 }
 
 impl Journals {
-    pub(super) fn copy_aside(folder: &Path, files: &Path) -> Result<Self> {
-        let copies = folder.join(COPIES);
-        let clean_path = folder.join(CLEAN);
+    pub(super) fn copy_aside(folder: &Path) -> Result<Self> {
+        let (files, copies) = (folder.join(FILES), folder.join(COPIES));
+        let note = fs::read(folder.join(CLEAN)).unwrap_or_default();
+        let clean = Marker::parse(&note).map(|marker| marker.group);
+        let failed = io("its journals cannot be copied");
+        remove(&unfinished(folder)).map_err(&failed)?;
         // Copies that are still here are from an opening that was itself cut off: what they hold is older, so they win.
-        let is_fresh = !copies.exists();
-        let mut names = Vec::new();
-        let from = if is_fresh { files } else { &copies };
-        for entry in fs::read_dir(from).map_err(io("its files cannot be listed"))? {
-            let name = PathBuf::from(entry.map_err(io("its files cannot be listed"))?.file_name());
-            if name.extension().is_some_and(|extension| extension == "jnl") {
-                names.push(name);
+        if !copies.exists() {
+            let now = digest(&files).map_err(&failed)?.to_be_bytes();
+            if clean.is_none() || !note.ends_with(&now) {
+                copy_all(&files, folder, &copies)
+                    .inspect_err(|_| drop(remove(&unfinished(folder))))
+                    .map_err(&failed)?;
             }
         }
-        names.sort();
-        if is_fresh && !names.is_empty() {
-            let unfinished = folder.join(format!("{COPIES}.part"));
-            if unfinished.exists() {
-                fs::remove_dir_all(&unfinished)
-                    .map_err(io("an old copy of its journals cannot be removed"))?;
-            }
-            fs::create_dir_all(&unfinished).map_err(io("its journals cannot be copied"))?;
-            for name in &names {
-                fs::copy(files.join(name), unfinished.join(name))
-                    .map_err(io("its journals cannot be copied"))?;
-            }
-            fs::rename(&unfinished, &copies).map_err(io("its journals cannot be copied"))?;
-        }
-        let clean = fs::read(&clean_path).ok().and_then(|marker| Marker::parse(&marker));
-        let clean = clean.map(|marker| marker.group);
-        Ok(Self { files: files.to_owned(), copies, names, clean, clean_path })
+        let names = if copies.exists() { names(&copies).map_err(&failed)? } else { Vec::new() };
+        Ok(Self { folder: folder.to_owned(), files, copies, names, clean })
     }
 
     /// Whether what was recovered up to `group` is all that was there.
     pub(super) fn check(&self, group: u64) -> Result<()> {
         for name in &self.names {
-            let bytes = fs::read(self.copies.join(name)).map_err(io("a copy of a journal cannot be read"))?;
+            let (bytes, _) =
+                read(&self.copies.join(name)).map_err(io("a copy of a journal cannot be read"))?;
             let synced = highest_synced(&bytes);
             if synced > group {
                 return Err(Error::Open(format!(
@@ -116,29 +111,106 @@ impl Journals {
         Ok(())
     }
 
-    /// Puts the journals back as they were.
+    /// Puts the journals back as they were. The folder's lock must be held, and no engine be there.
     pub(super) fn put_back(&self) -> Result<()> {
+        let failed = io("a journal cannot be put back");
         for name in &self.names {
-            fs::copy(self.copies.join(name), self.files.join(name))
-                .map_err(io("a journal cannot be put back"))?;
+            copy(&self.copies.join(name), &self.files.join(name)).map_err(&failed)?;
         }
-        self.remove_copies()
+        sync_folder(&self.files).map_err(&failed)?;
+        self.retire_copies()
     }
 
     /// The store is open and good.
     pub(super) fn forget(&self) -> Result<()> {
-        if self.clean_path.exists() {
-            fs::remove_file(&self.clean_path).map_err(io("the note of the clean stop cannot be removed"))?;
-        }
-        self.remove_copies()
+        remove(&self.folder.join(CLEAN)).map_err(io("the note of the clean stop cannot be removed"))?;
+        self.retire_copies()
     }
 
-    fn remove_copies(&self) -> Result<()> {
+    /// Removes the copies. On disk before anything is written: old copies that came back would win over what is new.
+    fn retire_copies(&self) -> Result<()> {
+        let failed = io("the copies of its journals cannot be removed");
+        let unfinished = unfinished(&self.folder);
         if self.copies.exists() {
-            fs::remove_dir_all(&self.copies).map_err(io("the copies of its journals cannot be removed"))?;
+            fs::rename(&self.copies, &unfinished).map_err(&failed)?;
         }
-        Ok(())
+        sync_folder(&self.folder).map_err(&failed)?;
+        remove(&unfinished).map_err(&failed)
     }
+}
+
+/// Where copies are that are not whole: not yet, or no more.
+fn unfinished(folder: &Path) -> PathBuf {
+    folder.join(format!("{COPIES}.part"))
+}
+
+/// Removes a file or a folder that may be there.
+fn remove(path: &Path) -> std::io::Result<()> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    removed.or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
+}
+
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// The journals in a folder, oldest first.
+fn names(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = PathBuf::from(entry?.file_name());
+        if name.extension().is_some_and(|extension| extension == "jnl") {
+            names.push(name);
+        }
+    }
+    // By their numbers: 10 comes after 9.
+    names.sort_by_key(|name| name.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok()));
+    Ok(names)
+}
+
+/// The bytes of a journal without the empty blocks at its end, and its length with them.
+fn read(path: &Path) -> std::io::Result<(Vec<u8>, u64)> {
+    const EMPTY: [u8; 4096] = [0; 4096];
+    let mut bytes = fs::read(path)?;
+    let length = bytes.len() as u64;
+    while let Some(used) = bytes.strip_suffix(&EMPTY).map(<[u8]>::len) {
+        bytes.truncate(used);
+    }
+    Ok((bytes, length))
+}
+
+/// Copies a journal, and syncs the copy. Most of a journal is room set aside: that takes no room in the copy.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    let (bytes, length) = read(from)?;
+    let mut file = File::create(to)?;
+    file.write_all(&bytes)?;
+    file.set_len(length)?;
+    file.sync_all()
+}
+
+fn copy_all(files: &Path, folder: &Path, copies: &Path) -> std::io::Result<()> {
+    let (names, unfinished) = (names(files)?, unfinished(folder));
+    if names.is_empty() {
+        return Ok(());
+    }
+    fs::create_dir(&unfinished)?;
+    for name in &names {
+        copy(&files.join(name), &unfinished.join(name))?;
+    }
+    sync_folder(&unfinished)?;
+    fs::rename(&unfinished, copies)?;
+    sync_folder(folder)
+}
+
+/// A number that tells whether journals are as they were. Of another compiler it may be another: then they are copied, no more.
+fn digest(files: &Path) -> std::io::Result<u64> {
+    let mut digest = DefaultHasher::new();
+    for name in names(files)? {
+        let (bytes, _) = read(&files.join(&name))?;
+        name.hash(&mut digest);
+        bytes.hash(&mut digest);
+    }
+    Ok(digest.finish())
 }
 
 /// The highest group of which a marker in raw bytes says that it was synced; 0 for none.

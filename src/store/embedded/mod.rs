@@ -14,6 +14,9 @@ use super::{
     kv::{KvStore, look},
 };
 
+/// The part of the folder that is the engine's.
+const FILES: &str = "store";
+
 /// Opens the store in a folder, or makes one.
 ///
 /// # Errors
@@ -30,31 +33,27 @@ pub fn open(folder: &Path, limits: Limits) -> Result<Arc<dyn Store>> {
 }
 
 fn open_unnamed(folder: &Path, limits: Limits) -> Result<Arc<dyn Store>> {
-    let files = folder.join("store");
+    let files = folder.join(FILES);
     std::fs::create_dir_all(&files).map_err(|error| Error::Open(error.to_string()))?;
-    let lock = journals::lock(folder)?;
-    let journals = Journals::copy_aside(folder, &files)?;
-    let engine = match FjallEngine::open(&files, folder, lock) {
-        Ok(engine) => engine,
+    let lock = Arc::new(journals::lock(folder)?);
+    let journals = Journals::copy_aside(folder)?;
+    let open_whole = || {
+        let engine = FjallEngine::open(&files, folder, &lock)?;
+        let found = look(&engine)?;
+        journals.check(found.group)?;
+        Ok((engine, found))
+    };
+    let (engine, found) = match open_whole() {
+        Ok(whole) => whole,
         Err(error) => {
             journals.put_back()?;
             return Err(error);
         }
     };
-    let found = match look(&engine) {
-        Ok(found) => found,
-        Err(error) => {
-            drop(engine);
-            journals.put_back()?;
-            return Err(error);
-        }
-    };
-    if let Err(error) = journals.check(found.group) {
-        drop(engine);
-        journals.put_back()?;
-        return Err(error);
-    }
     let store = KvStore::start(Box::new(engine), &found, limits)?;
     journals.forget()?;
     Ok(Arc::new(store))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+use std::os::unix::fs::MetadataExt;
+
+use super::journals::Journals;
+use super::*;
+use crate::store::kv::keys::{META_GROUP, Marker};
+
+const LENGTH: u64 = 8 << 20;
+
+/// A batch as the engine writes it: begin, one item of the group's marker, one of other bytes, end.
+fn batch(group: u64, synced: u64, value: &[u8]) -> Vec<u8> {
+    let item = |key: &[u8], value: &[u8]| {
+        let mut item = vec![2, 0, 0];
+        item.extend(1_u64.to_le_bytes());
+        item.extend((key.len() as u16).to_le_bytes());
+        item.extend((value.len() as u32).to_le_bytes());
+        item.extend((value.len() as u32).to_le_bytes());
+        [&item, key, value].concat()
+    };
+    let begin = [&[1_u8, 2, 0, 0, 0][..], &group.to_le_bytes()].concat();
+    let marker = Marker { group, synced }.encode();
+    [&begin, &item(META_GROUP, &marker), &item(b"other", value), &[3; 9][..], b"FJL\x03"].concat()
+}
+
+fn write_journal(folder: &Path, name: &str, bytes: &[u8]) {
+    let path = folder.join(FILES).join(name);
+    std::fs::write(&path, bytes).unwrap();
+    std::fs::File::options().write(true).open(path).unwrap().set_len(LENGTH).unwrap();
+}
+
+/// A folder with one journal of three groups, the last of them large.
+fn stored() -> (tempfile::TempDir, Vec<u8>) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join(FILES)).unwrap();
+    let bytes = [batch(1, 0, b"a"), batch(2, 1, b"b"), batch(3, 2, &[7; 20_000])].concat();
+    write_journal(folder.path(), "0.jnl", &bytes);
+    (folder, bytes)
+}
+
+fn parts(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_copy_takes_no_more_room_than_what_was_written() {
+    let (folder, bytes) = stored();
+    let journals = Journals::copy_aside(folder.path()).unwrap();
+    let copy = folder.path().join("journals-before-opening/0.jnl");
+    let held = copy.metadata().unwrap();
+    assert_eq!(held.len(), LENGTH);
+    assert!(held.blocks() * 512 < 64 << 10, "{} blocks", held.blocks());
+    write_journal(folder.path(), "0.jnl", b"what the engine left");
+    journals.put_back().unwrap();
+    let back = std::fs::read(folder.path().join(FILES).join("0.jnl")).unwrap();
+    assert_eq!((back.len() as u64, &back[..bytes.len()]), (LENGTH, &bytes[..]));
+    assert_eq!(parts(folder.path()), [FILES]);
+}
+
+#[test]
+fn nothing_is_copied_after_a_clean_stop() {
+    let (folder, mut bytes) = stored();
+    journals::mark_clean(folder.path(), 3).unwrap();
+    let journals = Journals::copy_aside(folder.path()).unwrap();
+    assert_eq!(parts(folder.path()), ["clean-stop", FILES]);
+    journals.check(3).unwrap();
+    assert!(journals.check(2).is_err(), "none may be missing");
+    journals.put_back().unwrap();
+    bytes[60] ^= 1;
+    write_journal(folder.path(), "0.jnl", &bytes);
+    let journals = Journals::copy_aside(folder.path()).unwrap();
+    assert_eq!(parts(folder.path()), ["clean-stop", "journals-before-opening", FILES]);
+    journals.forget().unwrap();
+    assert_eq!(parts(folder.path()), [FILES]);
+}
+
+#[test]
+fn an_old_note_of_a_clean_stop_asks_for_no_more_than_it_says() {
+    let (folder, bytes) = stored();
+    write_journal(folder.path(), "0.jnl", &batch(1, 0, b"a"));
+    journals::mark_clean(folder.path(), 1).unwrap();
+    write_journal(folder.path(), "0.jnl", &bytes);
+    let journals = Journals::copy_aside(folder.path()).unwrap();
+    // The third group may be unfinished; it says that the second was synced.
+    journals.check(2).unwrap();
+    assert!(journals.check(1).is_err());
+}
+
+#[test]
+fn a_failed_copy_leaves_nothing() {
+    let (folder, _) = stored();
+    std::fs::create_dir(folder.path().join(FILES).join("1.jnl")).unwrap();
+    assert!(Journals::copy_aside(folder.path()).is_err());
+    assert_eq!(parts(folder.path()), [FILES]);
+}
