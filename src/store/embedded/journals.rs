@@ -17,11 +17,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::FILES;
-use crate::store::{
-    Error, Result,
-    kv::keys::{META_GROUP, Marker},
-};
+use super::{FILES, raw};
+use crate::store::{Error, Result, kv::keys::Marker};
 
 const CLEAN: &str = "clean-stop";
 const LOCK: &str = "lock";
@@ -86,12 +83,35 @@ impl Journals {
         Ok(Self { folder: folder.to_owned(), files, copies, names, clean })
     }
 
+    /// Cuts the last journal off where a power loss tore a group, on disk. The copy stays whole. Answers whether there was such.
+    ///
+    /// The engine does so itself when it sees a gap by the form of what it reads. In the middle of a long value it sees a wrong
+    /// checksum instead, and refuses.
+    pub(super) fn cut_torn(&self) -> Result<bool> {
+        let Some(last) = self.names.last() else { return Ok(false) };
+        let mut synced = self.clean.unwrap_or(0);
+        for name in &self.names {
+            synced = synced.max(raw::highest_synced(&self.copy(name)?));
+        }
+        let Some(at) = raw::first_torn(&self.copy(last)?, synced) else { return Ok(false) };
+        let failed = io("an unfinished group cannot be cut off");
+        let journal = File::options().write(true).open(self.files.join(last)).map_err(&failed)?;
+        journal.set_len(at as u64).map_err(&failed)?;
+        journal.sync_all().map_err(&failed)?;
+        Ok(true)
+    }
+
+    fn copy(&self, name: &Path) -> Result<Vec<u8>> {
+        let (bytes, _) = read(&self.copies.join(name)).map_err(io("a copy of a journal cannot be read"))?;
+        Ok(bytes)
+    }
+
     /// Whether what was recovered up to `group` is all that was there.
     pub(super) fn check(&self, group: u64) -> Result<()> {
         for name in &self.names {
             let (bytes, _) =
                 read(&self.copies.join(name)).map_err(io("a copy of a journal cannot be read"))?;
-            let synced = highest_synced(&bytes);
+            let synced = raw::highest_synced(&bytes);
             if synced > group {
                 return Err(Error::Open(format!(
                     "{} is damaged: only commit groups up to {group} of {synced} can be read. Nothing was changed: restore the \
@@ -211,19 +231,4 @@ fn digest(files: &Path) -> std::io::Result<u64> {
         bytes.hash(&mut digest);
     }
     Ok(digest.finish())
-}
-
-/// The highest group of which a marker in raw bytes says that it was synced; 0 for none.
-fn highest_synced(bytes: &[u8]) -> u64 {
-    let mut highest = 0;
-    let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|byte| Some(byte) == META_GROUP.first()) {
-        rest = rest.get(at..).unwrap_or_default();
-        // Only behind its key: no text, number or id in a record holds key and marker, so no caller can plant one.
-        if let Some(marker) = rest.strip_prefix(META_GROUP).and_then(Marker::parse) {
-            highest = highest.max(marker.synced);
-        }
-        rest = rest.get(1..).unwrap_or_default();
-    }
-    highest
 }

@@ -1,10 +1,12 @@
 //! The store on local disk.
 //!
 //! One folder, one process: the lock on the folder is the lease of the process, its epoch the first part of every token. The
-//! engine is fjall, named in `fjall.rs` alone; `journals.rs` guards against what the engine does not notice.
+//! engine is fjall, named in `fjall.rs` alone; `journals.rs` guards against what the engine does not notice, `raw.rs` reads what it
+//! leaves for that.
 
 mod fjall;
 mod journals;
+mod raw;
 
 use std::{path::Path, sync::Arc};
 
@@ -38,7 +40,8 @@ fn open_unnamed(folder: &Path, limits: Limits) -> Result<Arc<dyn Store>> {
     let lock = Arc::new(journals::lock(folder)?);
     let journals = Journals::copy_aside(folder)?;
     let open_whole = || {
-        let engine = FjallEngine::open(&files, folder, &lock)?;
+        let open = || FjallEngine::open(&files, folder, &lock);
+        let engine = open().or_else(|error| if journals.cut_torn()? { open() } else { Err(error) })?;
         let found = look(&engine)?;
         journals.check(found.group)?;
         Ok((engine, found))

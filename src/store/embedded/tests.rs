@@ -96,3 +96,55 @@ fn a_failed_copy_leaves_nothing() {
     assert!(Journals::copy_aside(folder.path()).is_err());
     assert_eq!(parts(folder.path()), [FILES]);
 }
+
+/// As a kill leaves it, and the length of what was written.
+async fn killed(folder: &Path, values: &[usize]) -> usize {
+    let store = open(folder, Limits::default()).unwrap();
+    for (number, length) in values.iter().enumerate() {
+        store.keep(&number.to_string(), vec![7; *length]).await.unwrap();
+    }
+    drop(store);
+    let journal = std::fs::read(folder.join(FILES).join("0.jnl")).unwrap();
+    raw::batches(&journal).last().unwrap().end
+}
+
+/// Opens again, as soon as the committer's thread has let go of the files.
+fn open_again(folder: &Path) -> Result<Arc<dyn Store>> {
+    loop {
+        match open(folder, Limits::default()) {
+            Err(error) if error.to_string().contains("another process") => std::thread::yield_now(),
+            opened => return opened,
+        }
+    }
+}
+
+fn spoil(folder: &Path, spoil: impl FnOnce(&mut [u8])) {
+    let path = folder.join(FILES).join("0.jnl");
+    let mut journal = std::fs::read(&path).unwrap();
+    spoil(&mut journal);
+    std::fs::write(path, journal).unwrap();
+}
+
+#[tokio::test]
+async fn a_torn_last_group_is_cut_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let end = killed(folder.path(), &[10, 10, 20_000]).await;
+    // A page that did not reach the disk before the power went.
+    let page = (end - 10_000).next_multiple_of(4096);
+    spoil(folder.path(), |journal| journal[page..page + 4096].fill(0));
+    let store = open_again(folder.path()).unwrap();
+    assert_eq!(store.keep("1", vec![8]).await.unwrap(), [7; 10]);
+    assert_eq!(store.keep("2", vec![8]).await.unwrap(), [8]);
+}
+
+#[tokio::test]
+async fn damage_is_not_taken_for_a_torn_group() {
+    for (values, torn) in [(&[20_000, 10][..], 4096), (&[10, 20_000], 1)] {
+        let folder = tempfile::tempdir().unwrap();
+        let end = killed(folder.path(), values).await;
+        let page = (end - 10_000).next_multiple_of(4096);
+        spoil(folder.path(), |journal| journal[page..page + torn].fill(0));
+        let refused = open_again(folder.path()).err().unwrap().to_string();
+        assert!(refused.contains("damaged"), "{refused}");
+    }
+}
