@@ -83,6 +83,26 @@ impl Journals {
         Ok(Self { folder: folder.to_owned(), files, copies, names, clean })
     }
 
+    /// Whether the journals before the last can be read to their ends, as far as their form goes. Each was synced before the next was
+    /// begun, and behind a gap in one of them the engine would go on with the next.
+    pub(super) fn check_sealed(&self) -> Result<()> {
+        // After a failed write the next may be begun, but nothing is written there any more.
+        let mut is_followed = false;
+        for name in self.names.iter().rev() {
+            let bytes = self.copy(name)?;
+            let end = raw::batches(&bytes).last().map_or(0, |batch| batch.end);
+            let rest = bytes.get(end..).unwrap_or_default();
+            if is_followed && rest.iter().any(|byte| *byte != 0) {
+                return Err(Error::Open(format!(
+                    "{} is damaged at byte {end}. Nothing was changed: restore the file from a backup",
+                    self.files.join(name).display()
+                )));
+            }
+            is_followed |= end > 0;
+        }
+        Ok(())
+    }
+
     /// Cuts the last journal off where a power loss tore a group, on disk. The copy stays whole. Answers whether there was such.
     ///
     /// The engine does so itself when it sees a gap by the form of what it reads. In the middle of a long value it sees a wrong

@@ -40,6 +40,7 @@ fn open_unnamed(folder: &Path, limits: Limits) -> Result<Arc<dyn Store>> {
     let lock = Arc::new(journals::lock(folder)?);
     let journals = Journals::copy_aside(folder)?;
     let open_whole = || {
+        journals.check_sealed()?;
         let open = || FjallEngine::open(&files, folder, &lock);
         let engine = open().or_else(|error| if journals.cut_torn()? { open() } else { Err(error) })?;
         let found = look(&engine)?;

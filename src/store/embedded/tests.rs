@@ -1,8 +1,13 @@
 use std::os::unix::fs::MetadataExt;
 
-use super::journals::Journals;
-use super::*;
-use crate::store::kv::keys::{META_GROUP, Marker};
+use walkabout_schema::{Access, Key, Kind, Name, Timestamp, User};
+
+use super::{journals::Journals, *};
+use crate::store::{
+    DecodedCell, Element,
+    kv::keys::{META_GROUP, Marker},
+    no_fields,
+};
 
 const LENGTH: u64 = 8 << 20;
 
@@ -147,4 +152,51 @@ async fn damage_is_not_taken_for_a_torn_group() {
         let refused = open_again(folder.path()).err().unwrap().to_string();
         assert!(refused.contains("damaged"), "{refused}");
     }
+}
+
+#[tokio::test]
+async fn a_journal_before_the_last_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), Limits::default()).unwrap();
+    let owner = uuid::Uuid::from_u128(1);
+    let (user, root) = user(owner);
+    store.register(user, root).await.unwrap();
+    // What is small stays in memory while a second journal is begun, so the first is kept.
+    for number in 0..70 {
+        store.keep(&number.to_string(), vec![7; 1 << 20]).await.unwrap();
+    }
+    drop(store);
+    while journals::lock(folder.path()).is_err() {
+        std::thread::yield_now();
+    }
+    spoil(folder.path(), |journal| {
+        let second = raw::batches(journal).nth(1).unwrap();
+        journal[second.start] ^= 0x40;
+    });
+    let refused = open_again(folder.path()).err().unwrap().to_string();
+    assert!(refused.contains("0.jnl is damaged"), "{refused}");
+}
+
+fn user(owner: uuid::Uuid) -> (User, Arc<Element>) {
+    let root = Element {
+        kind: Kind::Node,
+        id: owner,
+        name: Name::empty(),
+        owner: None,
+        access: Access::private(),
+        version: 1,
+        ends: None,
+        fields: no_fields(),
+        decoded: DecodedCell::default(),
+    };
+    let user = User {
+        id: Key(owner),
+        email: "ann@example.com".to_owned(),
+        password: String::new(),
+        root_id: Key(owner),
+        is_activated: true,
+        is_admin: false,
+        created_at: Timestamp::from_millis(0),
+    };
+    (user, Arc::new(root))
 }
