@@ -661,7 +661,10 @@ async fn a_damaged_journal_is_noticed_and_nothing_destroyed() {
     let killed = folder.path().join("killed");
     copy(&live, &killed);
     let journal = journal(&killed);
-    let whole = std::fs::read(&journal).unwrap();
+    let mut whole = std::fs::read(&journal).unwrap();
+    // Most of a journal is room set aside: some of it is enough, so many cases take less time.
+    whole.truncate(whole.iter().rposition(|byte| *byte != 0).unwrap() + 4096);
+    std::fs::write(&journal, &whole).unwrap();
     let tags = tags(&whole);
     assert!(tags.len() > 60, "{} tags in {} bytes", tags.len(), whole.len());
     let (mut refused, mut opened) = (0, 0);

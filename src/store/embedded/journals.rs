@@ -129,9 +129,7 @@ impl Journals {
     /// Whether what was recovered up to `group` is all that was there.
     pub(super) fn check(&self, group: u64) -> Result<()> {
         for name in &self.names {
-            let (bytes, _) =
-                read(&self.copies.join(name)).map_err(io("a copy of a journal cannot be read"))?;
-            let synced = raw::highest_synced(&bytes);
+            let synced = raw::highest_synced(&self.copy(name)?);
             if synced > group {
                 return Err(Error::Open(format!(
                     "{} is damaged: only commit groups up to {group} of {synced} can be read. Nothing was changed: restore the \
