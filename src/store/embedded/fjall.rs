@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fs::File,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use ::fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
@@ -25,11 +25,11 @@ const BLOCK_CACHE_BYTES: u64 = 16 << 20;
 const MEMTABLE_BYTES: u64 = 16 << 20;
 
 pub(super) struct FjallEngine {
-    // The key spaces go before the database, and the database before the lock of the folder.
+    // The key spaces go before the database, and the database before the lock of the folder: who gets that finds no engine.
     spaces: Arc<HashMap<Space, Keyspace>>,
     database: Database,
     folder: PathBuf,
-    lock: Mutex<Option<File>>,
+    _lock: Arc<File>,
 }
 
 fn failed(error: ::fjall::Error) -> Error {
@@ -37,7 +37,7 @@ fn failed(error: ::fjall::Error) -> Error {
 }
 
 impl FjallEngine {
-    pub(super) fn open(files: &Path, folder: &Path, lock: File) -> Result<Self> {
+    pub(super) fn open(files: &Path, folder: &Path, lock: &Arc<File>) -> Result<Self> {
         let refused = |error: ::fjall::Error| match error {
             ::fjall::Error::Locked => {
                 Error::Open("another process has it open: stop that one first".to_owned())
@@ -59,12 +59,7 @@ impl FjallEngine {
             let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
             spaces.insert(space, database.keyspace(name, options).map_err(refused)?);
         }
-        Ok(Self {
-            spaces: Arc::new(spaces),
-            database,
-            folder: folder.to_owned(),
-            lock: Mutex::new(Some(lock)),
-        })
+        Ok(Self { spaces: Arc::new(spaces), database, folder: folder.to_owned(), _lock: Arc::clone(lock) })
     }
 
     fn space(&self, space: Space) -> Result<&Keyspace> {
@@ -141,8 +136,6 @@ impl Engine for FjallEngine {
 
     fn close(&self, group: u64) -> Result<()> {
         self.database.persist(PersistMode::SyncAll).map_err(failed)?;
-        journals::mark_clean(&self.folder, group)?;
-        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
-        Ok(())
+        journals::mark_clean(&self.folder, group)
     }
 }

@@ -1,21 +1,24 @@
 //! Guards against what the engine does not notice.
 //!
 //! The engine cuts a journal off at the first entry that it cannot read, which is right for the unfinished group of a crash and
-//! wrong for a bit that flipped in the middle. So the journals are copied aside before it opens them. Every commit group carries
-//! its number in a form that can be found in the raw bytes; when the copy holds groups beyond the one that was recovered and the
-//! one that may have been unfinished, the copy is put back and the store refuses to open. After a clean stop the number of the last
-//! group stands in a file of its own, and not one group may be missing.
+//! wrong for a bit that flipped in the middle. So the journals are copied aside before it opens them, unless they stand as a clean
+//! stop left them. Every commit group carries, in
+//! a form that can be found in the raw bytes, the number of the last group that was synced before it. When that is beyond the group
+//! that was recovered, or when the number noted at a clean stop is, something is gone that was on disk: the copy is put back and the
+//! store refuses to open. Groups that no proof says were synced may be missing: a power loss takes pages in any order.
 //!
 //! Not detectable: bytes that are gone altogether from the end of a journal after an unclean stop look like groups that were never
 //! written.
 
 use std::{
     fs::{self, File},
-    io::Write,
+    hash::{DefaultHasher, Hash, Hasher},
+    io::{ErrorKind, Write},
     path::{Path, PathBuf},
 };
 
-use crate::store::{Error, Result, kv::keys};
+use super::{FILES, raw};
+use crate::store::{Error, Result, kv::keys::Marker};
 
 const CLEAN: &str = "clean-stop";
 const LOCK: &str = "lock";
@@ -38,119 +41,212 @@ pub(super) fn lock(folder: &Path) -> Result<File> {
     }
 }
 
-/// Notes the last group of a clean stop.
+/// Notes the last group of a clean stop, and how the journals stand.
 pub(super) fn mark_clean(folder: &Path, group: u64) -> Result<()> {
     let failed = io("the clean stop cannot be noted");
+    let digest = digest(&folder.join(FILES)).map_err(&failed)?;
     let mut file = File::create(folder.join(CLEAN)).map_err(&failed)?;
-    file.write_all(&keys::group_marker(group)).map_err(&failed)?;
-    file.sync_all().map_err(&failed)
+    file.write_all(&Marker { group, synced: group }.encode()).map_err(&failed)?;
+    file.write_all(&digest.to_be_bytes()).map_err(&failed)?;
+    file.sync_all().map_err(&failed)?;
+    sync_folder(folder).map_err(&failed)
 }
 
 /// The journals as they were before the engine opened them.
 pub(super) struct Journals {
+    folder: PathBuf,
     files: PathBuf,
     copies: PathBuf,
+    /// What was copied, oldest first. Nothing after a clean stop: the engine changes no journal that is whole.
     names: Vec<PathBuf>,
     /// The last group of a clean stop.
     clean: Option<u64>,
-    clean_path: PathBuf,
 }
 
 impl Journals {
-    pub(super) fn copy_aside(folder: &Path, files: &Path) -> Result<Self> {
-        let copies = folder.join(COPIES);
-        let clean_path = folder.join(CLEAN);
+    pub(super) fn copy_aside(folder: &Path) -> Result<Self> {
+        let (files, copies) = (folder.join(FILES), folder.join(COPIES));
+        let note = fs::read(folder.join(CLEAN)).unwrap_or_default();
+        let clean = Marker::parse(&note).map(|marker| marker.group);
+        let failed = io("its journals cannot be copied");
+        remove(&unfinished(folder)).map_err(&failed)?;
         // Copies that are still here are from an opening that was itself cut off: what they hold is older, so they win.
-        let is_fresh = !copies.exists();
-        let mut names = Vec::new();
-        let from = if is_fresh { files } else { &copies };
-        for entry in fs::read_dir(from).map_err(io("its files cannot be listed"))? {
-            let name = PathBuf::from(entry.map_err(io("its files cannot be listed"))?.file_name());
-            if name.extension().is_some_and(|extension| extension == "jnl") {
-                names.push(name);
+        if !copies.exists() {
+            let now = digest(&files).map_err(&failed)?.to_be_bytes();
+            if clean.is_none() || !note.ends_with(&now) {
+                copy_all(&files, folder, &copies)
+                    .inspect_err(|_| drop(remove(&unfinished(folder))))
+                    .map_err(&failed)?;
             }
         }
-        names.sort();
-        if is_fresh && !names.is_empty() {
-            let unfinished = folder.join(format!("{COPIES}.part"));
-            if unfinished.exists() {
-                fs::remove_dir_all(&unfinished)
-                    .map_err(io("an old copy of its journals cannot be removed"))?;
+        let names = if copies.exists() { names(&copies).map_err(&failed)? } else { Vec::new() };
+        Ok(Self { folder: folder.to_owned(), files, copies, names, clean })
+    }
+
+    /// Whether the journals before the last can be read to their ends, as far as their form goes. Each was synced before the next was
+    /// begun, and behind a gap in one of them the engine would go on with the next.
+    pub(super) fn check_sealed(&self) -> Result<()> {
+        // After a failed write the next may be begun, but nothing is written there any more.
+        let mut is_followed = false;
+        for name in self.names.iter().rev() {
+            let bytes = self.copy(name)?;
+            let end = raw::batches(&bytes).last().map_or(0, |batch| batch.end);
+            let rest = bytes.get(end..).unwrap_or_default();
+            if is_followed && rest.iter().any(|byte| *byte != 0) {
+                return Err(Error::Open(format!(
+                    "{} is damaged at byte {end}. Nothing was changed: restore the file from a backup",
+                    self.files.join(name).display()
+                )));
             }
-            fs::create_dir_all(&unfinished).map_err(io("its journals cannot be copied"))?;
-            for name in &names {
-                fs::copy(files.join(name), unfinished.join(name))
-                    .map_err(io("its journals cannot be copied"))?;
-            }
-            fs::rename(&unfinished, &copies).map_err(io("its journals cannot be copied"))?;
+            is_followed |= end > 0;
         }
-        let clean = fs::read(&clean_path).ok().and_then(|marker| keys::parse_group_marker(&marker));
-        Ok(Self { files: files.to_owned(), copies, names, clean, clean_path })
+        Ok(())
+    }
+
+    /// Cuts the last journal off where a power loss tore a group, on disk. The copy stays whole. Answers whether there was such.
+    ///
+    /// The engine does so itself when it sees a gap by the form of what it reads. In the middle of a long value it sees a wrong
+    /// checksum instead, and refuses.
+    pub(super) fn cut_torn(&self) -> Result<bool> {
+        let Some(last) = self.names.last() else { return Ok(false) };
+        let mut synced = self.clean.unwrap_or(0);
+        for name in &self.names {
+            synced = synced.max(raw::highest_synced(&self.copy(name)?));
+        }
+        let Some(at) = raw::first_torn(&self.copy(last)?, synced) else { return Ok(false) };
+        let failed = io("an unfinished group cannot be cut off");
+        let journal = File::options().write(true).open(self.files.join(last)).map_err(&failed)?;
+        journal.set_len(at as u64).map_err(&failed)?;
+        journal.sync_all().map_err(&failed)?;
+        Ok(true)
+    }
+
+    fn copy(&self, name: &Path) -> Result<Vec<u8>> {
+        let (bytes, _) = read(&self.copies.join(name)).map_err(io("a copy of a journal cannot be read"))?;
+        Ok(bytes)
     }
 
     /// Whether what was recovered up to `group` is all that was there.
     pub(super) fn check(&self, group: u64) -> Result<()> {
-        let mut highest = (0, PathBuf::new());
         for name in &self.names {
-            let bytes = fs::read(self.copies.join(name)).map_err(io("a copy of a journal cannot be read"))?;
-            if let Some(found) = highest_group(&bytes).filter(|found| *found > highest.0) {
-                highest = (found, self.files.join(name));
+            let synced = raw::highest_synced(&self.copy(name)?);
+            if synced > group {
+                return Err(Error::Open(format!(
+                    "{} is damaged: only commit groups up to {group} of {synced} can be read. Nothing was changed: restore the \
+                     file from a backup",
+                    self.files.join(name).display()
+                )));
             }
         }
-        // Of a crash one group may be unfinished; of a clean stop none.
-        let may_be_missing = u64::from(self.clean.is_none());
-        if highest.0 > group + may_be_missing {
-            return Err(Error::Open(format!(
-                "{} is damaged: only commit groups up to {group} of {} can be read. Nothing was changed: restore the file from a \
-                 backup",
-                highest.1.display(),
-                highest.0
-            )));
-        }
+        // A note from before the last stop stays true: that group was synced once.
         if let Some(clean) = self.clean.filter(|clean| *clean > group) {
             return Err(Error::Open(format!(
-                "its journals end at commit group {group}, and the last stop noted group {clean}: part of a file in {} is gone. \
-                 Nothing was changed: restore it from a backup",
+                "its journals end at commit group {group}, and a stop noted group {clean}: part of a file in {} is gone. Nothing \
+                 was changed: restore it from a backup",
                 self.files.display()
             )));
         }
         Ok(())
     }
 
-    /// Puts the journals back as they were.
+    /// Puts the journals back as they were. The folder's lock must be held, and no engine be there.
     pub(super) fn put_back(&self) -> Result<()> {
+        let failed = io("a journal cannot be put back");
         for name in &self.names {
-            fs::copy(self.copies.join(name), self.files.join(name))
-                .map_err(io("a journal cannot be put back"))?;
+            copy(&self.copies.join(name), &self.files.join(name)).map_err(&failed)?;
         }
-        self.remove_copies()
+        sync_folder(&self.files).map_err(&failed)?;
+        self.retire_copies()
     }
 
     /// The store is open and good.
     pub(super) fn forget(&self) -> Result<()> {
-        if self.clean_path.exists() {
-            fs::remove_file(&self.clean_path).map_err(io("the note of the clean stop cannot be removed"))?;
-        }
-        self.remove_copies()
+        remove(&self.folder.join(CLEAN)).map_err(io("the note of the clean stop cannot be removed"))?;
+        self.retire_copies()
     }
 
-    fn remove_copies(&self) -> Result<()> {
+    /// Removes the copies. On disk before anything is written: old copies that came back would win over what is new.
+    fn retire_copies(&self) -> Result<()> {
+        let failed = io("the copies of its journals cannot be removed");
+        let unfinished = unfinished(&self.folder);
         if self.copies.exists() {
-            fs::remove_dir_all(&self.copies).map_err(io("the copies of its journals cannot be removed"))?;
+            fs::rename(&self.copies, &unfinished).map_err(&failed)?;
         }
-        Ok(())
+        sync_folder(&self.folder).map_err(&failed)?;
+        remove(&unfinished).map_err(&failed)
     }
 }
 
-/// The highest whole group marker in raw bytes.
-fn highest_group(bytes: &[u8]) -> Option<u64> {
-    let first = keys::GROUP_MAGIC.first()?;
-    let mut highest = None;
-    let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|byte| byte == first) {
-        rest = rest.get(at..).unwrap_or_default();
-        highest = highest.max(keys::parse_group_marker(rest));
-        rest = rest.get(1..).unwrap_or_default();
+/// Where copies are that are not whole: not yet, or no more.
+fn unfinished(folder: &Path) -> PathBuf {
+    folder.join(format!("{COPIES}.part"))
+}
+
+/// Removes a file or a folder that may be there.
+fn remove(path: &Path) -> std::io::Result<()> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    removed.or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
+}
+
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// The journals in a folder, oldest first.
+fn names(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = PathBuf::from(entry?.file_name());
+        if name.extension().is_some_and(|extension| extension == "jnl") {
+            names.push(name);
+        }
     }
-    highest
+    // By their numbers: 10 comes after 9.
+    names.sort_by_key(|name| name.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok()));
+    Ok(names)
+}
+
+/// The bytes of a journal without the empty blocks at its end, and its length with them.
+fn read(path: &Path) -> std::io::Result<(Vec<u8>, u64)> {
+    const EMPTY: [u8; 4096] = [0; 4096];
+    let mut bytes = fs::read(path)?;
+    let length = bytes.len() as u64;
+    while let Some(used) = bytes.strip_suffix(&EMPTY).map(<[u8]>::len) {
+        bytes.truncate(used);
+    }
+    Ok((bytes, length))
+}
+
+/// Copies a journal, and syncs the copy. Most of a journal is room set aside: that takes no room in the copy.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    let (bytes, length) = read(from)?;
+    let mut file = File::create(to)?;
+    file.write_all(&bytes)?;
+    file.set_len(length)?;
+    file.sync_all()
+}
+
+fn copy_all(files: &Path, folder: &Path, copies: &Path) -> std::io::Result<()> {
+    let (names, unfinished) = (names(files)?, unfinished(folder));
+    if names.is_empty() {
+        return Ok(());
+    }
+    fs::create_dir(&unfinished)?;
+    for name in &names {
+        copy(&files.join(name), &unfinished.join(name))?;
+    }
+    sync_folder(&unfinished)?;
+    fs::rename(&unfinished, copies)?;
+    sync_folder(folder)
+}
+
+/// A number that tells whether journals are as they were. Of another compiler it may be another: then they are copied, no more.
+fn digest(files: &Path) -> std::io::Result<u64> {
+    let mut digest = DefaultHasher::new();
+    for name in names(files)? {
+        let (bytes, _) = read(&files.join(&name))?;
+        name.hash(&mut digest);
+        bytes.hash(&mut digest);
+    }
+    Ok(digest.finish())
 }

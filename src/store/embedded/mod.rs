@@ -1,10 +1,12 @@
 //! The store on local disk.
 //!
 //! One folder, one process: the lock on the folder is the lease of the process, its epoch the first part of every token. The
-//! engine is fjall, named in `fjall.rs` alone; `journals.rs` guards against what the engine does not notice.
+//! engine is fjall, named in `fjall.rs` alone; `journals.rs` guards against what the engine does not notice, `raw.rs` reads what it
+//! leaves for that.
 
 mod fjall;
 mod journals;
+mod raw;
 
 use std::{path::Path, sync::Arc};
 
@@ -13,6 +15,9 @@ use super::{
     Error, Limits, Result, Store,
     kv::{KvStore, look},
 };
+
+/// The part of the folder that is the engine's.
+const FILES: &str = "store";
 
 /// Opens the store in a folder, or makes one.
 ///
@@ -30,31 +35,29 @@ pub fn open(folder: &Path, limits: Limits) -> Result<Arc<dyn Store>> {
 }
 
 fn open_unnamed(folder: &Path, limits: Limits) -> Result<Arc<dyn Store>> {
-    let files = folder.join("store");
+    let files = folder.join(FILES);
     std::fs::create_dir_all(&files).map_err(|error| Error::Open(error.to_string()))?;
-    let lock = journals::lock(folder)?;
-    let journals = Journals::copy_aside(folder, &files)?;
-    let engine = match FjallEngine::open(&files, folder, lock) {
-        Ok(engine) => engine,
+    let lock = Arc::new(journals::lock(folder)?);
+    let journals = Journals::copy_aside(folder)?;
+    let open_whole = || {
+        journals.check_sealed()?;
+        let open = || FjallEngine::open(&files, folder, &lock);
+        let engine = open().or_else(|error| if journals.cut_torn()? { open() } else { Err(error) })?;
+        let found = look(&engine)?;
+        journals.check(found.group)?;
+        Ok((engine, found))
+    };
+    let (engine, found) = match open_whole() {
+        Ok(whole) => whole,
         Err(error) => {
             journals.put_back()?;
             return Err(error);
         }
     };
-    let found = match look(&engine) {
-        Ok(found) => found,
-        Err(error) => {
-            drop(engine);
-            journals.put_back()?;
-            return Err(error);
-        }
-    };
-    if let Err(error) = journals.check(found.group) {
-        drop(engine);
-        journals.put_back()?;
-        return Err(error);
-    }
     let store = KvStore::start(Box::new(engine), &found, limits)?;
     journals.forget()?;
     Ok(Arc::new(store))
 }
+
+#[cfg(test)]
+mod tests;

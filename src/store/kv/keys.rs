@@ -10,28 +10,46 @@ pub(crate) const META_FORMAT: &[u8] = b"format";
 pub(crate) const META_EPOCH: &[u8] = b"epoch";
 pub(crate) const META_GROUP: &[u8] = b"group";
 
-/// Begins the value under [`META_GROUP`], so that group numbers can be found in the raw bytes of a damaged journal.
-pub(crate) const GROUP_MAGIC: &[u8; 8] = b"\xf7WKBTGR\x01";
+/// Begins the value under [`META_GROUP`], so that groups can be found in the raw bytes of a damaged journal.
+const GROUP_MAGIC: &[u8; 8] = b"\xf7WKBTGR\x01";
 
-/// The value under [`META_GROUP`]: magic, number, and a check of it.
-pub(crate) fn group_marker(group: u64) -> Vec<u8> {
-    let mut marker = GROUP_MAGIC.to_vec();
-    marker.extend(group.to_be_bytes());
-    marker.extend(group_check(group).to_be_bytes());
-    marker
+/// The value under [`META_GROUP`]: what a group says of itself and of those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Marker {
+    /// The number of the group.
+    pub(crate) group: u64,
+    /// The last group known to be on disk when this one was written. Those between may have gone with the machine.
+    pub(crate) synced: u64,
 }
 
-/// The number in a marker, when the marker is whole.
-pub(crate) fn parse_group_marker(bytes: &[u8]) -> Option<u64> {
-    let rest = bytes.strip_prefix(GROUP_MAGIC)?;
-    let (group, rest) = rest.split_first_chunk::<8>()?;
-    let (check, _) = rest.split_first_chunk::<8>()?;
-    let group = u64::from_be_bytes(*group);
-    (u64::from_be_bytes(*check) == group_check(group)).then_some(group)
-}
+impl Marker {
+    /// Magic, the two numbers, and a check of them.
+    pub(crate) fn encode(self) -> Vec<u8> {
+        let mut bytes = GROUP_MAGIC.to_vec();
+        for number in [self.group, self.synced, self.check()] {
+            bytes.extend(number.to_be_bytes());
+        }
+        bytes
+    }
 
-fn group_check(group: u64) -> u64 {
-    (group ^ 0x5bd1_e995_97f4_a7c1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
+    /// The marker at the beginning of these bytes, when it is whole.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut rest = bytes.strip_prefix(GROUP_MAGIC)?;
+        let mut number = || {
+            let (number, after) = rest.split_first_chunk::<8>()?;
+            rest = after;
+            Some(u64::from_be_bytes(*number))
+        };
+        let marker = Self { group: number()?, synced: number()? };
+        (number()? == marker.check()).then_some(marker)
+    }
+
+    fn check(self) -> u64 {
+        let mix = |number: u64| {
+            (number ^ 0x5bd1_e995_97f4_a7c1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
+        };
+        mix(mix(self.group) ^ self.synced)
+    }
 }
 
 pub(crate) fn secret(name: &str) -> Vec<u8> {

@@ -32,6 +32,7 @@ use self::{
     cache::Cache,
     codec::Live,
     engine::{Bytes, Engine, Range, Space, View},
+    keys::Marker,
     records::Records,
     writer::{Fault, Member, QUEUE_MAX, Shared, Submitted, Writer},
 };
@@ -76,8 +77,10 @@ pub(crate) fn look(engine: &dyn Engine) -> Result<Found> {
     }
     let group = match engine.get(Space::Meta, keys::META_GROUP)? {
         None => 0,
-        Some(marker) => keys::parse_group_marker(&marker)
-            .ok_or_else(|| Error::Damaged("the number of the last commit group".to_owned()))?,
+        Some(marker) => {
+            let damaged = || Error::Damaged("the number of the last commit group".to_owned());
+            Marker::parse(&marker).ok_or_else(damaged)?.group
+        }
     };
     Ok(Found { group, epoch: number(keys::META_EPOCH)?.unwrap_or(0) })
 }
@@ -86,10 +89,12 @@ impl KvStore {
     /// Raises the epoch, durably, and starts the committer.
     pub(crate) fn start(engine: Box<dyn Engine>, found: &Found, limits: Limits) -> Result<Self> {
         let (epoch, group) = (found.epoch + 1, found.group + 1);
+        // What an engine recovers when it opens is on disk.
+        let marker = Marker { group, synced: found.group };
         let batch = vec![
             (Space::Meta, keys::META_FORMAT.to_vec(), Some(u64::from(FORMAT).to_be_bytes().to_vec())),
             (Space::Meta, keys::META_EPOCH.to_vec(), Some(epoch.to_be_bytes().to_vec())),
-            (Space::Meta, keys::META_GROUP.to_vec(), Some(keys::group_marker(group))),
+            (Space::Meta, keys::META_GROUP.to_vec(), Some(marker.encode())),
         ];
         engine.apply(batch, true)?;
         let shared = Arc::new(Shared {

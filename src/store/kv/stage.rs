@@ -14,7 +14,7 @@ use super::{
     cache::Cache,
     codec::{self, Live},
     engine::{Bytes, Engine, Range, SPACES, Space, Write},
-    keys,
+    keys::{self, Marker},
 };
 use crate::{
     ids::{IdMap, IdSet},
@@ -87,15 +87,15 @@ impl Stage {
         self.relived.is_empty() && self.writes.iter().all(Writes::is_empty)
     }
 
-    /// Hands the group over, and begins the next one.
-    pub(crate) fn take(&mut self) -> Result<(Vec<Write>, Touched)> {
+    /// Hands the group over, and begins the next one. `synced` is the last group known to be on disk.
+    pub(crate) fn take(&mut self, synced: u64) -> Result<(Vec<Write>, Touched)> {
         for id in std::mem::take(&mut self.relived) {
             if let Some(live) = self.lives.get(&id) {
                 let document = codec::encode(live)?;
                 self.put(Space::Live, id.as_bytes().to_vec(), document);
             }
         }
-        self.put(Space::Meta, keys::META_GROUP.to_vec(), keys::group_marker(self.number));
+        self.put(Space::Meta, keys::META_GROUP.to_vec(), Marker { group: self.number, synced }.encode());
         self.number += 1;
         let mut batch = Vec::with_capacity(self.writes.iter().map(Writes::len).sum());
         for ((space, _), writes) in SPACES.iter().zip(&mut self.writes) {

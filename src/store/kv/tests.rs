@@ -13,15 +13,28 @@ use crate::{
     store::{Change, DecodedCell, memory::MemoryEngine, no_fields},
 };
 
-/// A memory engine whose writes can be made to fail.
+/// A memory engine whose writes can be made to fail, and whose disk to be full.
 #[derive(Default)]
 struct Failing {
     inner: MemoryEngine,
-    fails: Arc<AtomicBool>,
-    writes: Arc<AtomicUsize>,
-    /// The disk has no room.
-    full: Arc<AtomicBool>,
-    looks: Arc<AtomicUsize>,
+    told: Arc<Told>,
+}
+
+#[derive(Default)]
+struct Told {
+    fails: AtomicBool,
+    panics: AtomicBool,
+    /// Free bytes less than there could be.
+    used: AtomicU64,
+    writes: AtomicUsize,
+    looks: AtomicUsize,
+}
+
+fn failing(limits: Limits) -> (KvStore, Arc<Told>) {
+    let engine = Failing::default();
+    let told = Arc::clone(&engine.told);
+    let found = look(&engine).unwrap();
+    (KvStore::start(Box::new(engine), &found, limits).unwrap(), told)
 }
 
 impl View for Failing {
@@ -38,15 +51,16 @@ impl Engine for Failing {
         self.inner.snapshot()
     }
     fn apply(&self, batch: Vec<engine::Write>, sync: bool) -> Result<()> {
-        self.writes.fetch_add(1, Ordering::SeqCst);
-        if self.fails.load(Ordering::SeqCst) {
+        self.told.writes.fetch_add(1, Ordering::SeqCst);
+        assert!(!self.told.panics.load(Ordering::SeqCst), "the engine panics");
+        if self.told.fails.load(Ordering::SeqCst) {
             return Err(Error::Unavailable("the disk said no".to_owned()));
         }
         self.inner.apply(batch, sync)
     }
     fn free_bytes(&self) -> Option<u64> {
-        self.looks.fetch_add(1, Ordering::SeqCst);
-        self.full.load(Ordering::SeqCst).then_some(0)
+        self.told.looks.fetch_add(1, Ordering::SeqCst);
+        Some(u64::MAX - self.told.used.load(Ordering::SeqCst))
     }
     fn close(&self, group: u64) -> Result<()> {
         self.inner.close(group)
@@ -71,23 +85,51 @@ fn fresh_node(id: u128) -> Commit {
 
 #[tokio::test]
 async fn after_a_failed_write_nothing_more_is_written() {
-    let engine = Failing::default();
-    let (fails, writes) = (Arc::clone(&engine.fails), Arc::clone(&engine.writes));
-    let found = look(&engine).unwrap();
-    let store = KvStore::start(Box::new(engine), &found, Limits::default()).unwrap();
+    let (store, told) = failing(Limits::default());
     let now = Timestamp::from_millis(0);
     store.commit(now, fresh_node(1)).await.unwrap();
-    fails.store(true, Ordering::SeqCst);
+    told.fails.store(true, Ordering::SeqCst);
     assert!(matches!(store.commit(now, fresh_node(2)).await, Err(Error::OutcomeUnknown(_))));
-    fails.store(false, Ordering::SeqCst);
-    let before = writes.load(Ordering::SeqCst);
+    told.fails.store(false, Ordering::SeqCst);
+    let before = told.writes.load(Ordering::SeqCst);
     assert!(matches!(store.commit(now, fresh_node(3)).await, Err(Error::Unavailable(_))));
     assert!(matches!(store.health(), Err(Error::Unavailable(_))));
-    assert_eq!(writes.load(Ordering::SeqCst), before);
+    assert_eq!(told.writes.load(Ordering::SeqCst), before);
     let ids = [1, 2, 3].map(Uuid::from_u128);
     let read = store.snapshot().await.unwrap().elements(Kind::Node, &ids).await.unwrap();
     assert_eq!(read.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, false]);
     store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_store_notices_by_itself_that_there_is_room_again() {
+    let (store, told) = failing(Limits { disk_free_min: 1 << 20, ..Limits::default() });
+    told.used.store(u64::MAX, Ordering::SeqCst);
+    // A quarter of what must be free, in few groups.
+    let secret = store.keep("large", vec![0; 300_000]).await;
+    assert!(secret.is_ok(), "{secret:?}");
+    while store.health().is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(store.health(), Err(Error::Full(_))));
+    told.used.store(0, Ordering::SeqCst);
+    while store.health().is_err() {
+        tokio::task::yield_now().await;
+    }
+    store.keep("more", vec![0]).await.unwrap();
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_panic_of_the_committer_is_seen() {
+    let (store, told) = failing(Limits::default());
+    told.panics.store(true, Ordering::SeqCst);
+    assert!(store.keep("a", vec![0]).await.is_err());
+    while store.health().is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(store.health(), Err(Error::Unavailable(_))));
+    assert!(store.keep("b", vec![0]).await.is_err());
 }
 
 #[test]
@@ -102,12 +144,13 @@ fn a_store_of_a_newer_format_is_refused() {
 
 #[test]
 fn a_marker_is_found_only_whole() {
-    let marker = keys::group_marker(77);
-    assert_eq!(keys::parse_group_marker(&marker), Some(77));
-    for bit in 0..marker.len() * 8 {
-        let mut damaged = marker.clone();
+    let marker = Marker { group: 77, synced: 75 };
+    let bytes = marker.encode();
+    assert_eq!(Marker::parse(&bytes), Some(marker));
+    for bit in 0..bytes.len() * 8 {
+        let mut damaged = bytes.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
-        assert_eq!(keys::parse_group_marker(&damaged), None, "bit {bit}");
+        assert_eq!(Marker::parse(&damaged), None, "bit {bit}");
     }
 }
 
@@ -137,11 +180,8 @@ impl Maker {
 
 #[tokio::test]
 async fn a_run_that_finds_no_room_waits_for_some() {
-    let engine = Failing::default();
-    let (full, looks) = (Arc::clone(&engine.full), Arc::clone(&engine.looks));
-    let found = look(&engine).unwrap();
-    let limits = Limits { disk_free_min: 1, ..Limits::default() };
-    let store: Arc<dyn Store> = Arc::new(KvStore::start(Box::new(engine), &found, limits).unwrap());
+    let (store, told) = failing(Limits { disk_free_min: 1, ..Limits::default() });
+    let store: Arc<dyn Store> = Arc::new(store);
     let mut registry = Registry::default();
     registry.walker::<Maker>();
     let now = Timestamp::from_millis(0);
@@ -157,7 +197,7 @@ async fn a_run_that_finds_no_room_waits_for_some() {
     };
     let Spawned::Accepted(id) = runtime.spawn(spawn).await.unwrap() else { panic!("it is async") };
     BEGUN.acquire().await.unwrap().forget();
-    full.store(true, Ordering::SeqCst);
+    told.used.store(u64::MAX, Ordering::SeqCst);
     let mut refused = 0;
     for n in 1000.. {
         match store.commit(now, fresh_node(n)).await {
@@ -168,13 +208,13 @@ async fn a_run_that_finds_no_room_waits_for_some() {
         }
     }
     // The store looks behind each refusal: behind the last one, perhaps not yet, and behind that of the attempt.
-    let before = looks.load(Ordering::SeqCst);
+    let before = told.looks.load(Ordering::SeqCst);
     GO_ON.add_permits(1);
-    while looks.load(Ordering::SeqCst) < before + 2 {
+    while told.looks.load(Ordering::SeqCst) < before + 2 {
         tokio::task::yield_now().await;
     }
     let mut frames = runtime.follow(&caller, &id).await.unwrap().unwrap();
-    full.store(false, Ordering::SeqCst);
+    told.used.store(0, Ordering::SeqCst);
     while store.commit(now, fresh_node(u128::MAX)).await.is_err() {}
     BEGUN.acquire().await.unwrap().forget();
     GO_ON.add_permits(1);

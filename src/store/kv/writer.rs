@@ -33,6 +33,8 @@ pub(crate) const QUEUE_MAX: usize = 8192;
 const UNSAID: Duration = Duration::from_millis(5);
 /// How many groups pass between two looks at the free room of the disk.
 const GROUPS_PER_LOOK: u64 = 64;
+/// How long a full store goes without a look when nobody writes: it is refused work, so it has to notice by itself.
+const LOOK_WHILE_FULL: Duration = Duration::from_secs(1);
 
 /// A write with the place for its answer.
 pub(crate) enum Member {
@@ -181,6 +183,10 @@ pub(crate) struct Writer {
     epoch: u64,
     counter: u64,
     stage: Stage,
+    /// The last group that was synced. Later ones are on disk or not.
+    synced: u64,
+    /// Bytes written since the last look at the disk.
+    unlooked: u64,
     /// Claims of the last moment, oldest first: their `started` events may still be to write.
     unsaid: VecDeque<(Instant, Uuid, Token)>,
 }
@@ -197,8 +203,10 @@ struct Group {
 }
 
 impl Writer {
+    /// For the groups after one that is synced.
     pub(crate) fn new(shared: Arc<Shared>, epoch: u64, group: u64) -> Self {
-        Self { shared, epoch, counter: 0, stage: Stage::after(group), unsaid: VecDeque::new() }
+        let stage = Stage::after(group);
+        Self { shared, epoch, counter: 0, stage, synced: group, unlooked: 0, unsaid: VecDeque::new() }
     }
 
     /// Takes members until all senders are gone or the store is closed.
@@ -206,7 +214,7 @@ impl Writer {
         let mut batch = Vec::with_capacity(GROUP_MAX);
         loop {
             batch.clear();
-            let due = self.unsaid.front().map(|(claimed, ..)| *claimed + UNSAID);
+            let due = self.wakes_at();
             let next = members.recv_many(&mut batch, GROUP_MAX);
             let received = match due {
                 None => Some(next.await),
@@ -235,6 +243,17 @@ impl Writer {
                 break;
             }
         }
+    }
+
+    /// When there is something to do even if no member comes.
+    fn wakes_at(&self) -> Option<Instant> {
+        let unsaid = self.unsaid.front().map(|(claimed, ..)| *claimed + UNSAID);
+        let look = self.is_full().then(|| Instant::now() + LOOK_WHILE_FULL);
+        unsaid.into_iter().chain(look).min()
+    }
+
+    fn is_full(&self) -> bool {
+        matches!(self.fault(), Some(Fault::Full(_)))
     }
 
     fn fault(&self) -> Option<Fault> {
@@ -338,8 +357,9 @@ impl Writer {
         for answer in answers {
             answer(failure.as_ref());
         }
-        if self.stage.number().is_multiple_of(GROUPS_PER_LOOK) || matches!(self.fault(), Some(Fault::Full(_)))
-        {
+        let much = self.shared.limits.disk_free_min / 4;
+        if self.stage.number().is_multiple_of(GROUPS_PER_LOOK) || self.unlooked > much || self.is_full() {
+            self.unlooked = 0;
             self.look_at_disk();
         }
     }
@@ -347,10 +367,17 @@ impl Writer {
     /// Writes what is staged, and shows it to the readers.
     fn apply(&mut self, sync: bool) -> Result<()> {
         let number = self.stage.number();
-        let (batch, touched) = self.stage.take()?;
+        let (batch, touched) = self.stage.take(self.synced)?;
         let Touched { elements, linked } = touched;
+        self.unlooked += batch
+            .iter()
+            .map(|(_, key, value)| (key.len() + value.as_ref().map_or(0, Vec::len)) as u64)
+            .sum::<u64>();
         self.shared.cache.touch(elements.keys().chain(&linked).copied(), number);
         self.shared.engine.apply(batch, sync)?;
+        if sync {
+            self.synced = number;
+        }
         self.shared.cache.enter(elements.into_values().flatten(), number);
         self.shared.published.store(number, Ordering::SeqCst);
         Ok(())
@@ -383,6 +410,15 @@ impl Writer {
             self.apply(true)?;
         }
         self.shared.engine.close(self.stage.number() - 1)
+    }
+}
+
+impl Drop for Writer {
+    /// Nobody answers any more after a panic: the store must not look well then.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.give_up(&Error::Unavailable("the committer panicked".to_owned()));
+        }
     }
 }
 
