@@ -5,7 +5,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use uuid::Uuid;
@@ -15,7 +15,7 @@ use crate::{
     env::Env,
     ids::{IdMap, IdSet},
     store::{Direction, End, Ends, Guard, Link, Snapshot, Store},
-    walker::{Failure, Filter, Hop, Slot, SlotState, fail},
+    walker::{Failure, Filter, Hop, Slot, fail},
 };
 
 /// Slots beyond this many are dropped when nobody holds them and nothing in them changed.
@@ -115,15 +115,7 @@ impl Graph {
                 };
                 let level =
                     decide(self.actor, element.id, element.owner, &element.access, owner_access.as_ref());
-                slots.push(Arc::new(Slot {
-                    kind: element.kind,
-                    id: element.id,
-                    name: element.name.clone(),
-                    owner: element.owner,
-                    ends: element.ends.clone(),
-                    level,
-                    state: RwLock::new(SlotState { base: Some(element), ..SlotState::default() }),
-                }));
+                slots.push(Arc::new(Slot::stored(element, level)));
             }
             let mut state = self.state();
             state.slots.reserve(slots.len());
@@ -176,7 +168,7 @@ impl Graph {
     pub(crate) fn trim(&self) {
         let mut state = self.state();
         if state.slots.len() > SLOTS_KEPT {
-            state.slots.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.read().is_changed());
+            state.slots.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.state().is_changed());
         }
     }
 
@@ -189,7 +181,7 @@ impl Graph {
     ) -> Result<Arc<[Link]>, Failure> {
         let (is_new, made, has_gone) = {
             let state = self.state();
-            let is_new = state.slots.get(&node).is_some_and(|slot| slot.read().base.is_none());
+            let is_new = state.slots.get(&node).is_some_and(|slot| slot.base.is_none());
             let made = state.made.get(&(node, direction)).cloned().unwrap_or_default();
             (is_new, made, !state.gone.is_empty())
         };
@@ -307,7 +299,7 @@ impl Graph {
     pub(crate) async fn guard_links(&self, from: &[Uuid], hop: &Hop) -> Result<(), Failure> {
         let snapshot = self.snapshot().await?;
         for &node in from {
-            if self.state().slots.get(&node).is_some_and(|slot| slot.read().base.is_none()) {
+            if self.state().slots.get(&node).is_some_and(|slot| slot.base.is_none()) {
                 continue;
             }
             for &direction in hop.directions {
@@ -332,15 +324,7 @@ impl Graph {
         ends: Option<Ends>,
         data: crate::walker::Data,
     ) -> Arc<Slot> {
-        let slot = Arc::new(Slot {
-            kind,
-            id: self.env.id(),
-            name,
-            owner: Some(self.actor),
-            ends,
-            level: Level::Write,
-            state: RwLock::new(SlotState { data, edited: true, listed: true, ..SlotState::default() }),
-        });
+        let slot = Arc::new(Slot::fresh(kind, self.env.id(), name, self.actor, ends, data));
         let mut state = self.state();
         state.slots.insert(slot.id, Arc::clone(&slot));
         state.changed.push(Arc::clone(&slot));
@@ -363,7 +347,7 @@ impl Graph {
             if end.level < Level::Connect {
                 return Err(forbidden("CONNECT", end));
             }
-            if end.read().deleted {
+            if end.state().deleted {
                 return Err(fail(format!("{} was destroyed: it cannot be connected", end.element_id())));
             }
         }
@@ -398,8 +382,7 @@ impl Graph {
     }
 
     fn push_access_guard(&self, slot: &Slot) {
-        let base = slot.read().base.clone();
-        if let Some(base) = base {
+        if let Some(base) = &slot.base {
             let guard = Guard::Access { kind: slot.kind, id: slot.id, expected: base.access.clone() };
             self.state().guards.push(guard);
         }
@@ -407,7 +390,7 @@ impl Graph {
 
     /// Notes that the commit must look at a slot.
     fn list(&self, slot: &Arc<Slot>) {
-        let is_new = !std::mem::replace(&mut slot.write().listed, true);
+        let is_new = !std::mem::replace(&mut slot.state().listed, true);
         if is_new {
             self.state().changed.push(Arc::clone(slot));
         }
@@ -421,7 +404,7 @@ impl Graph {
         if slot.kind == Kind::Node && slot.name.is_empty() {
             return Err(fail(format!("{} is a root: a root cannot be destroyed", slot.element_id())));
         }
-        slot.write().deleted = true;
+        slot.state().deleted = true;
         self.list(slot);
         self.guard_access(slot);
         let mut state = self.state();
@@ -437,7 +420,7 @@ impl Graph {
             .collect();
         for edge in made {
             state.gone.insert(edge.id);
-            edge.write().deleted = true;
+            edge.state().deleted = true;
         }
         Ok(())
     }
@@ -449,14 +432,14 @@ impl Graph {
         let mut edited: Vec<&Arc<Slot>> = slots
             .values()
             .filter(|slot| {
-                let inner = slot.read();
+                let inner = slot.state();
                 !inner.listed && inner.is_changed()
             })
             .collect();
         // The order of a hash map is not defined; that of ids is.
         edited.sort_by_key(|slot| slot.id);
         for slot in edited {
-            slot.write().listed = true;
+            slot.state().listed = true;
             changed.push(Arc::clone(slot));
         }
         changed.clone()

@@ -430,17 +430,17 @@ impl Context {
         if here.slot.level < Level::Write {
             return Err(forbidden("WRITE", &here.slot));
         }
-        if here.slot.read().base.is_none() {
+        if here.slot.base.is_none() {
             return Err(fail(format!("{} is new: set its field with edit()", here.id())));
         }
-        here.slot.write().adds.push((field.to_owned(), by));
+        here.slot.state().adds.push((field.to_owned(), by));
         self.attempt.graph.guard_access(&here.slot);
         Ok(())
     }
 
     /// Makes the commit fail, and the attempt repeat, when an element that was only read has changed by then.
     pub fn touch<T>(&mut self, here: &Here<T>) {
-        here.slot.write().touched = true;
+        here.slot.state().touched = true;
     }
 
     /// Gives everybody a level on an element.
@@ -491,7 +491,7 @@ impl Context {
         }
         let mut access = slot.access();
         change(&mut access);
-        slot.write().access = Some(access);
+        slot.state().access = Some(access);
         Ok(())
     }
 }
