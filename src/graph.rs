@@ -212,7 +212,8 @@ impl Graph {
         Ok(links.into())
     }
 
-    /// Follows one hop from some nodes. Each node is found once, by the first edge that leads there; unreadable ones never.
+    /// Follows one hop from some nodes. Each node is found once, by the first edge that leads there; unreadable ones never, nor
+    /// unreadable edges where edges are wanted or their fields looked at.
     async fn follow(&self, from: &[Uuid], hop: &Hop, by_edge: bool) -> Result<Vec<Found>, Failure> {
         let mut found = Vec::new();
         let mut seen = IdSet::default();
@@ -235,6 +236,9 @@ impl Graph {
             }
         }
         self.keep_readable(&mut found).await?;
+        if by_edge || !hop.edge_filters.is_empty() {
+            self.keep_readable_edges(&mut found).await?;
+        }
         if !hop.edge_filters.is_empty() {
             let ids: Vec<Uuid> = found.iter().map(|found| found.edge).collect();
             let fits = self.fitting(Kind::Edge, &ids, &hop.edge_filters).await?;
@@ -263,6 +267,26 @@ impl Graph {
             is_own(&found.node)
                 || state.slots.get(&found.node.id).is_some_and(|slot| slot.level >= Level::Read)
         });
+        Ok(())
+    }
+
+    /// A link does not say who may read its edge, so the edges are loaded; of many, some at a time.
+    async fn keep_readable_edges(&self, found: &mut Vec<Found>) -> Result<(), Failure> {
+        const AT_ONCE: usize = SLOTS_KEPT / 4;
+        let ids: Vec<Uuid> = found.iter().map(|found| found.edge).collect();
+        let mut readable = Vec::with_capacity(ids.len());
+        for some in ids.chunks(AT_ONCE) {
+            self.load(Kind::Edge, some).await?;
+            let is_readable = |slot: &Arc<Slot>| slot.level >= Level::Read;
+            let state = self.state();
+            readable.extend(some.iter().map(|id| state.slots.get(id).is_some_and(is_readable)));
+            drop(state);
+            if ids.len() > AT_ONCE {
+                self.trim();
+            }
+        }
+        let mut readable = readable.into_iter();
+        found.retain(|_| readable.next().unwrap_or(false));
         Ok(())
     }
 

@@ -246,7 +246,7 @@ impl Context {
         Ok(None)
     }
 
-    /// How many elements a query finds; they are not loaded unless a filter needs them.
+    /// How many elements a query finds. Nodes are not loaded unless a filter or the access of others' needs it; edges are.
     ///
     /// # Errors
     /// When something does not load.
@@ -394,7 +394,7 @@ impl Context {
         self.attempt.graph.connect(&one.slot, &other.slot, Name::new(E::NAME)?, true, data).map(Here::new)
     }
 
-    /// Removes every edge from one node to another; those of one type only, when `E` is one. Gives how many there were.
+    /// Removes every edge from one node to another that may be read. Gives how many there were.
     ///
     /// # Errors
     /// Without WRITE access to one of them.

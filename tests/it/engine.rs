@@ -795,7 +795,8 @@ async fn a_guard_may_be_held_while_the_context_is_asked() {
     })
     .await;
     let user = bench.register().await;
-    let counter = async |work: fn(&mut Context, &Here<Root>, &Here<Counter>) -> Result<(), Failure>| {
+    type Work = fn(&mut Context, &Here<Root>, &Here<Counter>) -> Result<(), Failure>;
+    let counter = async |work: Work| {
         bench
             .graph(&user, move |cx| {
                 Box::pin(async move {
@@ -831,4 +832,60 @@ async fn a_guard_may_be_held_while_the_context_is_asked() {
     })
     .await;
     assert_eq!(bench.count::<Counter>(&user).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_is_handed_out_to_who_may_read_it() {
+    use walkabout::schema::Level;
+    let bench = Bench::new(|types| {
+        types.walker::<Order>();
+    })
+    .await;
+    let (ann, bob) = (bench.register().await, bench.register().await);
+    let id = bench
+        .graph(&ann, |cx| {
+            Box::pin(async move {
+                let root = cx.root().await?;
+                let stop = cx.attach(&root, Stop { name: "ann's".to_owned() })?;
+                cx.grant(&stop, Level::Connect)?;
+                Ok(stop.id())
+            })
+        })
+        .await
+        .unwrap();
+    let at = id.clone();
+    bench
+        .graph(&bob, |cx| {
+            Box::pin(async move {
+                let stop = cx.get::<Stop>(&at).await?.ok_or_else(|| fail("not seen"))?;
+                let own = cx.create(Stop { name: "bob's".to_owned() })?;
+                cx.grant(&own, Level::Read)?;
+                cx.connect_with(&stop, &own, Road { length: 7 })?;
+                Ok(())
+            })
+        })
+        .await
+        .unwrap();
+    let seen = async |caller: &Caller| {
+        let id = id.clone();
+        bench
+            .graph(caller, |cx| {
+                Box::pin(async move {
+                    let stop = cx.get::<Stop>(&id).await?.ok_or_else(|| fail("not seen"))?;
+                    let edges = || stop.out().edge::<Road>().edges();
+                    Ok([
+                        cx.list(edges()).await?.len(),
+                        cx.count(edges()).await?,
+                        usize::from(cx.first(edges()).await?.is_some()),
+                        cx.visit(edges()).await?.added() / 2,
+                        cx.count(stop.out().edge_where::<Road>(|road| road.length == 7)).await?,
+                        cx.count(stop.out().node::<Stop>()).await?,
+                    ])
+                })
+            })
+            .await
+            .unwrap()
+    };
+    assert_eq!(seen(&bob).await, [1, 1, 1, 1, 1, 1]);
+    assert_eq!(seen(&ann).await, [0, 0, 0, 0, 0, 1], "she may read the node at the far end, not the edge");
 }
