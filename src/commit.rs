@@ -19,6 +19,11 @@ pub(crate) fn gather(graph: &Graph, config: &Config) -> Result<(Vec<Change>, Vec
     let mut changes = Vec::with_capacity(slots.len());
     let mut bytes = 0;
     for slot in &slots {
+        // A destroyed node takes its edges along: what was done to one must not write it again.
+        if graph.goes_with_its_node(slot) {
+            versions.extend(slot.base.as_ref().filter(|_| slot.state().touched).map(|base| version(base)));
+            continue;
+        }
         let before = changes.len();
         bytes += change(slot, &mut changes, &mut versions)?;
         // Who changes what belongs to another relies on what that root allows.
@@ -86,13 +91,17 @@ fn change(slot: &Arc<Slot>, changes: &mut Vec<Change>, guards: &mut Vec<Guard>) 
         let element = Arc::new(element(slot, fields, access, base.version + 1));
         changes.push(Change::Put { element, expected: Some(base.version) });
     } else if state.touched {
-        guards.push(Guard::Version { kind: slot.kind, id: slot.id, expected: base.version });
+        guards.push(version(base));
     }
     for (field, by) in state.adds.drain(..) {
         size += field.len() + 64;
         changes.push(Change::Add { kind: slot.kind, id: slot.id, field, by });
     }
     Ok(size)
+}
+
+fn version(base: &Element) -> Guard {
+    Guard::Version { kind: base.kind, id: base.id, expected: base.version }
 }
 
 fn element(slot: &Slot, fields: Fields, access: walkabout_schema::Access, version: u64) -> Element {

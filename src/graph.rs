@@ -449,6 +449,13 @@ impl Graph {
         Ok(())
     }
 
+    /// True for an edge of a node that the attempt destroyed.
+    pub(crate) fn goes_with_its_node(&self, slot: &Slot) -> bool {
+        let Some(ends) = &slot.ends else { return false };
+        let state = self.state();
+        state.gone.contains(&ends.source.id) || state.gone.contains(&ends.target.id)
+    }
+
     /// Every slot that the commit must look at, new ones in the order in which they were made.
     pub(crate) fn changed(&self) -> Vec<Arc<Slot>> {
         let mut state = self.state();

@@ -889,3 +889,41 @@ async fn an_edge_is_handed_out_to_who_may_read_it() {
     assert_eq!(seen(&bob).await, [1, 1, 1, 1, 1, 1]);
     assert_eq!(seen(&ann).await, [0, 0, 0, 0, 0, 1], "she may read the node at the far end, not the edge");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edited_edge_goes_with_its_node() {
+    let bench = Bench::new(|types| {
+        types.walker::<Order>();
+    })
+    .await;
+    let user = bench.register().await;
+    for destroyed_first in [false, true] {
+        stops(&bench, &user, &["x"]).await;
+        let road = bench
+            .graph(&user, |cx| {
+                Box::pin(async move {
+                    let root = cx.root().await?;
+                    let stop = cx.first(root.out().node::<Stop>()).await?.ok_or_else(|| fail("gone"))?;
+                    let road = cx.first(root.out().edges()).await?.ok_or_else(|| fail("gone"))?;
+                    let road = road.cast::<Road>()?.ok_or_else(|| fail("no road"))?;
+                    if destroyed_first {
+                        cx.destroy(&stop)?;
+                    }
+                    road.edit().length = 1;
+                    cx.add(&road, "length", 1)?;
+                    cx.grant(&road, walkabout::schema::Level::Read)?;
+                    if !destroyed_first {
+                        cx.destroy(&stop)?;
+                    }
+                    Ok(road.id())
+                })
+            })
+            .await
+            .unwrap();
+        let is_there = bench
+            .graph(&user, |cx| Box::pin(async move { Ok(cx.get::<Road>(&road).await?.is_some()) }))
+            .await
+            .unwrap();
+        assert!(!is_there, "destroyed first: {destroyed_first}");
+    }
+}
