@@ -9,11 +9,12 @@ use std::{
 };
 
 use uuid::Uuid;
-use walkabout_schema::{Access, Kind, Level, Name, decide};
+use walkabout_schema::{Access, ErrorCode, Kind, Level, Name, decide};
 
 use crate::{
     env::Env,
     ids::{IdMap, IdSet},
+    runner::Engine,
     store::{Direction, End, Ends, Guard, Link, Snapshot, Store},
     walker::{Failure, Filter, Hop, Slot, fail},
 };
@@ -28,6 +29,8 @@ pub(crate) struct Graph {
     pub(crate) actor: Uuid,
     store: Arc<dyn Store>,
     env: Env,
+    /// Changes in one commit.
+    changes_max: usize,
     state: Mutex<State>,
 }
 
@@ -56,8 +59,14 @@ pub(crate) struct Found {
 }
 
 impl Graph {
-    pub(crate) fn new(actor: Uuid, store: Arc<dyn Store>, env: Env) -> Self {
-        Self { actor, store, env, state: Mutex::default() }
+    pub(crate) fn new(actor: Uuid, engine: &Engine) -> Self {
+        Self {
+            actor,
+            store: Arc::clone(&engine.store),
+            env: engine.env.clone(),
+            changes_max: engine.config.commit_changes_max,
+            state: Mutex::default(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -340,6 +349,32 @@ impl Graph {
         Ok(())
     }
 
+    /// Makes the commit fail when one of the nodes that a hop's filters refused has changed by then: it may fit now.
+    pub(crate) async fn guard_refused(&self, from: &[Uuid], hop: &Hop) -> Result<(), Failure> {
+        if hop.node_filters.is_empty() {
+            return Ok(());
+        }
+        let hop = Hop { node_filters: Vec::new(), ..hop.clone() };
+        let mut refused = Vec::new();
+        for found in self.follow(from, &hop, false).await? {
+            let slot = self.element(Kind::Node, found.node.id).await?;
+            refused.extend(slot.filter(|slot| slot.base.is_some()));
+        }
+        let (count, bound) = (refused.len(), self.changes_max);
+        if count > bound {
+            return Err(Failure::coded(
+                ErrorCode::CommitTooLarge,
+                format!(
+                    "first_or_create looked at {count} nodes that do not fit, and their versions would go with the commit; commit_changes_max {bound} bounds them: hang the nodes from more than one, or find them without a filter"
+                ),
+            ));
+        }
+        for slot in refused {
+            slot.state().touched = true;
+        }
+        Ok(())
+    }
+
     /// A new element, owned by the acting root.
     pub(crate) fn create(
         &self,
@@ -504,8 +539,5 @@ pub(crate) fn link_places(ends: &Ends) -> Vec<(Uuid, Direction, &End)> {
 }
 
 pub(crate) fn forbidden(needed: &str, slot: &Slot) -> Failure {
-    Failure::coded(
-        walkabout_schema::ErrorCode::Forbidden,
-        format!("{needed} access to {} is needed", slot.element_id()),
-    )
+    Failure::coded(ErrorCode::Forbidden, format!("{needed} access to {} is needed", slot.element_id()))
 }

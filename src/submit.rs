@@ -54,7 +54,7 @@ pub(crate) async fn check(engine: &Arc<Engine>, spawn: Spawn) -> Result<Checked>
 
 /// The entry node under its true name.
 async fn entry(engine: &Engine, actor: uuid::Uuid, id: NodeId) -> Result<NodeId> {
-    let graph = Graph::new(actor, Arc::clone(&engine.store), engine.env.clone());
+    let graph = Graph::new(actor, engine);
     let slot = graph.element(Kind::Node, id.uuid()).await.map_err(|failure| Error::Walker {
         code: failure.code(),
         message: format!("{id} does not load"),

@@ -60,7 +60,7 @@ impl Attempt {
         book: Book,
     ) -> Self {
         Self {
-            graph: Graph::new(actor, Arc::clone(&engine.store), engine.env.clone()),
+            graph: Graph::new(actor, engine),
             serial: if run.is_some() { uuid::Uuid::nil() } else { engine.env.id() },
             engine: Arc::clone(engine),
             run,

@@ -326,10 +326,11 @@ impl Context {
     }
 
     /// The first node that a query of one hop finds; when there is none, a new one, connected by a plain edge. However many
-    /// walkers do this at once, one makes it and the others find it.
+    /// walkers do this at once, one makes it and the others find it; nor do others make a node fit meanwhile that did not.
     ///
     /// # Errors
-    /// For a query of more than one hop, or with a type of edge; or without CONNECT access.
+    /// For a query of more than one hop, or with a type of edge; without CONNECT access; or when a filter left out more than
+    /// `commit_changes_max` nodes.
     pub async fn first_or_create<N: Node>(
         &mut self,
         query: Query<N>,
@@ -346,6 +347,7 @@ impl Context {
             return Ok(found);
         }
         self.attempt.graph.guard_links(&[from], &hop).await?;
+        self.attempt.graph.guard_refused(&[from], &hop).await?;
         let Some(origin) = self.attempt.graph.element(Kind::Node, from).await? else {
             return Err(fail("the node of the query does not exist"));
         };

@@ -927,3 +927,81 @@ async fn an_edited_edge_goes_with_its_node() {
         assert!(!is_there, "destroyed first: {destroyed_first}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_item_fits_however_many_make_it_fit() {
+    let bench = Bench::new(|types| {
+        types.node::<Item>();
+    })
+    .await;
+    let user = bench.register().await;
+    bench
+        .graph(&user, |cx| {
+            Box::pin(async move {
+                let root = cx.root().await?;
+                cx.attach(&root, Item { n: 1 }).map(drop)
+            })
+        })
+        .await
+        .unwrap();
+    // The other makes its own item fit between the look and the commit; no link changes.
+    let (looked, is_looked) = tokio::sync::oneshot::channel();
+    let (edited, is_edited) = tokio::sync::oneshot::channel();
+    let make = bench.graph(&user, |cx| {
+        Box::pin(async move {
+            let root = cx.root().await?;
+            cx.first_or_create(root.out().node::<Item>().filter(|item| item.n == 2), || Item { n: 2 })
+                .await?;
+            looked.send(()).unwrap();
+            is_edited.await?;
+            Ok(())
+        })
+    });
+    let edit = async {
+        is_looked.await.unwrap();
+        bench
+            .graph(&user, |cx| {
+                Box::pin(async move {
+                    let root = cx.root().await?;
+                    let item = cx.first(root.out().node::<Item>()).await?.ok_or_else(|| fail("gone"))?;
+                    item.edit().n = 2;
+                    Ok(())
+                })
+            })
+            .await
+            .unwrap();
+        edited.send(()).unwrap();
+    };
+    let (made, ()) = tokio::join!(make, edit);
+    assert_eq!(made.unwrap_err().code(), walkabout::schema::ErrorCode::Conflict);
+    assert_eq!(bench.count::<Item>(&user).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn first_or_create_says_when_it_would_have_to_watch_too_many() {
+    let config = walkabout::config::Config { commit_changes_max: 8, disk_free_min: 0, ..Default::default() };
+    let env = walkabout::env::Env::manual(walkabout::schema::Timestamp::from_millis(1_767_225_600_000), 1);
+    let register = |types: &mut walkabout::registry::Registry| {
+        types.node::<Item>();
+    };
+    let bench = Bench::build(register, config, env).await.unwrap();
+    let user = bench.register().await;
+    let make = async |n: u64| {
+        bench
+            .graph(&user, move |cx| {
+                Box::pin(async move {
+                    let root = cx.root().await?;
+                    let query = root.out().node::<Item>().filter(move |item| item.n == n);
+                    cx.first_or_create(query, || Item { n }).await.map(drop)
+                })
+            })
+            .await
+            .map_err(|failure| failure.message().unwrap_or_default().to_owned())
+    };
+    for n in 0..9 {
+        assert_eq!(make(n).await, Ok(()));
+    }
+    assert_eq!(make(8).await, Ok(()), "what is there is found among any number");
+    let refused = make(9).await.unwrap_err();
+    assert!(refused.contains("9 nodes") && refused.contains("commit_changes_max 8"), "{refused}");
+}
