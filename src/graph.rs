@@ -4,7 +4,7 @@
 //! interval, so they agree with each other. What was changed waits here until `commit` gathers it.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -49,6 +49,18 @@ struct State {
     /// Elements that the attempt destroyed.
     gone: IdSet,
     guards: Vec<Guard>,
+    /// Links under guard. All are read from one snapshot, so a second guard would say the same.
+    guarded_links: HashSet<(Uuid, Direction, Option<Name>)>,
+    /// Elements whose access is under guard.
+    guarded_access: IdSet,
+}
+
+impl State {
+    fn guard_access(&mut self, kind: Kind, id: Uuid, expected: &Access) {
+        if self.guarded_access.insert(id) {
+            self.guards.push(Guard::Access { kind, id, expected: expected.clone() });
+        }
+    }
 }
 
 /// A target of a query: the edge that led there, and the node.
@@ -337,12 +349,18 @@ impl Graph {
             }
             for &direction in hop.directions {
                 for edge_name in edge_names(hop)? {
+                    let key = (node, direction, edge_name.clone());
+                    if self.state().guarded_links.contains(&key) {
+                        continue;
+                    }
                     let expected = snapshot
                         .links(node, direction, edge_name.clone())
                         .await
                         .map_err(Failure::of_store)?;
                     let seen = snapshot.number();
-                    self.state().guards.push(Guard::Links { node, direction, edge_name, expected, seen });
+                    let mut state = self.state();
+                    state.guarded_links.insert(key);
+                    state.guards.push(Guard::Links { node, direction, edge_name, expected, seen });
                 }
             }
         }
@@ -427,23 +445,16 @@ impl Graph {
 
     /// Makes the commit fail when what allowed the acting root to change a foreign element no longer holds.
     pub(crate) fn guard_access(&self, slot: &Slot) {
-        let Some(owner) = slot.owner.filter(|owner| *owner != self.actor && slot.id != self.actor) else {
-            if slot.owner.is_none() && slot.id != self.actor {
-                self.push_access_guard(slot);
-            }
+        if slot.owner == Some(self.actor) || slot.id == self.actor {
             return;
-        };
-        self.push_access_guard(slot);
-        let mut state = self.state();
-        if let Some(Some(expected)) = state.owners.get(&owner).cloned() {
-            state.guards.push(Guard::Access { kind: Kind::Node, id: owner, expected });
         }
-    }
-
-    fn push_access_guard(&self, slot: &Slot) {
+        let mut state = self.state();
         if let Some(base) = &slot.base {
-            let guard = Guard::Access { kind: slot.kind, id: slot.id, expected: base.access.clone() };
-            self.state().guards.push(guard);
+            state.guard_access(slot.kind, slot.id, &base.access);
+        }
+        let owner = slot.owner.and_then(|owner| Some((owner, state.owners.get(&owner)?.clone()?)));
+        if let Some((owner, access)) = owner {
+            state.guard_access(Kind::Node, owner, &access);
         }
     }
 
@@ -541,3 +552,6 @@ pub(crate) fn link_places(ends: &Ends) -> Vec<(Uuid, Direction, &End)> {
 pub(crate) fn forbidden(needed: &str, slot: &Slot) -> Failure {
     Failure::coded(ErrorCode::Forbidden, format!("{needed} access to {} is needed", slot.element_id()))
 }
+
+#[cfg(test)]
+mod tests;
