@@ -49,7 +49,10 @@ pub(crate) async fn check(engine: &Arc<Engine>, spawn: Spawn) -> Result<Checked>
         Some(id) => entry(engine, actor, id).await?,
     };
     let begun = Checkpoint { fields: encoded, ..Checkpoint::default() };
-    Ok(Checked { errand: Errand { kind, actor, admin, entry, client_id, run: None }, begun })
+    Ok(Checked {
+        errand: Errand { kind, actor, admin, entry, client_id, run: None, serial: engine.env.id() },
+        begun,
+    })
 }
 
 /// The entry node under its true name.

@@ -26,7 +26,7 @@ pub(crate) struct Attempt {
     pub(crate) run: Option<RunRef>,
     pub(crate) client_id: Option<String>,
     pub(crate) admin: bool,
-    /// Names a plain walker's attempt.
+    /// Names a plain walker's errand.
     pub(crate) serial: uuid::Uuid,
     book: Mutex<Book>,
     feed: Arc<Mutex<Feed>>,
@@ -55,13 +55,14 @@ impl Attempt {
         engine: &Arc<Engine>,
         actor: uuid::Uuid,
         run: Option<RunRef>,
+        serial: uuid::Uuid,
         client_id: Option<String>,
         admin: bool,
         book: Book,
     ) -> Self {
         Self {
             graph: Graph::new(actor, engine),
-            serial: if run.is_some() { uuid::Uuid::nil() } else { engine.env.id() },
+            serial,
             engine: Arc::clone(engine),
             run,
             client_id,

@@ -8,6 +8,7 @@ mod attempt;
 mod contention;
 mod pool;
 mod queue;
+mod turn;
 
 use std::{collections::BTreeSet, panic::AssertUnwindSafe, path::PathBuf, sync::Arc};
 
@@ -23,6 +24,7 @@ pub(crate) use attempt::{Attempt, Book, RunRef, is_file_name};
 pub(crate) use contention::{Contention, Turns};
 pub(crate) use pool::{Job, Pool, Source};
 pub(crate) use queue::{DueQueue, Taken};
+pub(crate) use turn::Turn;
 
 use crate::{
     commit,
@@ -32,7 +34,7 @@ use crate::{
     registry::{Plan, Registry, WalkerType},
     store::{self, Claim, Commit, Finish, RunCommit, RunFilter, Store, Then},
     walk::{Location, Stage, Walk},
-    walker::{Ability, AnyWalker, Context, Failure, Flow, Outcome, Slot, fail},
+    walker::{Ability, AnyWalker, Context, Failure, Outcome, Slot, fail},
 };
 
 /// What every attempt needs of the runtime.
@@ -56,6 +58,8 @@ pub(crate) struct Errand {
     pub(crate) entry: NodeId,
     pub(crate) client_id: Option<String>,
     pub(crate) run: Option<RunRef>,
+    /// Names the errand of a plain walker, over all its attempts.
+    pub(crate) serial: Uuid,
 }
 
 /// How an errand ended well.
@@ -99,6 +103,7 @@ impl Engine {
             entry: walker.schedule.node_id.clone(),
             client_id: None,
             run: Some(run.clone()),
+            serial: id.uuid(),
         };
         match self.run_errand(&errand, begun).await {
             Ok(_) => {}
@@ -161,14 +166,15 @@ impl Engine {
             ..Book::default()
         };
         let (run, client_id) = (errand.run.clone(), errand.client_id.clone());
-        let attempt = Arc::new(Attempt::new(self, errand.actor, run, client_id, errand.admin, book));
+        let attempt =
+            Arc::new(Attempt::new(self, errand.actor, run, errand.serial, client_id, errand.admin, book));
         let walk = if from.frontier.is_empty() && from.visits == 0 && !from.begun {
             let entry = &errand.entry;
             Walk::starting_at([Location { kind: Kind::Node, id: entry.uuid(), name: entry.name().clone() }])
         } else {
             Walk::resume(from)
         };
-        let mut cx = Context { attempt: Arc::clone(&attempt), walk, depth: 0 };
+        let mut cx = Context { attempt: Arc::clone(&attempt), walk, turn: Turn::default(), depth: 0 };
         let position = from.position.clone();
         let mut top = Top { run: &errand.run, from, conflicts, position };
         let travelled =
@@ -438,12 +444,14 @@ async fn perform(
             return Err(Failure::coded(ErrorCode::Incompatible, message));
         };
         let place = Place { slot, stage: *stage, after: ability.name };
-        if steps(cx, kind, walker, &place, Some(named(kind, &position.then)?), top).await?.disengage {
+        let step = (named(kind, &position.then)?, position.step);
+        if steps(cx, kind, walker, &place, step, top).await?.disengage {
             return Ok(());
         }
         begin = index + 1;
     }
     for (stage, ability) in sequence.get(begin..).unwrap_or_default() {
+        cx.turn.begin(*stage, ability.name, 0);
         let flow = call(cx, walker, ability, slot).await?;
         let flow = match flow.then {
             None => flow,
@@ -481,33 +489,34 @@ async fn step_on(
     then: &'static str,
     top: &mut Option<&mut Top<'_>>,
 ) -> Outcome {
-    let ability = named(kind, then)?;
-    checkpoint(cx, walker, Some((place, ability.name)), top).await?;
-    steps(cx, kind, walker, place, Some(ability), top).await
+    let step = (named(kind, then)?, 1);
+    checkpoint(cx, walker, Some((place, step)), top).await?;
+    steps(cx, kind, walker, place, step, top).await
 }
 
-/// Runs an ability and those that it gives the word to, each a step of its own.
+/// An ability that another gave the word to, and its number among those of one visit that the same ability led to.
+type Step<'a> = (&'a Ability, u64);
+
+/// Runs a step and those that it gives the word to.
 async fn steps(
     cx: &mut Context,
     kind: &WalkerType,
     walker: &mut dyn AnyWalker,
     place: &Place<'_>,
-    mut next: Option<&Ability>,
+    step: Step<'_>,
     top: &mut Option<&mut Top<'_>>,
 ) -> Outcome {
-    let mut flow = Flow::default();
-    while let Some(ability) = next.take() {
+    let (mut ability, mut number) = step;
+    loop {
         // A checkpoint forgets the attempt's copies, so each step looks its element up.
         let slot = cx.attempt.graph.element(place.slot.kind, place.slot.id).await?;
         let Some(slot) = slot else { return Err(fail(format!("{} is gone", place.slot.element_id()))) };
-        flow = call(cx, walker, ability, &slot).await?;
-        if let Some(then) = flow.then {
-            let ability = named(kind, then)?;
-            checkpoint(cx, walker, Some((place, ability.name)), top).await?;
-            next = Some(ability);
-        }
+        cx.turn.begin(place.stage, place.after, number);
+        let flow = call(cx, walker, ability, &slot).await?;
+        let Some(then) = flow.then else { return Ok(flow) };
+        (ability, number) = (named(kind, then)?, number + 1);
+        checkpoint(cx, walker, Some((place, (ability, number))), top).await?;
     }
-    Ok(flow)
 }
 
 async fn call(cx: &mut Context, walker: &mut dyn AnyWalker, ability: &Ability, slot: &Arc<Slot>) -> Outcome {
@@ -520,7 +529,7 @@ async fn call(cx: &mut Context, walker: &mut dyn AnyWalker, ability: &Ability, s
 async fn checkpoint(
     cx: &mut Context,
     walker: &dyn AnyWalker,
-    position: Option<(&Place<'_>, &str)>,
+    position: Option<(&Place<'_>, Step<'_>)>,
     top: &mut Option<&mut Top<'_>>,
 ) -> Result<(), Failure> {
     // A walker inside another only asks: the commit is at the end of the outer one's visit.
@@ -543,11 +552,12 @@ async fn checkpoint(
         };
         (std::mem::take(&mut book.events), next)
     };
-    let position = position.map(|(place, then)| Position {
+    let position = position.map(|(place, (then, step))| Position {
         here: place.slot.element_id(),
         stage: place.stage.as_str().to_owned(),
         after: place.after.to_owned(),
-        then: then.to_owned(),
+        then: then.name.to_owned(),
+        step,
     });
     cx.walk.save(position, &mut next);
     let run = top.run.as_ref().map(|run| {

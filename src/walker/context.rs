@@ -19,7 +19,7 @@ use super::{
 use crate::{
     graph::forbidden,
     publish::Target,
-    runner::Attempt,
+    runner::{Attempt, Turn},
     walk::{Location, Walk},
 };
 
@@ -30,6 +30,7 @@ use crate::{
 pub struct Context {
     pub(crate) attempt: Arc<Attempt>,
     pub(crate) walk: Walk,
+    pub(crate) turn: Turn,
     pub(crate) depth: usize,
 }
 
@@ -187,6 +188,7 @@ impl Context {
         let mut cx = Self {
             attempt: Arc::clone(&self.attempt),
             walk: Walk::starting_at(crate::runner::start(&at.slot)),
+            turn: self.turn.inside(self.walk.visits()),
             depth: self.depth + 1,
         };
         let mut walker = walker;
@@ -608,11 +610,13 @@ impl Context {
         self.attempt.run.as_ref().map(|run| run.id.clone())
     }
 
-    /// A key for calls to other systems: the same in every attempt of this visit.
+    /// A key for calls to other systems. No other visit, ability, step or nested walker has it, and this one has it again whenever an
+    /// attempt repeats it. An ability that makes several calls adds to it what tells them apart.
     pub fn idempotency_key(&self) -> String {
+        let key = self.turn.key(self.walk.visits());
         match &self.attempt.run {
-            Some(run) => format!("{}/{}", run.id, self.walk.visits()),
-            None => format!("{}/{}", self.attempt.serial, self.walk.visits()),
+            Some(run) => format!("{}{key}", run.id),
+            None => format!("{}{key}", self.attempt.serial),
         }
     }
 

@@ -1005,3 +1005,108 @@ async fn first_or_create_says_when_it_would_have_to_watch_too_many() {
     let refused = make(9).await.unwrap_err();
     assert!(refused.contains("9 nodes") && refused.contains("commit_changes_max 8"), "{refused}");
 }
+
+/// Notes the key of every ability, step and nested walker. Its second step is disturbed once.
+#[derive(Walker, Serialize, Deserialize, Default)]
+struct Keys {
+    #[serde(default)]
+    page: u64,
+}
+
+static KEYS: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
+/// Two permits: it has read; it may go on.
+static HAS_READ: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(0);
+static GO_ON: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(0);
+
+impl Keys {
+    async fn note(&self, here: &Here<Root>, cx: &mut Context, nested: usize) -> Result<(), Failure> {
+        KEYS.lock().unwrap().push(cx.idempotency_key());
+        for _ in 0..nested {
+            cx.spawn(Key {}, here).await?;
+        }
+        Ok(())
+    }
+}
+
+#[abilities]
+impl Keys {
+    #[entry]
+    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        self.note(&here, cx, 3).await?;
+        cx.checkpoint();
+        cx.then("page")
+    }
+    #[step]
+    async fn page(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        self.page += 1;
+        self.note(&here, cx, 1).await?;
+        let counter = cx.first(here.out().node::<Counter>()).await?.ok_or_else(|| fail("gone"))?;
+        counter.edit().value += 1;
+        if self.page == 2 {
+            HAS_READ.add_permits(1);
+            GO_ON.acquire().await?.forget();
+        }
+        cx.checkpoint();
+        if self.page < 3 { cx.then("page") } else { DONE }
+    }
+    #[exit]
+    async fn leave(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        self.note(&here, cx, 0).await?;
+        DONE
+    }
+}
+
+#[derive(Walker, Serialize, Deserialize, Default)]
+#[walker(private)]
+struct Key {}
+
+#[abilities]
+impl Key {
+    #[entry]
+    async fn start(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+        KEYS.lock().unwrap().push(cx.idempotency_key());
+        DONE
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_of_one_place_in_one_errand() {
+    let bench = Bench::new(|types| {
+        types.walker::<Keys>().walker::<Key>();
+    })
+    .await;
+    let user = bench.register().await;
+    bench
+        .graph(&user, |cx| {
+            Box::pin(async move {
+                let root = cx.root().await?;
+                cx.attach(&root, Counter::default()).map(drop)
+            })
+        })
+        .await
+        .unwrap();
+    let disturb = async {
+        HAS_READ.acquire().await.unwrap().forget();
+        bench
+            .graph(&user, |cx| {
+                Box::pin(async move {
+                    let root = cx.root().await?;
+                    let counter =
+                        cx.first(root.out().node::<Counter>()).await?.ok_or_else(|| fail("gone"))?;
+                    counter.edit().value += 1;
+                    Ok(())
+                })
+            })
+            .await
+            .unwrap();
+        GO_ON.add_permits(2);
+    };
+    let (ran, ()) = tokio::join!(bench.run(&user, Keys::default()), disturb);
+    assert_eq!(ran.error, None);
+    let keys = KEYS.lock().unwrap().clone();
+    // start and three, then one and one a page; the second page twice; leave.
+    assert_eq!(keys.len(), 4 + 2 + 2 + 2 + 2 + 1);
+    assert_eq!(keys[6..8], keys[8..10], "the same when it repeats, from a checkpoint inside a visit");
+    let distinct: std::collections::BTreeSet<&String> = keys.iter().collect();
+    assert_eq!(distinct.len(), keys.len() - 2, "{keys:#?}");
+}
