@@ -1,6 +1,10 @@
 //! One attempt: what it knows of its run, and what it has to say to the outside.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    io::Write,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use serde_json::Value;
 use walkabout_schema::{EventKind, WalkerId};
@@ -11,6 +15,9 @@ use crate::{
     store::Token,
     walker::{Failure, Saved, fail},
 };
+
+/// The folder, among those of runs, of files that are being written. Emptied at the start: what is there then was cut off.
+pub(crate) const UNFINISHED: &str = ".unfinished";
 
 /// The run of an attempt, when there is a record of it.
 #[derive(Clone)]
@@ -114,7 +121,7 @@ impl Attempt {
         }
     }
 
-    /// Writes a file whole, beside where it shall be, then moves it there.
+    /// Writes a file whole, apart from where it shall be, then moves it there.
     pub(crate) async fn save_file(&self, name: &str, bytes: Vec<u8>) -> Result<Saved, Failure> {
         let Some(run) = &self.run else {
             return Err(fail("a plain walker has no files: make it async with #[walker(async)]"));
@@ -133,20 +140,36 @@ impl Attempt {
         }
         let folder = self.engine.files.join(run.id.uuid().to_string());
         let path = folder.join(name);
-        let temporary = folder.join(format!(".{name}.{}", self.engine.env.random_hex(4)));
-        let target = path.clone();
+        let unfinished = self.engine.files.join(UNFINISHED);
+        let temporary = unfinished.join(format!("{name}.{}", self.engine.env.random_hex(8)));
+        let (target, data) = (path.clone(), self.engine.config.data.clone());
         tokio::task::spawn_blocking(move || {
-            use std::io::Write;
             std::fs::create_dir_all(&folder)?;
-            let mut file = std::fs::File::create(&temporary)?;
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            std::fs::rename(&temporary, &target)?;
-            std::fs::File::open(&folder)?.sync_all()
+            std::fs::create_dir_all(&unfinished)?;
+            write_synced(&temporary, &bytes)
+                .and_then(|()| std::fs::rename(&temporary, &target))
+                .inspect_err(|_| drop(std::fs::remove_file(&temporary)))?;
+            // A folder is there after a power loss when the one that holds it is synced; each of these may be new.
+            for folder in folder.ancestors().take_while(|folder| folder.starts_with(&data)) {
+                sync_folder(folder)?;
+            }
+            Ok::<(), std::io::Error>(())
         })
         .await??;
         Ok(Saved { url: format!("/files/{}/{name}", run.id), path })
     }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = std::fs::File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    // The data folder may be the present one, which has no name.
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    std::fs::File::open(folder)?.sync_all()
 }
 
 async fn send(engine: &Engine, run: &RunRef, data: Value) -> bool {

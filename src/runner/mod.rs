@@ -20,7 +20,7 @@ use walkabout_schema::{
     WalkerId, wire::Record,
 };
 
-pub(crate) use attempt::{Attempt, Book, RunRef, is_file_name};
+pub(crate) use attempt::{Attempt, Book, RunRef, UNFINISHED, is_file_name};
 pub(crate) use contention::{Contention, Turns};
 pub(crate) use pool::{Job, Pool, Source};
 pub(crate) use queue::{DueQueue, Taken};

@@ -1110,3 +1110,42 @@ async fn a_key_is_of_one_place_in_one_errand() {
     let distinct: std::collections::BTreeSet<&String> = keys.iter().collect();
     assert_eq!(distinct.len(), keys.len() - 2, "{keys:#?}");
 }
+
+/// Writes a file, then one of the same name where a folder stands.
+#[derive(Walker, Serialize, Deserialize, Default)]
+#[walker(async)]
+struct Writes {}
+
+#[abilities]
+impl Writes {
+    #[entry]
+    async fn start(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+        let saved = cx.file("a.txt", b"whole".to_vec()).await?;
+        assert_eq!(std::fs::read(&saved.path)?, b"whole");
+        std::fs::remove_file(&saved.path)?;
+        std::fs::create_dir(&saved.path)?;
+        let is_refused = cx.file("a.txt", b"no".to_vec()).await.is_err();
+        cx.report(is_refused)?;
+        let data = cx.config().data.clone();
+        cx.report(data)?;
+        DONE
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_not_written_leaves_nothing() {
+    let bench = Bench::new(|types| {
+        types.walker::<Writes>();
+    })
+    .await;
+    let user = bench.register().await;
+    let ran = bench.run(&user, Writes {}).await;
+    assert_eq!((ran.error, &ran.reports[0]), (None, &json!(true)));
+    let files = std::path::Path::new(ran.reports[1].as_str().unwrap()).join("files");
+    let run = files.join(ran.record.unwrap().id.uuid().to_string());
+    for folder in [run, files.join(".unfinished")] {
+        let left: Vec<_> =
+            std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(left.iter().all(|name| name == "a.txt"), "{} has {left:?}", folder.display());
+    }
+}
