@@ -48,6 +48,8 @@ struct State {
     made: HashMap<(Uuid, Direction), Vec<Link>>,
     /// Elements that the attempt destroyed.
     gone: IdSet,
+    /// Changes that were made one by one; edits are counted at the commit.
+    changes: usize,
     guards: Vec<Guard>,
     /// Links under guard. All are read from one snapshot, so a second guard would say the same.
     guarded_links: HashSet<(Uuid, Direction, Option<Name>)>,
@@ -393,6 +395,22 @@ impl Graph {
         Ok(())
     }
 
+    /// Counts a change, when there is room for it in one commit.
+    pub(crate) fn count_change(&self) -> Result<(), Failure> {
+        let mut state = self.state();
+        if state.changes >= self.changes_max {
+            return Err(Failure::coded(
+                ErrorCode::CommitTooLarge,
+                format!(
+                    "one commit would carry too many changes; commit_changes_max is {}: ask for a checkpoint() now and then",
+                    self.changes_max
+                ),
+            ));
+        }
+        state.changes += 1;
+        Ok(())
+    }
+
     /// A new element, owned by the acting root.
     pub(crate) fn create(
         &self,
@@ -400,12 +418,13 @@ impl Graph {
         name: Name,
         ends: Option<Ends>,
         data: crate::walker::Data,
-    ) -> Arc<Slot> {
+    ) -> Result<Arc<Slot>, Failure> {
+        self.count_change()?;
         let slot = Arc::new(Slot::fresh(kind, self.env.id(), name, self.actor, ends, data));
         let mut state = self.state();
         state.slots.insert(slot.id, Arc::clone(&slot));
         state.changed.push(Arc::clone(&slot));
-        slot
+        Ok(slot)
     }
 
     /// A new edge between two nodes. Both need CONNECT; the commit checks that it still holds.
@@ -430,7 +449,7 @@ impl Graph {
         }
         let as_end = |slot: &Slot| End { id: slot.id, name: slot.name.clone(), owner: slot.owner };
         let ends = Ends { source: as_end(source), target: as_end(target), undirected };
-        let edge = self.create(Kind::Edge, name, Some(ends.clone()), data);
+        let edge = self.create(Kind::Edge, name, Some(ends.clone()), data)?;
         let mut state = self.state();
         for (node, direction, far) in link_places(&ends) {
             let link = Link { edge: edge.id, edge_name: edge.name.clone(), far: far.clone() };
@@ -459,11 +478,14 @@ impl Graph {
     }
 
     /// Notes that the commit must look at a slot.
-    fn list(&self, slot: &Arc<Slot>) {
-        let is_new = !std::mem::replace(&mut slot.state().listed, true);
-        if is_new {
-            self.state().changed.push(Arc::clone(slot));
+    fn list(&self, slot: &Arc<Slot>) -> Result<(), Failure> {
+        if slot.state().listed {
+            return Ok(());
         }
+        self.count_change()?;
+        slot.state().listed = true;
+        self.state().changed.push(Arc::clone(slot));
+        Ok(())
     }
 
     /// Destroys an element; a node takes its edges along.
@@ -474,8 +496,8 @@ impl Graph {
         if slot.kind == Kind::Node && slot.name.is_empty() {
             return Err(fail(format!("{} is a root: a root cannot be destroyed", slot.element_id())));
         }
+        self.list(slot)?;
         slot.state().deleted = true;
-        self.list(slot);
         self.guard_access(slot);
         let mut state = self.state();
         state.gone.insert(slot.id);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::Value;
-use walkabout_schema::{EventKind, WalkerId};
+use walkabout_schema::{Checkpoint, ErrorCode, EventKind, WalkerId};
 
 use super::Engine;
 use crate::{
@@ -48,6 +48,62 @@ pub(crate) struct Book {
     pub(crate) status: Option<u16>,
     pub(crate) custom: Value,
     pub(crate) checkpoint: bool,
+    /// What the reports take.
+    report_bytes: usize,
+    /// What the lines of the log take, since the last checkpoint.
+    log_bytes: usize,
+}
+
+/// What a report or a line takes beside its text.
+const ENTRY_BYTES: usize = 64;
+
+impl Book {
+    /// Begins with the reports of a checkpoint.
+    pub(crate) fn resume(from: &Checkpoint) -> Self {
+        Self {
+            report_bytes: from.reports.iter().map(size).sum(),
+            reports: from.reports.clone(),
+            status: from.http_status,
+            custom: from.custom.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// The events since the last checkpoint, which go with this one.
+    pub(crate) fn take_events(&mut self) -> Vec<EventKind> {
+        self.log_bytes = 0;
+        std::mem::take(&mut self.events)
+    }
+
+    fn check_room(&self, bytes: usize, bound: usize) -> Result<(), Failure> {
+        let total = self.report_bytes + self.log_bytes + bytes;
+        if total <= bound {
+            return Ok(());
+        }
+        Err(Failure::coded(
+            ErrorCode::CommitTooLarge,
+            format!(
+                "the reports of this run and its log since the last checkpoint would take {total} bytes; commit_bytes_max is {bound}: report less, or write a file"
+            ),
+        ))
+    }
+}
+
+fn size(value: &Value) -> usize {
+    struct Count(usize);
+    impl Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(ENTRY_BYTES);
+    // Counting never fails, and a value always has a text.
+    drop(serde_json::to_writer(&mut count, value));
+    count.0
 }
 
 /// Progress on its way to the store: the latest wins, the last always goes.
@@ -81,6 +137,27 @@ impl Attempt {
 
     pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a report, when there is room. Reports go with every commit to the end of the run.
+    pub(crate) fn report(&self, value: Value) -> Result<(), Failure> {
+        let bytes = size(&value);
+        let mut book = self.book();
+        book.check_room(bytes, self.engine.config.commit_bytes_max)?;
+        book.report_bytes += bytes;
+        book.events.push(EventKind::Report { value: value.clone() });
+        book.reports.push(value);
+        Ok(())
+    }
+
+    /// Keeps a line for the next commit, when there is room.
+    pub(crate) fn log(&self, message: String) -> Result<(), Failure> {
+        let bytes = message.len() + ENTRY_BYTES;
+        let mut book = self.book();
+        book.check_room(bytes, self.engine.config.commit_bytes_max)?;
+        book.log_bytes += bytes;
+        book.events.push(EventKind::Log { message });
+        Ok(())
     }
 
     /// Sends progress at once when none was sent lately, else a little later. Plain walkers have no followers.

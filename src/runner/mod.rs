@@ -159,12 +159,7 @@ impl Engine {
         from: &mut Checkpoint,
         conflicts: u32,
     ) -> Result<Ended, Failure> {
-        let book = Book {
-            reports: from.reports.clone(),
-            status: from.http_status,
-            custom: from.custom.clone(),
-            ..Book::default()
-        };
+        let book = Book::resume(from);
         let (run, client_id) = (errand.run.clone(), errand.client_id.clone());
         let attempt =
             Arc::new(Attempt::new(self, errand.actor, run, errand.serial, client_id, errand.admin, book));
@@ -550,7 +545,7 @@ async fn checkpoint(
             custom: book.custom.clone(),
             ..Checkpoint::default()
         };
-        (std::mem::take(&mut book.events), next)
+        (book.take_events(), next)
     };
     let position = position.map(|(place, (then, step))| Position {
         here: place.slot.element_id(),

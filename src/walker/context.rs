@@ -298,13 +298,13 @@ impl Context {
 /// Changing the graph.
 impl Context {
     fn make<T: Archetype>(&self, value: T) -> Result<Arc<Slot>, Failure> {
-        Ok(self.attempt.graph.create(T::KIND, Name::new(T::NAME)?, None, Data::Own(Box::new(value))))
+        self.attempt.graph.create(T::KIND, Name::new(T::NAME)?, None, Data::Own(Box::new(value)))
     }
 
     /// A new node, owned by the acting root. It hangs from nothing until it is connected.
     ///
     /// # Errors
-    /// When the type's name is no name.
+    /// When the type's name is no name, or the commit would pass `commit_changes_max`.
     pub fn create<N: Node>(&mut self, node: N) -> Result<Here<N>, Failure> {
         self.make(node).map(Here::new)
     }
@@ -312,7 +312,7 @@ impl Context {
     /// A new saved object, owned by the acting root.
     ///
     /// # Errors
-    /// When the type's name is no name.
+    /// When the type's name is no name, or the commit would pass `commit_changes_max`.
     pub fn save<O: Object>(&mut self, object: O) -> Result<Here<O>, Failure> {
         self.make(object).map(Here::new)
     }
@@ -437,6 +437,7 @@ impl Context {
         if here.slot.base.is_none() {
             return Err(fail(format!("{} is new: set its field with edit()", here.id())));
         }
+        self.attempt.graph.count_change()?;
         here.slot.state().adds.push((field.to_owned(), by));
         self.attempt.graph.guard_access(&here.slot);
         Ok(())
@@ -505,13 +506,11 @@ impl Context {
     /// Reports a value to the caller. A handle is reported as `{"id", "context"}`, at any depth.
     ///
     /// # Errors
-    /// When the value has no JSON form.
+    /// When the value has no JSON form, or the run's reports, with the lines logged since the last checkpoint, would pass
+    /// `commit_bytes_max`.
     pub fn report(&mut self, value: impl Serialize) -> Result<(), Failure> {
         let value = serde_json::to_value(value)?;
-        let mut book = self.attempt.book();
-        book.events.push(walkabout_schema::EventKind::Report { value: value.clone() });
-        book.reports.push(value);
-        Ok(())
+        self.attempt.report(value)
     }
 
     /// Tells followers how far the walker is: at once, not at the commit. Of many in a short time the latest is kept; the last
@@ -521,9 +520,11 @@ impl Context {
     }
 
     /// Writes a line to the run's log; published with the commit.
-    pub fn log(&mut self, message: impl Into<String>) {
-        let message = message.into();
-        self.attempt.book().events.push(walkabout_schema::EventKind::Log { message });
+    ///
+    /// # Errors
+    /// When the lines since the last checkpoint, with the run's reports, would pass `commit_bytes_max`.
+    pub fn log(&mut self, message: impl Into<String>) -> Result<(), Failure> {
+        self.attempt.log(message.into())
     }
 
     /// The HTTP status of the answer, instead of 200. Values outside 200 to 599 are refused.

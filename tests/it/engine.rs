@@ -979,12 +979,10 @@ async fn one_item_fits_however_many_make_it_fit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn first_or_create_says_when_it_would_have_to_watch_too_many() {
-    let config = walkabout::config::Config { commit_changes_max: 8, disk_free_min: 0, ..Default::default() };
-    let env = walkabout::env::Env::manual(walkabout::schema::Timestamp::from_millis(1_767_225_600_000), 1);
-    let register = |types: &mut walkabout::registry::Registry| {
+    let bench = small_bench(|types| {
         types.node::<Item>();
-    };
-    let bench = Bench::build(register, config, env).await.unwrap();
+    })
+    .await;
     let user = bench.register().await;
     let make = async |n: u64| {
         bench
@@ -1148,4 +1146,112 @@ async fn a_file_that_was_not_written_leaves_nothing() {
             std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert!(left.iter().all(|name| name == "a.txt"), "{} has {left:?}", folder.display());
     }
+}
+
+async fn small_bench(register: impl FnOnce(&mut walkabout::registry::Registry)) -> Bench {
+    let config = walkabout::config::Config {
+        commit_changes_max: 8,
+        commit_bytes_max: 4096,
+        disk_free_min: 0,
+        ..Default::default()
+    };
+    let env = walkabout::env::Env::manual(walkabout::schema::Timestamp::from_millis(1_767_225_600_000), 1);
+    Bench::build(register, config, env).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_commit_will_carry_is_bounded_where_it_grows() {
+    let bench = small_bench(|types| {
+        types.node::<Item>().node::<Counter>();
+    })
+    .await;
+    let user = bench.register().await;
+    bench
+        .graph(&user, |cx| {
+            Box::pin(async move {
+                let root = cx.root().await?;
+                cx.attach(&root, Counter::default()).map(drop)
+            })
+        })
+        .await
+        .unwrap();
+    type Grow = fn(&mut Context, &Here<Root>, &Here<Counter>) -> Result<(), Failure>;
+    let grown = async |grow: Grow| {
+        bench
+            .graph(&user, move |cx| {
+                Box::pin(async move {
+                    let root = cx.root().await?;
+                    let counter =
+                        cx.first(root.out().node::<Counter>()).await?.ok_or_else(|| fail("gone"))?;
+                    for times in 0..10_000 {
+                        if let Err(failure) = grow(cx, &root, &counter) {
+                            return Ok((times, failure.message().unwrap_or_default().to_owned()));
+                        }
+                    }
+                    Ok((10_000, String::new()))
+                })
+            })
+            .await
+            .unwrap()
+    };
+    let changes: [Grow; 4] = [
+        |cx, _, _| cx.create(Item { n: 1 }).map(drop),
+        |cx, root, counter| cx.connect(root, counter).map(drop),
+        |cx, _, counter| cx.add(counter, "value", 1),
+        |cx, root, _| cx.connect(root, root).map(drop),
+    ];
+    for grow in changes {
+        let (times, message) = grown(grow).await;
+        assert_eq!(times, 8);
+        assert!(message.contains("commit_changes_max is 8"), "{message}");
+    }
+    let lines: [Grow; 3] =
+        [|cx, _, _| cx.report("0123456789"), |cx, _, _| cx.report(()), |cx, _, _| cx.log("0123456789")];
+    for grow in lines {
+        let (times, message) = grown(grow).await;
+        assert!((50..150).contains(&times), "{times}");
+        assert!(message.contains("commit_bytes_max is 4096"), "{message}");
+    }
+}
+
+/// Says much, twice, with a checkpoint between.
+#[derive(Walker, Serialize, Deserialize, Default)]
+#[walker(async)]
+struct Talks {
+    report: bool,
+}
+
+impl Talks {
+    fn talk(&self, cx: &mut Context) -> Result<(), Failure> {
+        let text = "-".repeat(3000);
+        if self.report { cx.report(text) } else { cx.log(text) }
+    }
+}
+
+#[abilities]
+impl Talks {
+    #[entry]
+    async fn start(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+        self.talk(cx)?;
+        cx.checkpoint();
+        cx.then("again")
+    }
+    #[step]
+    async fn again(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+        self.talk(cx)?;
+        DONE
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_begins_anew_at_a_checkpoint_and_reports_go_on() {
+    let bench = small_bench(|types| {
+        types.walker::<Talks>();
+    })
+    .await;
+    let user = bench.register().await;
+    assert_eq!(bench.run(&user, Talks { report: false }).await.error, None);
+    let refused = bench.run(&user, Talks { report: true }).await;
+    assert_eq!(refused.record.unwrap().run.error_code, Some(walkabout::schema::ErrorCode::CommitTooLarge));
+    assert!(refused.error.unwrap().contains("commit_bytes_max is 4096"));
 }
