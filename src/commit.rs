@@ -9,7 +9,7 @@ use crate::{
     config::Config,
     graph::{Graph, forbidden},
     store::{Change, Element, Guard},
-    walker::{Data, DecodedCell, Failure, Held, Slot},
+    walker::{Data, DecodedCell, Failure, Held, Slot, fail},
 };
 
 /// Gathers everything that changed since the last checkpoint.
@@ -19,6 +19,11 @@ pub(crate) fn gather(graph: &Graph, config: &Config) -> Result<(Vec<Change>, Vec
     let mut changes = Vec::with_capacity(slots.len());
     let mut bytes = 0;
     for slot in &slots {
+        // A destroyed node takes its edges along: what was done to one must not write it again.
+        if graph.goes_with_its_node(slot) {
+            versions.extend(slot.base.as_ref().filter(|_| slot.state().touched).map(|base| version(base)));
+            continue;
+        }
         let before = changes.len();
         bytes += change(slot, &mut changes, &mut versions)?;
         // Who changes what belongs to another relies on what that root allows.
@@ -44,12 +49,16 @@ pub(crate) fn gather(graph: &Graph, config: &Config) -> Result<(Vec<Change>, Vec
 
 /// Writes down the change of one slot; gives its size in bytes.
 fn change(slot: &Arc<Slot>, changes: &mut Vec<Change>, guards: &mut Vec<Guard>) -> Result<usize, Failure> {
-    let mut state = slot.write();
-    let Some(base) = state.base.clone() else {
+    // A walker that has ended holds no guard, unless it gave a handle to a thread of its own.
+    let Some(data) = slot.try_read() else {
+        return Err(fail(format!("{} is still being edited elsewhere", slot.element_id())));
+    };
+    let mut state = slot.state();
+    let Some(base) = &slot.base else {
         if state.deleted {
             return Ok(0);
         }
-        let fields = match &state.data {
+        let fields = match &*data {
             Data::Own(value) => value.encode().map_err(|error| unencodable(slot, &error))?,
             Data::Shared(_) | Data::Encoded => Fields::default(),
         };
@@ -63,7 +72,7 @@ fn change(slot: &Arc<Slot>, changes: &mut Vec<Change>, guards: &mut Vec<Guard>) 
         return Ok(128);
     }
     let mut size = 0;
-    let fields = match &state.data {
+    let fields = match &*data {
         Data::Own(value) if state.edited => {
             let fields = value.encode().map_err(|error| unencodable(slot, &error))?;
             Some(with_unknown(&**value, fields, &base.fields)?)
@@ -82,13 +91,17 @@ fn change(slot: &Arc<Slot>, changes: &mut Vec<Change>, guards: &mut Vec<Guard>) 
         let element = Arc::new(element(slot, fields, access, base.version + 1));
         changes.push(Change::Put { element, expected: Some(base.version) });
     } else if state.touched {
-        guards.push(Guard::Version { kind: slot.kind, id: slot.id, expected: base.version });
+        guards.push(version(base));
     }
     for (field, by) in state.adds.drain(..) {
         size += field.len() + 64;
         changes.push(Change::Add { kind: slot.kind, id: slot.id, field, by });
     }
     Ok(size)
+}
+
+fn version(base: &Element) -> Guard {
+    Guard::Version { kind: base.kind, id: base.id, expected: base.version }
 }
 
 fn element(slot: &Slot, fields: Fields, access: walkabout_schema::Access, version: u64) -> Element {
@@ -107,7 +120,7 @@ fn element(slot: &Slot, fields: Fields, access: walkabout_schema::Access, versio
 
 fn unencodable(slot: &Slot, error: &bson::error::Error) -> Failure {
     tracing::error!(element = %slot.element_id(), %error, "fields cannot be stored");
-    crate::walker::fail(format!("the fields of {} cannot be stored: {error}", slot.element_id()))
+    fail(format!("the fields of {} cannot be stored: {error}", slot.element_id()))
 }
 
 /// Keeps stored fields that the type does not know: an older program does not wipe out what a newer one wrote.

@@ -23,9 +23,9 @@ pub struct Config {
     pub sync_queue_max: usize,
     /// Due runs held in memory; the rest wait in the store. Default 65,536.
     pub due_window: usize,
-    /// Changes in one commit. Default 10,000.
+    /// Changes in one commit, and nodes that one `first_or_create` may leave out by a filter. Default 10,000.
     pub commit_changes_max: usize,
-    /// Bytes in one commit. Default 8 MiB.
+    /// Bytes in one commit, and apart from these in the reports of a run with its log since the last checkpoint. Default 8 MiB.
     pub commit_bytes_max: usize,
     /// Elements visited by one run. Default 100,000,000.
     pub visits_max: u64,

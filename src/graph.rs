@@ -4,18 +4,19 @@
 //! interval, so they agree with each other. What was changed waits here until `commit` gathers it.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use uuid::Uuid;
-use walkabout_schema::{Access, Kind, Level, Name, decide};
+use walkabout_schema::{Access, ErrorCode, Kind, Level, Name, decide};
 
 use crate::{
     env::Env,
     ids::{IdMap, IdSet},
+    runner::Engine,
     store::{Direction, End, Ends, Guard, Link, Snapshot, Store},
-    walker::{Failure, Filter, Hop, Slot, SlotState, fail},
+    walker::{Failure, Filter, Hop, Slot, fail},
 };
 
 /// Slots beyond this many are dropped when nobody holds them and nothing in them changed.
@@ -28,6 +29,8 @@ pub(crate) struct Graph {
     pub(crate) actor: Uuid,
     store: Arc<dyn Store>,
     env: Env,
+    /// Changes in one commit.
+    changes_max: usize,
     state: Mutex<State>,
 }
 
@@ -45,7 +48,21 @@ struct State {
     made: HashMap<(Uuid, Direction), Vec<Link>>,
     /// Elements that the attempt destroyed.
     gone: IdSet,
+    /// Changes that were made one by one; edits are counted at the commit.
+    changes: usize,
     guards: Vec<Guard>,
+    /// Links under guard. All are read from one snapshot, so a second guard would say the same.
+    guarded_links: HashSet<(Uuid, Direction, Option<Name>)>,
+    /// Elements whose access is under guard.
+    guarded_access: IdSet,
+}
+
+impl State {
+    fn guard_access(&mut self, kind: Kind, id: Uuid, expected: &Access) {
+        if self.guarded_access.insert(id) {
+            self.guards.push(Guard::Access { kind, id, expected: expected.clone() });
+        }
+    }
 }
 
 /// A target of a query: the edge that led there, and the node.
@@ -56,8 +73,14 @@ pub(crate) struct Found {
 }
 
 impl Graph {
-    pub(crate) fn new(actor: Uuid, store: Arc<dyn Store>, env: Env) -> Self {
-        Self { actor, store, env, state: Mutex::default() }
+    pub(crate) fn new(actor: Uuid, engine: &Engine) -> Self {
+        Self {
+            actor,
+            store: Arc::clone(&engine.store),
+            env: engine.env.clone(),
+            changes_max: engine.config.commit_changes_max,
+            state: Mutex::default(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -115,15 +138,7 @@ impl Graph {
                 };
                 let level =
                     decide(self.actor, element.id, element.owner, &element.access, owner_access.as_ref());
-                slots.push(Arc::new(Slot {
-                    kind: element.kind,
-                    id: element.id,
-                    name: element.name.clone(),
-                    owner: element.owner,
-                    ends: element.ends.clone(),
-                    level,
-                    state: RwLock::new(SlotState { base: Some(element), ..SlotState::default() }),
-                }));
+                slots.push(Arc::new(Slot::stored(element, level)));
             }
             let mut state = self.state();
             state.slots.reserve(slots.len());
@@ -176,7 +191,7 @@ impl Graph {
     pub(crate) fn trim(&self) {
         let mut state = self.state();
         if state.slots.len() > SLOTS_KEPT {
-            state.slots.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.read().is_changed());
+            state.slots.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.state().is_changed());
         }
     }
 
@@ -189,7 +204,7 @@ impl Graph {
     ) -> Result<Arc<[Link]>, Failure> {
         let (is_new, made, has_gone) = {
             let state = self.state();
-            let is_new = state.slots.get(&node).is_some_and(|slot| slot.read().base.is_none());
+            let is_new = state.slots.get(&node).is_some_and(|slot| slot.base.is_none());
             let made = state.made.get(&(node, direction)).cloned().unwrap_or_default();
             (is_new, made, !state.gone.is_empty())
         };
@@ -220,7 +235,8 @@ impl Graph {
         Ok(links.into())
     }
 
-    /// Follows one hop from some nodes. Each node is found once, by the first edge that leads there; unreadable ones never.
+    /// Follows one hop from some nodes. Each node is found once, by the first edge that leads there; unreadable ones never, nor
+    /// unreadable edges where edges are wanted or their fields looked at.
     async fn follow(&self, from: &[Uuid], hop: &Hop, by_edge: bool) -> Result<Vec<Found>, Failure> {
         let mut found = Vec::new();
         let mut seen = IdSet::default();
@@ -243,6 +259,9 @@ impl Graph {
             }
         }
         self.keep_readable(&mut found).await?;
+        if by_edge || !hop.edge_filters.is_empty() {
+            self.keep_readable_edges(&mut found).await?;
+        }
         if !hop.edge_filters.is_empty() {
             let ids: Vec<Uuid> = found.iter().map(|found| found.edge).collect();
             let fits = self.fitting(Kind::Edge, &ids, &hop.edge_filters).await?;
@@ -271,6 +290,26 @@ impl Graph {
             is_own(&found.node)
                 || state.slots.get(&found.node.id).is_some_and(|slot| slot.level >= Level::Read)
         });
+        Ok(())
+    }
+
+    /// A link does not say who may read its edge, so the edges are loaded; of many, some at a time.
+    async fn keep_readable_edges(&self, found: &mut Vec<Found>) -> Result<(), Failure> {
+        const AT_ONCE: usize = SLOTS_KEPT / 4;
+        let ids: Vec<Uuid> = found.iter().map(|found| found.edge).collect();
+        let mut readable = Vec::with_capacity(ids.len());
+        for some in ids.chunks(AT_ONCE) {
+            self.load(Kind::Edge, some).await?;
+            let is_readable = |slot: &Arc<Slot>| slot.level >= Level::Read;
+            let state = self.state();
+            readable.extend(some.iter().map(|id| state.slots.get(id).is_some_and(is_readable)));
+            drop(state);
+            if ids.len() > AT_ONCE {
+                self.trim();
+            }
+        }
+        let mut readable = readable.into_iter();
+        found.retain(|_| readable.next().unwrap_or(false));
         Ok(())
     }
 
@@ -307,20 +346,68 @@ impl Graph {
     pub(crate) async fn guard_links(&self, from: &[Uuid], hop: &Hop) -> Result<(), Failure> {
         let snapshot = self.snapshot().await?;
         for &node in from {
-            if self.state().slots.get(&node).is_some_and(|slot| slot.read().base.is_none()) {
+            if self.state().slots.get(&node).is_some_and(|slot| slot.base.is_none()) {
                 continue;
             }
             for &direction in hop.directions {
                 for edge_name in edge_names(hop)? {
+                    let key = (node, direction, edge_name.clone());
+                    if self.state().guarded_links.contains(&key) {
+                        continue;
+                    }
                     let expected = snapshot
                         .links(node, direction, edge_name.clone())
                         .await
                         .map_err(Failure::of_store)?;
                     let seen = snapshot.number();
-                    self.state().guards.push(Guard::Links { node, direction, edge_name, expected, seen });
+                    let mut state = self.state();
+                    state.guarded_links.insert(key);
+                    state.guards.push(Guard::Links { node, direction, edge_name, expected, seen });
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Makes the commit fail when one of the nodes that a hop's filters refused has changed by then: it may fit now.
+    pub(crate) async fn guard_refused(&self, from: &[Uuid], hop: &Hop) -> Result<(), Failure> {
+        if hop.node_filters.is_empty() {
+            return Ok(());
+        }
+        let hop = Hop { node_filters: Vec::new(), ..hop.clone() };
+        let mut refused = Vec::new();
+        for found in self.follow(from, &hop, false).await? {
+            let slot = self.element(Kind::Node, found.node.id).await?;
+            refused.extend(slot.filter(|slot| slot.base.is_some()));
+        }
+        let (count, bound) = (refused.len(), self.changes_max);
+        if count > bound {
+            return Err(Failure::coded(
+                ErrorCode::CommitTooLarge,
+                format!(
+                    "first_or_create looked at {count} nodes that do not fit, and their versions would go with the commit; commit_changes_max {bound} bounds them: hang the nodes from more than one, or find them without a filter"
+                ),
+            ));
+        }
+        for slot in refused {
+            slot.state().touched = true;
+        }
+        Ok(())
+    }
+
+    /// Counts a change, when there is room for it in one commit.
+    pub(crate) fn count_change(&self) -> Result<(), Failure> {
+        let mut state = self.state();
+        if state.changes >= self.changes_max {
+            return Err(Failure::coded(
+                ErrorCode::CommitTooLarge,
+                format!(
+                    "one commit would carry too many changes; commit_changes_max is {}: ask for a checkpoint() now and then",
+                    self.changes_max
+                ),
+            ));
+        }
+        state.changes += 1;
         Ok(())
     }
 
@@ -331,20 +418,13 @@ impl Graph {
         name: Name,
         ends: Option<Ends>,
         data: crate::walker::Data,
-    ) -> Arc<Slot> {
-        let slot = Arc::new(Slot {
-            kind,
-            id: self.env.id(),
-            name,
-            owner: Some(self.actor),
-            ends,
-            level: Level::Write,
-            state: RwLock::new(SlotState { data, edited: true, listed: true, ..SlotState::default() }),
-        });
+    ) -> Result<Arc<Slot>, Failure> {
+        self.count_change()?;
+        let slot = Arc::new(Slot::fresh(kind, self.env.id(), name, self.actor, ends, data));
         let mut state = self.state();
         state.slots.insert(slot.id, Arc::clone(&slot));
         state.changed.push(Arc::clone(&slot));
-        slot
+        Ok(slot)
     }
 
     /// A new edge between two nodes. Both need CONNECT; the commit checks that it still holds.
@@ -363,13 +443,13 @@ impl Graph {
             if end.level < Level::Connect {
                 return Err(forbidden("CONNECT", end));
             }
-            if end.read().deleted {
+            if end.state().deleted {
                 return Err(fail(format!("{} was destroyed: it cannot be connected", end.element_id())));
             }
         }
         let as_end = |slot: &Slot| End { id: slot.id, name: slot.name.clone(), owner: slot.owner };
         let ends = Ends { source: as_end(source), target: as_end(target), undirected };
-        let edge = self.create(Kind::Edge, name, Some(ends.clone()), data);
+        let edge = self.create(Kind::Edge, name, Some(ends.clone()), data)?;
         let mut state = self.state();
         for (node, direction, far) in link_places(&ends) {
             let link = Link { edge: edge.id, edge_name: edge.name.clone(), far: far.clone() };
@@ -384,33 +464,28 @@ impl Graph {
 
     /// Makes the commit fail when what allowed the acting root to change a foreign element no longer holds.
     pub(crate) fn guard_access(&self, slot: &Slot) {
-        let Some(owner) = slot.owner.filter(|owner| *owner != self.actor && slot.id != self.actor) else {
-            if slot.owner.is_none() && slot.id != self.actor {
-                self.push_access_guard(slot);
-            }
+        if slot.owner == Some(self.actor) || slot.id == self.actor {
             return;
-        };
-        self.push_access_guard(slot);
-        let mut state = self.state();
-        if let Some(Some(expected)) = state.owners.get(&owner).cloned() {
-            state.guards.push(Guard::Access { kind: Kind::Node, id: owner, expected });
         }
-    }
-
-    fn push_access_guard(&self, slot: &Slot) {
-        let base = slot.read().base.clone();
-        if let Some(base) = base {
-            let guard = Guard::Access { kind: slot.kind, id: slot.id, expected: base.access.clone() };
-            self.state().guards.push(guard);
+        let mut state = self.state();
+        if let Some(base) = &slot.base {
+            state.guard_access(slot.kind, slot.id, &base.access);
+        }
+        let owner = slot.owner.and_then(|owner| Some((owner, state.owners.get(&owner)?.clone()?)));
+        if let Some((owner, access)) = owner {
+            state.guard_access(Kind::Node, owner, &access);
         }
     }
 
     /// Notes that the commit must look at a slot.
-    fn list(&self, slot: &Arc<Slot>) {
-        let is_new = !std::mem::replace(&mut slot.write().listed, true);
-        if is_new {
-            self.state().changed.push(Arc::clone(slot));
+    fn list(&self, slot: &Arc<Slot>) -> Result<(), Failure> {
+        if slot.state().listed {
+            return Ok(());
         }
+        self.count_change()?;
+        slot.state().listed = true;
+        self.state().changed.push(Arc::clone(slot));
+        Ok(())
     }
 
     /// Destroys an element; a node takes its edges along.
@@ -421,8 +496,8 @@ impl Graph {
         if slot.kind == Kind::Node && slot.name.is_empty() {
             return Err(fail(format!("{} is a root: a root cannot be destroyed", slot.element_id())));
         }
-        slot.write().deleted = true;
-        self.list(slot);
+        self.list(slot)?;
+        slot.state().deleted = true;
         self.guard_access(slot);
         let mut state = self.state();
         state.gone.insert(slot.id);
@@ -437,9 +512,16 @@ impl Graph {
             .collect();
         for edge in made {
             state.gone.insert(edge.id);
-            edge.write().deleted = true;
+            edge.state().deleted = true;
         }
         Ok(())
+    }
+
+    /// True for an edge of a node that the attempt destroyed.
+    pub(crate) fn goes_with_its_node(&self, slot: &Slot) -> bool {
+        let Some(ends) = &slot.ends else { return false };
+        let state = self.state();
+        state.gone.contains(&ends.source.id) || state.gone.contains(&ends.target.id)
     }
 
     /// Every slot that the commit must look at, new ones in the order in which they were made.
@@ -449,14 +531,14 @@ impl Graph {
         let mut edited: Vec<&Arc<Slot>> = slots
             .values()
             .filter(|slot| {
-                let inner = slot.read();
+                let inner = slot.state();
                 !inner.listed && inner.is_changed()
             })
             .collect();
         // The order of a hash map is not defined; that of ids is.
         edited.sort_by_key(|slot| slot.id);
         for slot in edited {
-            slot.write().listed = true;
+            slot.state().listed = true;
             changed.push(Arc::clone(slot));
         }
         changed.clone()
@@ -490,8 +572,8 @@ pub(crate) fn link_places(ends: &Ends) -> Vec<(Uuid, Direction, &End)> {
 }
 
 pub(crate) fn forbidden(needed: &str, slot: &Slot) -> Failure {
-    Failure::coded(
-        walkabout_schema::ErrorCode::Forbidden,
-        format!("{needed} access to {} is needed", slot.element_id()),
-    )
+    Failure::coded(ErrorCode::Forbidden, format!("{needed} access to {} is needed", slot.element_id()))
 }
+
+#[cfg(test)]
+mod tests;

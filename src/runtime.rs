@@ -1,6 +1,10 @@
 //! The runtime: what the outside can ask of it. Everything that `http` does goes through here.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde_json::{Map, Value};
 use tokio::sync::{broadcast, watch};
@@ -16,7 +20,7 @@ use crate::{
     env::Env,
     publish::{Frame, Runs, Sockets},
     registry::Registry,
-    runner::{Contention, DueQueue, Engine, Job, Pool, Source, Taken, is_file_name, sentence},
+    runner::{Contention, DueQueue, Engine, Job, Pool, Source, Taken, UNFINISHED, is_file_name, sentence},
     store::{self, Change, Commit, Due, Element, Registered, Store, Submission, no_fields},
     submit::{self, Checked},
     walker::{DecodedCell, Spec},
@@ -118,6 +122,7 @@ impl Runtime {
             store: Arc::clone(&store),
             config,
         });
+        remove_unfinished(&engine.files.join(UNFINISHED));
         let config = &engine.config;
         let (stopping, _) = watch::channel(false);
         let (plain, jobs) = async_channel::bounded::<Job>(config.sync_queue_max.max(1));
@@ -426,6 +431,16 @@ fn root_element(id: Uuid, access: Access) -> Element {
         ends: None,
         fields: no_fields(),
         decoded: DecodedCell::default(),
+    }
+}
+
+/// Removes the files whose writing the end of the last process cut off.
+fn remove_unfinished(folder: &Path) {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(folder = %folder.display(), %error, "unfinished files stay");
+        }
+        _ => {}
     }
 }
 

@@ -51,12 +51,15 @@ pub(crate) async fn check(engine: &Arc<Engine>, spawn: Spawn) -> Result<Checked>
         Some(id) => entry(engine, actor, id).await?,
     };
     let begun = Checkpoint { fields: encoded, ..Checkpoint::default() };
-    Ok(Checked { errand: Errand { kind, actor, admin, entry, client_id, run: None }, begun })
+    Ok(Checked {
+        errand: Errand { kind, actor, admin, entry, client_id, run: None, serial: engine.env.id() },
+        begun,
+    })
 }
 
 /// The entry node under its true name.
 async fn entry(engine: &Engine, actor: uuid::Uuid, id: NodeId) -> Result<NodeId> {
-    let graph = Graph::new(actor, Arc::clone(&engine.store), engine.env.clone());
+    let graph = Graph::new(actor, engine);
     let slot = graph.element(Kind::Node, id.uuid()).await.map_err(|failure| Error::Walker {
         code: failure.code(),
         message: format!("{id} does not load"),

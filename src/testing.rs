@@ -32,7 +32,7 @@ use crate::{
     config::Config,
     env::Env,
     registry::Registry,
-    runner::{Attempt, Book},
+    runner::{Attempt, Book, Turn},
     runtime::{Caller, Runtime, Spawn, Spawned},
     store::{self, Commit, Store},
     walk::Walk,
@@ -119,8 +119,17 @@ impl Bench {
         work: impl for<'a> FnOnce(&'a mut Context) -> BoxFuture<'a, Result<T, Failure>>,
     ) -> Result<T, Failure> {
         let engine = self.runtime.engine();
-        let attempt = Arc::new(Attempt::new(engine, caller.root, None, None, caller.admin, Book::default()));
-        let mut cx = Context { attempt: Arc::clone(&attempt), walk: Walk::default(), depth: 0 };
+        let attempt = Arc::new(Attempt::new(
+            engine,
+            caller.root,
+            None,
+            engine.env.id(),
+            None,
+            caller.admin,
+            Book::default(),
+        ));
+        let mut cx =
+            Context { attempt: Arc::clone(&attempt), walk: Walk::default(), turn: Turn::default(), depth: 0 };
         let value = work(&mut cx).await?;
         let (changes, guards) = commit::gather(&attempt.graph, &engine.config)?;
         let commit = Commit { run: None, changes, guards };

@@ -178,6 +178,9 @@ pub struct Position {
     pub after: String,
     /// The ability to run next.
     pub then: String,
+    /// Its number among those that `after` led to in this visit, from 1.
+    #[serde(default)]
+    pub step: u64,
 }
 
 /// A user.

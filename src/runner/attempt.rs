@@ -1,9 +1,13 @@
 //! One attempt: what it knows of its run, and what it has to say to the outside.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    io::Write,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use serde_json::Value;
-use walkabout_schema::{EventKind, WalkerId};
+use walkabout_schema::{Checkpoint, ErrorCode, EventKind, WalkerId};
 
 use super::Engine;
 use crate::{
@@ -11,6 +15,9 @@ use crate::{
     store::Token,
     walker::{Failure, Saved, fail},
 };
+
+/// The folder, among those of runs, of files that are being written. Emptied at the start: what is there then was cut off.
+pub(crate) const UNFINISHED: &str = ".unfinished";
 
 /// The run of an attempt, when there is a record of it.
 #[derive(Clone)]
@@ -26,7 +33,7 @@ pub(crate) struct Attempt {
     pub(crate) run: Option<RunRef>,
     pub(crate) client_id: Option<String>,
     pub(crate) admin: bool,
-    /// Names a plain walker's attempt.
+    /// Names a plain walker's errand.
     pub(crate) serial: uuid::Uuid,
     book: Mutex<Book>,
     feed: Arc<Mutex<Feed>>,
@@ -41,6 +48,62 @@ pub(crate) struct Book {
     pub(crate) status: Option<u16>,
     pub(crate) custom: Value,
     pub(crate) checkpoint: bool,
+    /// What the reports take.
+    report_bytes: usize,
+    /// What the lines of the log take, since the last checkpoint.
+    log_bytes: usize,
+}
+
+/// What a report or a line takes beside its text.
+const ENTRY_BYTES: usize = 64;
+
+impl Book {
+    /// Begins with the reports of a checkpoint.
+    pub(crate) fn resume(from: &Checkpoint) -> Self {
+        Self {
+            report_bytes: from.reports.iter().map(size).sum(),
+            reports: from.reports.clone(),
+            status: from.http_status,
+            custom: from.custom.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// The events since the last checkpoint, which go with this one.
+    pub(crate) fn take_events(&mut self) -> Vec<EventKind> {
+        self.log_bytes = 0;
+        std::mem::take(&mut self.events)
+    }
+
+    fn check_room(&self, bytes: usize, bound: usize) -> Result<(), Failure> {
+        let total = self.report_bytes + self.log_bytes + bytes;
+        if total <= bound {
+            return Ok(());
+        }
+        Err(Failure::coded(
+            ErrorCode::CommitTooLarge,
+            format!(
+                "the reports of this run and its log since the last checkpoint would take {total} bytes; commit_bytes_max is {bound}: report less, or write a file"
+            ),
+        ))
+    }
+}
+
+fn size(value: &Value) -> usize {
+    struct Count(usize);
+    impl Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(ENTRY_BYTES);
+    // Counting never fails, and a value always has a text.
+    drop(serde_json::to_writer(&mut count, value));
+    count.0
 }
 
 /// Progress on its way to the store: the latest wins, the last always goes.
@@ -55,13 +118,14 @@ impl Attempt {
         engine: &Arc<Engine>,
         actor: uuid::Uuid,
         run: Option<RunRef>,
+        serial: uuid::Uuid,
         client_id: Option<String>,
         admin: bool,
         book: Book,
     ) -> Self {
         Self {
-            graph: Graph::new(actor, Arc::clone(&engine.store), engine.env.clone()),
-            serial: if run.is_some() { uuid::Uuid::nil() } else { engine.env.id() },
+            graph: Graph::new(actor, engine),
+            serial,
             engine: Arc::clone(engine),
             run,
             client_id,
@@ -73,6 +137,27 @@ impl Attempt {
 
     pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a report, when there is room. Reports go with every commit to the end of the run.
+    pub(crate) fn report(&self, value: Value) -> Result<(), Failure> {
+        let bytes = size(&value);
+        let mut book = self.book();
+        book.check_room(bytes, self.engine.config.commit_bytes_max)?;
+        book.report_bytes += bytes;
+        book.events.push(EventKind::Report { value: value.clone() });
+        book.reports.push(value);
+        Ok(())
+    }
+
+    /// Keeps a line for the next commit, when there is room.
+    pub(crate) fn log(&self, message: String) -> Result<(), Failure> {
+        let bytes = message.len() + ENTRY_BYTES;
+        let mut book = self.book();
+        book.check_room(bytes, self.engine.config.commit_bytes_max)?;
+        book.log_bytes += bytes;
+        book.events.push(EventKind::Log { message });
+        Ok(())
     }
 
     /// Sends progress at once when none was sent lately, else a little later. Plain walkers have no followers.
@@ -113,7 +198,7 @@ impl Attempt {
         }
     }
 
-    /// Writes a file whole, beside where it shall be, then moves it there.
+    /// Writes a file whole, apart from where it shall be, then moves it there.
     pub(crate) async fn save_file(&self, name: &str, bytes: Vec<u8>) -> Result<Saved, Failure> {
         let Some(run) = &self.run else {
             return Err(fail("a plain walker has no files: make it async with #[walker(async)]"));
@@ -132,20 +217,36 @@ impl Attempt {
         }
         let folder = self.engine.files.join(run.id.uuid().to_string());
         let path = folder.join(name);
-        let temporary = folder.join(format!(".{name}.{}", self.engine.env.random_hex(4)));
-        let target = path.clone();
+        let unfinished = self.engine.files.join(UNFINISHED);
+        let temporary = unfinished.join(format!("{name}.{}", self.engine.env.random_hex(8)));
+        let (target, data) = (path.clone(), self.engine.config.data.clone());
         tokio::task::spawn_blocking(move || {
-            use std::io::Write;
             std::fs::create_dir_all(&folder)?;
-            let mut file = std::fs::File::create(&temporary)?;
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            std::fs::rename(&temporary, &target)?;
-            std::fs::File::open(&folder)?.sync_all()
+            std::fs::create_dir_all(&unfinished)?;
+            write_synced(&temporary, &bytes)
+                .and_then(|()| std::fs::rename(&temporary, &target))
+                .inspect_err(|_| drop(std::fs::remove_file(&temporary)))?;
+            // A folder is there after a power loss when the one that holds it is synced; each of these may be new.
+            for folder in folder.ancestors().take_while(|folder| folder.starts_with(&data)) {
+                sync_folder(folder)?;
+            }
+            Ok::<(), std::io::Error>(())
         })
         .await??;
         Ok(Saved { url: format!("/files/{}/{name}", run.id), path })
     }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = std::fs::File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    // The data folder may be the present one, which has no name.
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    std::fs::File::open(folder)?.sync_all()
 }
 
 async fn send(engine: &Engine, run: &RunRef, data: Value) -> bool {

@@ -8,6 +8,7 @@ mod attempt;
 mod contention;
 mod pool;
 mod queue;
+mod turn;
 
 use std::{collections::BTreeSet, panic::AssertUnwindSafe, path::PathBuf, sync::Arc, time::Duration};
 
@@ -20,10 +21,11 @@ use walkabout_schema::{
     wire::{Record, RecordPage},
 };
 
-pub(crate) use attempt::{Attempt, Book, RunRef, is_file_name};
+pub(crate) use attempt::{Attempt, Book, RunRef, UNFINISHED, is_file_name};
 pub(crate) use contention::{Contention, Turns};
 pub(crate) use pool::{Job, Pool, Source};
 pub(crate) use queue::{DueQueue, Taken};
+pub(crate) use turn::Turn;
 
 use crate::{
     commit,
@@ -33,7 +35,7 @@ use crate::{
     registry::{Plan, Registry, WalkerType},
     store::{self, Claim, Commit, Finish, RunCommit, RunFilter, Store, Then},
     walk::{Location, Stage, Walk},
-    walker::{Ability, AnyWalker, Context, Failure, Flow, Outcome, Slot, fail},
+    walker::{Ability, AnyWalker, Context, Failure, Outcome, Slot, fail},
 };
 
 /// How often a run that found no room looks for some.
@@ -60,6 +62,8 @@ pub(crate) struct Errand {
     pub(crate) entry: NodeId,
     pub(crate) client_id: Option<String>,
     pub(crate) run: Option<RunRef>,
+    /// Names the errand of a plain walker, over all its attempts.
+    pub(crate) serial: Uuid,
 }
 
 /// How an errand ended well.
@@ -103,6 +107,7 @@ impl Engine {
             entry: walker.schedule.node_id.clone(),
             client_id: None,
             run: Some(run.clone()),
+            serial: id.uuid(),
         };
         match self.run_errand(&errand, begun).await {
             Ok(_) => {}
@@ -179,21 +184,17 @@ impl Engine {
         from: &mut Checkpoint,
         conflicts: u32,
     ) -> Result<Ended, Failure> {
-        let book = Book {
-            reports: from.reports.clone(),
-            status: from.http_status,
-            custom: from.custom.clone(),
-            ..Book::default()
-        };
+        let book = Book::resume(from);
         let (run, client_id) = (errand.run.clone(), errand.client_id.clone());
-        let attempt = Arc::new(Attempt::new(self, errand.actor, run, client_id, errand.admin, book));
+        let attempt =
+            Arc::new(Attempt::new(self, errand.actor, run, errand.serial, client_id, errand.admin, book));
         let walk = if from.frontier.is_empty() && from.visits == 0 && !from.begun {
             let entry = &errand.entry;
             Walk::starting_at([Location { kind: Kind::Node, id: entry.uuid(), name: entry.name().clone() }])
         } else {
             Walk::resume(from)
         };
-        let mut cx = Context { attempt: Arc::clone(&attempt), walk, depth: 0 };
+        let mut cx = Context { attempt: Arc::clone(&attempt), walk, turn: Turn::default(), depth: 0 };
         let position = from.position.clone();
         let mut top = Top { run: &errand.run, from, conflicts, position };
         let travelled =
@@ -467,7 +468,8 @@ async fn perform(
             return Err(Failure::coded(ErrorCode::Incompatible, message));
         };
         let place = Place { slot: &slot, stage: *stage, after: ability.name };
-        let flow = steps(cx, kind, walker, &place, Some(named(kind, &position.then)?), top).await?;
+        let step = (named(kind, &position.then)?, position.step);
+        let flow = steps(cx, kind, walker, &place, step, top).await?;
         if flow.disengage || cx.walk.is_disengaged() {
             return Ok(());
         }
@@ -476,6 +478,7 @@ async fn perform(
         begin = index + 1;
     }
     for (stage, ability) in sequence.get(begin..).unwrap_or_default() {
+        cx.turn.begin(*stage, ability.name, 0);
         let mut flow = call(cx, walker, ability, &slot).await?;
         let then = flow.then.take();
         if let Some(then) = then {
@@ -521,33 +524,34 @@ async fn step_on(
     then: &'static str,
     top: &mut Option<&mut Top<'_>>,
 ) -> Outcome {
-    let ability = named(kind, then)?;
-    checkpoint(cx, walker, Some((place, ability.name)), top).await?;
-    steps(cx, kind, walker, place, Some(ability), top).await
+    let step = (named(kind, then)?, 1);
+    checkpoint(cx, walker, Some((place, step)), top).await?;
+    steps(cx, kind, walker, place, step, top).await
 }
 
-/// Runs an ability and those that it gives the word to, each a step of its own.
+/// An ability that another gave the word to, and its number among those of one visit that the same ability led to.
+type Step<'a> = (&'a Ability, u64);
+
+/// Runs a step and those that it gives the word to.
 async fn steps(
     cx: &mut Context,
     kind: &WalkerType,
     walker: &mut dyn AnyWalker,
     place: &Place<'_>,
-    mut next: Option<&Ability>,
+    step: Step<'_>,
     top: &mut Option<&mut Top<'_>>,
 ) -> Outcome {
-    let mut flow = Flow::default();
-    while let Some(ability) = next.take() {
+    let (mut ability, mut number) = step;
+    loop {
         let Some(slot) = look_up(cx, place.slot).await? else {
             return Err(fail(format!("{} is gone", place.slot.element_id())));
         };
-        flow = call(cx, walker, ability, &slot).await?;
-        if let Some(then) = flow.then {
-            let ability = named(kind, then)?;
-            checkpoint(cx, walker, Some((place, ability.name)), top).await?;
-            next = Some(ability);
-        }
+        cx.turn.begin(place.stage, place.after, number);
+        let flow = call(cx, walker, ability, &slot).await?;
+        let Some(then) = flow.then else { return Ok(flow) };
+        (ability, number) = (named(kind, then)?, number + 1);
+        checkpoint(cx, walker, Some((place, (ability, number))), top).await?;
     }
-    Ok(flow)
 }
 
 async fn call(cx: &mut Context, walker: &mut dyn AnyWalker, ability: &Ability, slot: &Arc<Slot>) -> Outcome {
@@ -560,7 +564,7 @@ async fn call(cx: &mut Context, walker: &mut dyn AnyWalker, ability: &Ability, s
 async fn checkpoint(
     cx: &mut Context,
     walker: &dyn AnyWalker,
-    position: Option<(&Place<'_>, &str)>,
+    position: Option<(&Place<'_>, Step<'_>)>,
     top: &mut Option<&mut Top<'_>>,
 ) -> Result<(), Failure> {
     // A walker inside another only asks: the commit is at the end of the outer one's visit.
@@ -581,13 +585,14 @@ async fn checkpoint(
             custom: book.custom.clone(),
             ..Checkpoint::default()
         };
-        (std::mem::take(&mut book.events), next)
+        (book.take_events(), next)
     };
-    let position = position.map(|(place, then)| Position {
+    let position = position.map(|(place, (then, step))| Position {
         here: place.slot.element_id(),
         stage: place.stage.as_str().to_owned(),
         after: place.after.to_owned(),
-        then: then.to_owned(),
+        then: then.name.to_owned(),
+        step,
     });
     cx.walk.save(position, &mut next);
     let run = top.run.as_ref().map(|run| {

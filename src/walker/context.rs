@@ -22,7 +22,7 @@ use super::{
 use crate::{
     graph::forbidden,
     publish::Target,
-    runner::Attempt,
+    runner::{Attempt, Turn},
     walk::{Location, Walk},
 };
 
@@ -33,6 +33,7 @@ use crate::{
 pub struct Context {
     pub(crate) attempt: Arc<Attempt>,
     pub(crate) walk: Walk,
+    pub(crate) turn: Turn,
     pub(crate) depth: usize,
 }
 
@@ -190,6 +191,7 @@ impl Context {
         let mut cx = Self {
             attempt: Arc::clone(&self.attempt),
             walk: Walk::starting_at(crate::runner::start(&at.slot)),
+            turn: self.turn.inside(self.walk.visits()),
             depth: self.depth + 1,
         };
         let mut walker = walker;
@@ -249,7 +251,7 @@ impl Context {
         Ok(None)
     }
 
-    /// How many elements a query finds; they are not loaded unless a filter needs them.
+    /// How many elements a query finds. Nodes are not loaded unless a filter or the access of others' needs it; edges are.
     ///
     /// # Errors
     /// When something does not load.
@@ -300,13 +302,13 @@ impl Context {
 /// Changing the graph.
 impl Context {
     fn make<T: Archetype>(&self, value: T) -> Result<Arc<Slot>, Failure> {
-        Ok(self.attempt.graph.create(T::KIND, Name::new(T::NAME)?, None, Data::Own(Box::new(value))))
+        self.attempt.graph.create(T::KIND, Name::new(T::NAME)?, None, Data::Own(Box::new(value)))
     }
 
     /// A new node, owned by the acting root. It hangs from nothing until it is connected.
     ///
     /// # Errors
-    /// When the type's name is no name.
+    /// When the type's name is no name, or the commit would pass `commit_changes_max`.
     pub fn create<N: Node>(&mut self, node: N) -> Result<Here<N>, Failure> {
         self.make(node).map(Here::new)
     }
@@ -314,7 +316,7 @@ impl Context {
     /// A new saved object, owned by the acting root.
     ///
     /// # Errors
-    /// When the type's name is no name.
+    /// When the type's name is no name, or the commit would pass `commit_changes_max`.
     pub fn save<O: Object>(&mut self, object: O) -> Result<Here<O>, Failure> {
         self.make(object).map(Here::new)
     }
@@ -330,10 +332,11 @@ impl Context {
     }
 
     /// The first node that a query of one hop finds; when there is none, a new one, connected by a plain edge. However many
-    /// walkers do this at once, one makes it and the others find it.
+    /// walkers do this at once, one makes it and the others find it; nor do others make a node fit meanwhile that did not.
     ///
     /// # Errors
-    /// For a query of more than one hop, or with a type of edge; or without CONNECT access.
+    /// For a query of more than one hop, or with a type of edge; without CONNECT access; or when a filter left out more than
+    /// `commit_changes_max` nodes.
     pub async fn first_or_create<N: Node>(
         &mut self,
         query: Query<N>,
@@ -350,6 +353,7 @@ impl Context {
             return Ok(found);
         }
         self.attempt.graph.guard_links(&[from], &hop).await?;
+        self.attempt.graph.guard_refused(&[from], &hop).await?;
         let Some(origin) = self.attempt.graph.element(Kind::Node, from).await? else {
             return Err(fail("the node of the query does not exist"));
         };
@@ -398,7 +402,7 @@ impl Context {
         self.attempt.graph.connect(&one.slot, &other.slot, Name::new(E::NAME)?, true, data).map(Here::new)
     }
 
-    /// Removes every edge from one node to another; those of one type only, when `E` is one. Gives how many there were.
+    /// Removes every edge from one node to another that may be read. Gives how many there were.
     ///
     /// # Errors
     /// Without WRITE access to one of them.
@@ -438,17 +442,18 @@ impl Context {
         if field.contains('\0') {
             return Err(fail(format!("{field:?} is no name of a field: it has a NUL in it")));
         }
-        if here.slot.read().base.is_none() {
+        if here.slot.base.is_none() {
             return Err(fail(format!("{} is new: set its field with edit()", here.id())));
         }
-        here.slot.write().adds.push((field.to_owned(), by));
+        self.attempt.graph.count_change()?;
+        here.slot.state().adds.push((field.to_owned(), by));
         self.attempt.graph.guard_access(&here.slot);
         Ok(())
     }
 
     /// Makes the commit fail, and the attempt repeat, when an element that was only read has changed by then.
     pub fn touch<T>(&mut self, here: &Here<T>) {
-        here.slot.write().touched = true;
+        here.slot.state().touched = true;
     }
 
     /// Gives everybody a level on an element.
@@ -499,7 +504,7 @@ impl Context {
         }
         let mut access = slot.access();
         change(&mut access);
-        slot.write().access = Some(access);
+        slot.state().access = Some(access);
         Ok(())
     }
 }
@@ -523,14 +528,12 @@ impl Context {
     ///
     /// # Errors
     /// When the value has no JSON form, or, in an async walker, cannot be stored: a number beyond 64 bits with a sign, or a
-    /// name with a NUL in it.
+    /// name with a NUL in it; when the run's reports, with the lines logged since the last checkpoint, would pass
+    /// `commit_bytes_max`.
     pub fn report(&mut self, value: impl Serialize) -> Result<(), Failure> {
         let value = serde_json::to_value(value)?;
         self.check_storable(&value)?;
-        let mut book = self.attempt.book();
-        book.events.push(walkabout_schema::EventKind::Report { value: value.clone() });
-        book.reports.push(value);
-        Ok(())
+        self.attempt.report(value)
     }
 
     /// Tells followers how far the walker is: at once, not at the commit. Of many in a short time the latest is kept; the last
@@ -538,9 +541,8 @@ impl Context {
     pub fn progress(&mut self, data: Value) {
         match self.check_storable(&data) {
             Ok(()) => self.attempt.progress(data),
-            Err(refused) => {
-                self.log(format!("a progress was not told: {}", refused.message().unwrap_or_default()))
-            }
+            // A log that takes no more lines has said enough.
+            Err(refused) => drop(self.log(format!("not told: {}", refused.message().unwrap_or_default()))),
         }
     }
 
@@ -553,9 +555,11 @@ impl Context {
     }
 
     /// Writes a line to the run's log; published with the commit.
-    pub fn log(&mut self, message: impl Into<String>) {
-        let message = message.into();
-        self.attempt.book().events.push(walkabout_schema::EventKind::Log { message });
+    ///
+    /// # Errors
+    /// When the lines since the last checkpoint, with the run's reports, would pass `commit_bytes_max`.
+    pub fn log(&mut self, message: impl Into<String>) -> Result<(), Failure> {
+        self.attempt.log(message.into())
     }
 
     /// The HTTP status of the answer, instead of 200. Values outside 200 to 599 are refused.
@@ -647,11 +651,13 @@ impl Context {
         self.attempt.run.as_ref().map(|run| run.id.clone())
     }
 
-    /// A key for calls to other systems: the same in every attempt of this visit.
+    /// A key for calls to other systems. No other visit, ability, step or nested walker has it, and this one has it again whenever an
+    /// attempt repeats it. An ability that makes several calls adds to it what tells them apart.
     pub fn idempotency_key(&self) -> String {
+        let key = self.turn.key(self.walk.visits());
         match &self.attempt.run {
-            Some(run) => format!("{}/{}", run.id, self.walk.visits()),
-            None => format!("{}/{}", self.attempt.serial, self.walk.visits()),
+            Some(run) => format!("{}{key}", run.id),
+            None => format!("{}{key}", self.attempt.serial),
         }
     }
 

@@ -5,7 +5,7 @@ use std::{
     fmt,
     marker::PhantomData,
     ops::{Deref, DerefMut},
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError},
 };
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
@@ -29,14 +29,16 @@ pub struct Slot {
     pub(crate) ends: Option<Ends>,
     /// What the acting root may do with it.
     pub(crate) level: Level,
-    pub(crate) state: RwLock<SlotState>,
-}
-
-#[derive(Default)]
-pub(crate) struct SlotState {
     /// As it was read; none for a new element.
     pub(crate) base: Option<Arc<Element>>,
-    pub(crate) data: Data,
+    /// Guards of `read` and `edit` are on this. Whoever would wait for one may be its holder, so nobody waits.
+    data: RwLock<Data>,
+    state: Mutex<SlotState>,
+}
+
+/// What the attempt did to an element, but for its fields. Locked for a moment only, so that a guard on the fields is in nobody's way.
+#[derive(Default)]
+pub(crate) struct SlotState {
     /// The access, once it was changed.
     pub(crate) access: Option<Access>,
     /// `edit` was called.
@@ -67,12 +69,78 @@ impl SlotState {
 }
 
 impl Slot {
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, SlotState> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    /// An element as it is stored, with what the acting root may do with it.
+    pub(crate) fn stored(element: Arc<Element>, level: Level) -> Self {
+        Self {
+            kind: element.kind,
+            id: element.id,
+            name: element.name.clone(),
+            owner: element.owner,
+            ends: element.ends.clone(),
+            level,
+            base: Some(element),
+            data: RwLock::default(),
+            state: Mutex::default(),
+        }
     }
 
-    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, SlotState> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    /// A new element, which the commit must look at.
+    pub(crate) fn fresh(
+        kind: Kind,
+        id: Uuid,
+        name: Name,
+        owner: Uuid,
+        ends: Option<Ends>,
+        data: Data,
+    ) -> Self {
+        let state = SlotState { edited: true, listed: true, ..SlotState::default() };
+        Self {
+            kind,
+            id,
+            name,
+            owner: Some(owner),
+            ends,
+            level: Level::Write,
+            base: None,
+            data: RwLock::new(data),
+            state: Mutex::new(state),
+        }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, SlotState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The fields; none while a guard of `edit` is held.
+    pub(crate) fn try_read(&self) -> Option<RwLockReadGuard<'_, Data>> {
+        match self.data.try_read() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    #[track_caller]
+    fn read(&self) -> RwLockReadGuard<'_, Data> {
+        self.try_read().unwrap_or_else(|| self.held("read while the guard of its edit()"))
+    }
+
+    #[track_caller]
+    fn write(&self) -> RwLockWriteGuard<'_, Data> {
+        match self.data.try_write() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => self.held("edited while a guard of its read() or edit()"),
+        }
+    }
+
+    /// Panics, as `RefCell` does: who waited would wait for ever.
+    #[track_caller]
+    fn held(&self, what: &str) -> ! {
+        panic!(
+            "{} cannot be {what} is held: let the guard go first: `let value = here.read().value;`, then use `value`",
+            self.element_id()
+        )
     }
 
     pub(crate) fn element_id(&self) -> ElementId {
@@ -81,7 +149,7 @@ impl Slot {
 
     /// Makes the fields readable as `T`.
     pub(crate) fn decode<T: Archetype>(&self) -> Result<(), Failure> {
-        let is_ready = match &self.read().data {
+        let is_ready = match &*self.read() {
             Data::Shared(value) => Some((**value).is::<T>()),
             Data::Own(value) => Some(value.as_any().is::<T>()),
             Data::Encoded => None,
@@ -93,8 +161,7 @@ impl Slot {
             }
             None => {}
         }
-        let mut state = self.write();
-        let Some(base) = &state.base else {
+        let Some(base) = &self.base else {
             return Err(fail(format!("{} has no fields", self.element_id())));
         };
         let shared = match base.decoded.get::<T>() {
@@ -106,7 +173,7 @@ impl Slot {
                 value
             }
         };
-        state.data = Data::Shared(shared);
+        *self.write() = Data::Shared(shared);
         Ok(())
     }
 
@@ -118,9 +185,9 @@ impl Slot {
     }
 
     /// The fields as they stand now, encoded.
+    #[track_caller]
     pub(crate) fn encode(&self) -> Result<Fields, bson::error::Error> {
-        let state = self.read();
-        match (&state.data, &state.base) {
+        match (&*self.read(), &self.base) {
             (Data::Own(value), _) => value.encode(),
             (_, Some(base)) => Ok(base.fields.clone()),
             (_, None) => Ok(Fields::default()),
@@ -129,12 +196,8 @@ impl Slot {
 
     /// The access as it stands now.
     pub(crate) fn access(&self) -> Access {
-        let state = self.read();
-        state
-            .access
-            .clone()
-            .or_else(|| state.base.as_ref().map(|base| base.access.clone()))
-            .unwrap_or_default()
+        let changed = self.state().access.clone();
+        changed.or_else(|| self.base.as_ref().map(|base| base.access.clone())).unwrap_or_default()
     }
 }
 
@@ -209,6 +272,10 @@ impl<T> Here<T> {
     ///
     /// # Errors
     /// When they do not decode.
+    ///
+    /// # Panics
+    /// As [`Here::read`].
+    #[track_caller]
     pub fn fields(&self) -> Result<Map<String, Value>, Failure> {
         Ok(self.slot.encode()?.decode()?)
     }
@@ -230,22 +297,34 @@ impl<T> Here<T> {
 }
 
 impl<T: Archetype> Here<T> {
-    /// Reads the fields. The guard must not be held over an `.await` (it does not compile), nor while `edit` is called.
+    /// Reads the fields. The guard must not be held over an `.await` (it does not compile).
+    ///
+    /// # Panics
+    /// While a guard of `edit` on the same element is held, also through another handle on it.
+    #[track_caller]
     pub fn read(&self) -> Read<'_, T> {
         Read { guard: self.slot.read(), _type: PhantomData }
     }
 
     /// Changes the fields; committed with everything else. Without WRITE access the attempt fails at its commit.
-    /// The guard must not be held over an `.await` (it does not compile).
+    ///
+    /// The guard must not be held over an `.await` (it does not compile), so no query runs meanwhile. Everything else of the context
+    /// may be asked while a guard is held; only the fields of this element are closed to others: to `read`, `edit` and `fields`, and
+    /// to a report of its handle.
+    ///
+    /// # Panics
+    /// While a guard of `read` or `edit` on the same element is held, also through another handle on it. A temporary one lives to
+    /// the end of its statement, so `here.edit().n = here.read().n + 1` panics, and `here.edit().n += 1` does not.
+    #[track_caller]
     pub fn edit(&self) -> Edit<'_, T> {
         let mut guard = self.slot.write();
-        if let (Data::Shared(_), Some(base)) = (&guard.data, &guard.base) {
+        if let (Data::Shared(_), Some(base)) = (&*guard, &self.slot.base) {
             // Decoded before, so it decodes again; were it not so, the shared value would stay and the edit be lost loudly below.
             if let Ok(own) = base.fields.decode::<T>() {
-                guard.data = Data::Own(Box::new(own));
+                *guard = Data::Own(Box::new(own));
             }
         }
-        guard.edited = true;
+        self.slot.state().edited = true;
         Edit { guard, _type: PhantomData }
     }
 }
@@ -266,7 +345,7 @@ impl<T> Serialize for Here<T> {
 
 /// Read access to an element's fields.
 pub struct Read<'a, T> {
-    guard: RwLockReadGuard<'a, SlotState>,
+    guard: RwLockReadGuard<'a, Data>,
     _type: PhantomData<T>,
 }
 
@@ -277,7 +356,7 @@ impl<T: Archetype> Deref for Read<'_, T> {
         reason = "a typed handle is made only after its slot was decoded to that type"
     )]
     fn deref(&self) -> &T {
-        let value = match &self.guard.data {
+        let value = match &*self.guard {
             Data::Shared(value) => value.downcast_ref::<T>(),
             Data::Own(value) => value.as_any().downcast_ref::<T>(),
             Data::Encoded => None,
@@ -288,7 +367,7 @@ impl<T: Archetype> Deref for Read<'_, T> {
 
 /// Write access to an element's fields.
 pub struct Edit<'a, T> {
-    guard: RwLockWriteGuard<'a, SlotState>,
+    guard: RwLockWriteGuard<'a, Data>,
     _type: PhantomData<T>,
 }
 
@@ -296,7 +375,7 @@ impl<T: Archetype> Deref for Edit<'_, T> {
     type Target = T;
     #[expect(clippy::expect_used, reason = "`edit` has made the value the slot's own")]
     fn deref(&self) -> &T {
-        let value = match &self.guard.data {
+        let value = match &*self.guard {
             Data::Own(value) => value.as_any().downcast_ref(),
             Data::Shared(_) | Data::Encoded => None,
         };
@@ -307,7 +386,7 @@ impl<T: Archetype> Deref for Edit<'_, T> {
 impl<T: Archetype> DerefMut for Edit<'_, T> {
     #[expect(clippy::expect_used, reason = "`edit` has made the value the slot's own")]
     fn deref_mut(&mut self) -> &mut T {
-        let value = match &mut self.guard.data {
+        let value = match &mut *self.guard {
             Data::Own(value) => value.as_any_mut().downcast_mut(),
             Data::Shared(_) | Data::Encoded => None,
         };

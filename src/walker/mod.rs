@@ -23,5 +23,5 @@ pub use spec::{EntryType, Field, FieldKind, Spec};
 
 pub(crate) use abilities::{Ability, AnyWalker, When};
 pub(crate) use archetype::Held;
-pub(crate) use here::{Data, SlotState};
+pub(crate) use here::Data;
 pub(crate) use query::{Filter, Hop};

@@ -104,7 +104,7 @@ impl<T> Query<T> {
         self
     }
 
-    /// Only along edges of this type whose fields fit.
+    /// Only along edges of this type that may be read and whose fields fit.
     pub fn edge_where<E: Edge>(self, fits: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
         let mut query = self.edge::<E>();
         if let Some(hop) = query.hops.last_mut() {
@@ -121,7 +121,7 @@ impl<T> Query<T> {
         self.retype()
     }
 
-    /// The edges of the last hop instead of its nodes. A visit of an edge is followed by one of its target.
+    /// The edges of the last hop that may be read, instead of its nodes. A visit of an edge is followed by one of its target.
     pub fn edges(mut self) -> Query<Any> {
         self.edges = true;
         self.retype()

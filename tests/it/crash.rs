@@ -122,3 +122,16 @@ async fn a_checkpointed_walker_goes_on_where_it_was() {
     let (_, checked) = ann.post("/walker/check_processing", &json!({ "process_id": id })).await;
     assert_eq!(checked["reports"][0]["Results"].as_array().unwrap().len(), 3376);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_write_left_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = folder.path().join("files");
+    let (whole, half) = (files.join("run/whole.txt"), files.join(".unfinished/half.txt"));
+    for file in [&whole, &half] {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, "text").unwrap();
+    }
+    let _server = Server::start(&stock(), folder.path(), &[]);
+    assert_eq!((whole.exists(), half.exists()), (true, false));
+}

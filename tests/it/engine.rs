@@ -730,3 +730,528 @@ async fn too_large_a_commit_names_the_cure() {
     assert!(ran.error.as_deref().unwrap().contains("checkpoint()"), "{:?}", ran.error);
     assert_eq!(bench.count::<Item>(&user).await, 0);
 }
+
+/// Edits one counter through two handles at once.
+#[derive(Walker, Serialize, Deserialize, Default)]
+struct Twice {}
+
+#[abilities]
+impl Twice {
+    #[entry]
+    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        let from = cx.attach(&here, Counter::default())?;
+        let to = from.clone();
+        let (mut from, mut to) = (from.edit(), to.edit());
+        from.value -= 1;
+        to.value += 1;
+        DONE
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_guards_on_one_element_fail_their_attempt_and_hold_up_nobody() {
+    let bench = Bench::new(|types| {
+        types.walker::<Twice>();
+    })
+    .await;
+    let user = bench.register().await;
+    let ran = bench.run(&user, Twice {}).await;
+    assert_eq!(ran.error.as_deref(), Some("walker twice panicked"));
+    assert_eq!(bench.count::<Counter>(&user).await, 0);
+    let said =
+        |panic: Box<dyn std::any::Any + Send>| panic.downcast_ref::<String>().cloned().unwrap_or_default();
+    let messages = bench
+        .graph(&user, move |cx| {
+            Box::pin(async move {
+                let root = cx.root().await?;
+                let counter = cx.attach(&root, Counter::default())?;
+                let id = counter.id();
+                let caught = |work: &dyn Fn()| {
+                    said(std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_err())
+                        .replace(&id.to_string(), "it")
+                };
+                Ok([
+                    caught(&|| counter.edit().value = counter.read().value + 1),
+                    caught(&|| counter.read().value.clone_into(&mut counter.edit().value)),
+                    caught(&|| drop((counter.edit(), counter.fields()))),
+                ])
+            })
+        })
+        .await
+        .unwrap();
+    let cure = "let the guard go first: `let value = here.read().value;`, then use `value`";
+    assert_eq!(
+        messages[0],
+        format!("it cannot be edited while a guard of its read() or edit() is held: {cure}")
+    );
+    assert_eq!(messages[1], messages[0]);
+    assert_eq!(messages[2], format!("it cannot be read while the guard of its edit() is held: {cure}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_may_be_held_while_the_context_is_asked() {
+    let bench = Bench::new(|types| {
+        types.walker::<Total>();
+    })
+    .await;
+    let user = bench.register().await;
+    type Work = fn(&mut Context, &Here<Root>, &Here<Counter>) -> Result<(), Failure>;
+    let counter = async |work: Work| {
+        bench
+            .graph(&user, move |cx| {
+                Box::pin(async move {
+                    let root = cx.root().await?;
+                    let counter = match cx.first(root.out().node::<Counter>()).await? {
+                        Some(counter) => counter,
+                        None => cx.attach(&root, Counter { value: 3 })?,
+                    };
+                    work(cx, &root, &counter)
+                })
+            })
+            .await
+            .unwrap();
+    };
+    counter(|_, _, _| Ok(())).await;
+    counter(|cx, _, counter| cx.add(counter, "value", counter.read().value)).await;
+    counter(|cx, root, counter| {
+        let mut guard = counter.edit();
+        cx.touch(counter);
+        cx.connect(root, counter)?;
+        cx.grant(counter, walkabout::schema::Level::Read)?;
+        cx.visit_one(counter)?;
+        guard.value += 1;
+        Ok(())
+    })
+    .await;
+    assert_eq!(bench.run(&user, Total {}).await.reports, [json!(7)]);
+    counter(|cx, _, counter| {
+        let guard = counter.read();
+        cx.destroy(counter)?;
+        assert_eq!(guard.value, 7);
+        Ok(())
+    })
+    .await;
+    assert_eq!(bench.count::<Counter>(&user).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_is_handed_out_to_who_may_read_it() {
+    use walkabout::schema::Level;
+    let bench = Bench::new(|types| {
+        types.walker::<Order>();
+    })
+    .await;
+    let (ann, bob) = (bench.register().await, bench.register().await);
+    let id = bench
+        .graph(&ann, |cx| {
+            Box::pin(async move {
+                let root = cx.root().await?;
+                let stop = cx.attach(&root, Stop { name: "ann's".to_owned() })?;
+                cx.grant(&stop, Level::Connect)?;
+                Ok(stop.id())
+            })
+        })
+        .await
+        .unwrap();
+    let at = id.clone();
+    bench
+        .graph(&bob, |cx| {
+            Box::pin(async move {
+                let stop = cx.get::<Stop>(&at).await?.ok_or_else(|| fail("not seen"))?;
+                let own = cx.create(Stop { name: "bob's".to_owned() })?;
+                cx.grant(&own, Level::Read)?;
+                cx.connect_with(&stop, &own, Road { length: 7 })?;
+                Ok(())
+            })
+        })
+        .await
+        .unwrap();
+    let seen = async |caller: &Caller| {
+        let id = id.clone();
+        bench
+            .graph(caller, |cx| {
+                Box::pin(async move {
+                    let stop = cx.get::<Stop>(&id).await?.ok_or_else(|| fail("not seen"))?;
+                    let edges = || stop.out().edge::<Road>().edges();
+                    Ok([
+                        cx.list(edges()).await?.len(),
+                        cx.count(edges()).await?,
+                        usize::from(cx.first(edges()).await?.is_some()),
+                        cx.visit(edges()).await?.added() / 2,
+                        cx.count(stop.out().edge_where::<Road>(|road| road.length == 7)).await?,
+                        cx.count(stop.out().node::<Stop>()).await?,
+                    ])
+                })
+            })
+            .await
+            .unwrap()
+    };
+    assert_eq!(seen(&bob).await, [1, 1, 1, 1, 1, 1]);
+    assert_eq!(seen(&ann).await, [0, 0, 0, 0, 0, 1], "she may read the node at the far end, not the edge");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edited_edge_goes_with_its_node() {
+    let bench = Bench::new(|types| {
+        types.walker::<Order>();
+    })
+    .await;
+    let user = bench.register().await;
+    for destroyed_first in [false, true] {
+        stops(&bench, &user, &["x"]).await;
+        let road = bench
+            .graph(&user, |cx| {
+                Box::pin(async move {
+                    let root = cx.root().await?;
+                    let stop = cx.first(root.out().node::<Stop>()).await?.ok_or_else(|| fail("gone"))?;
+                    let road = cx.first(root.out().edges()).await?.ok_or_else(|| fail("gone"))?;
+                    let road = road.cast::<Road>()?.ok_or_else(|| fail("no road"))?;
+                    if destroyed_first {
+                        cx.destroy(&stop)?;
+                    }
+                    road.edit().length = 1;
+                    cx.add(&road, "length", 1)?;
+                    cx.grant(&road, walkabout::schema::Level::Read)?;
+                    if !destroyed_first {
+                        cx.destroy(&stop)?;
+                    }
+                    Ok(road.id())
+                })
+            })
+            .await
+            .unwrap();
+        let is_there = bench
+            .graph(&user, |cx| Box::pin(async move { Ok(cx.get::<Road>(&road).await?.is_some()) }))
+            .await
+            .unwrap();
+        assert!(!is_there, "destroyed first: {destroyed_first}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_item_fits_however_many_make_it_fit() {
+    let bench = Bench::new(|types| {
+        types.node::<Item>();
+    })
+    .await;
+    let user = bench.register().await;
+    bench
+        .graph(&user, |cx| {
+            Box::pin(async move {
+                let root = cx.root().await?;
+                cx.attach(&root, Item { n: 1 }).map(drop)
+            })
+        })
+        .await
+        .unwrap();
+    // The other makes its own item fit between the look and the commit; no link changes.
+    let (looked, is_looked) = tokio::sync::oneshot::channel();
+    let (edited, is_edited) = tokio::sync::oneshot::channel();
+    let make = bench.graph(&user, |cx| {
+        Box::pin(async move {
+            let root = cx.root().await?;
+            cx.first_or_create(root.out().node::<Item>().filter(|item| item.n == 2), || Item { n: 2 })
+                .await?;
+            looked.send(()).unwrap();
+            is_edited.await?;
+            Ok(())
+        })
+    });
+    let edit = async {
+        is_looked.await.unwrap();
+        bench
+            .graph(&user, |cx| {
+                Box::pin(async move {
+                    let root = cx.root().await?;
+                    let item = cx.first(root.out().node::<Item>()).await?.ok_or_else(|| fail("gone"))?;
+                    item.edit().n = 2;
+                    Ok(())
+                })
+            })
+            .await
+            .unwrap();
+        edited.send(()).unwrap();
+    };
+    let (made, ()) = tokio::join!(make, edit);
+    assert_eq!(made.unwrap_err().code(), walkabout::schema::ErrorCode::Conflict);
+    assert_eq!(bench.count::<Item>(&user).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn first_or_create_says_when_it_would_have_to_watch_too_many() {
+    let bench = small_bench(|types| {
+        types.node::<Item>();
+    })
+    .await;
+    let user = bench.register().await;
+    let make = async |n: u64| {
+        bench
+            .graph(&user, move |cx| {
+                Box::pin(async move {
+                    let root = cx.root().await?;
+                    let query = root.out().node::<Item>().filter(move |item| item.n == n);
+                    cx.first_or_create(query, || Item { n }).await.map(drop)
+                })
+            })
+            .await
+            .map_err(|failure| failure.message().unwrap_or_default().to_owned())
+    };
+    for n in 0..9 {
+        assert_eq!(make(n).await, Ok(()));
+    }
+    assert_eq!(make(8).await, Ok(()), "what is there is found among any number");
+    let refused = make(9).await.unwrap_err();
+    assert!(refused.contains("9 nodes") && refused.contains("commit_changes_max 8"), "{refused}");
+}
+
+/// Notes the key of every ability, step and nested walker. Its second step is disturbed once.
+#[derive(Walker, Serialize, Deserialize, Default)]
+struct Keys {
+    #[serde(default)]
+    page: u64,
+}
+
+static KEYS: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
+/// Two permits: it has read; it may go on.
+static HAS_READ: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(0);
+static GO_ON: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(0);
+
+impl Keys {
+    async fn note(&self, here: &Here<Root>, cx: &mut Context, nested: usize) -> Result<(), Failure> {
+        KEYS.lock().unwrap().push(cx.idempotency_key());
+        for _ in 0..nested {
+            cx.spawn(Key {}, here).await?;
+        }
+        Ok(())
+    }
+}
+
+#[abilities]
+impl Keys {
+    #[entry]
+    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        self.note(&here, cx, 3).await?;
+        cx.checkpoint();
+        cx.then("page")
+    }
+    #[step]
+    async fn page(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        self.page += 1;
+        self.note(&here, cx, 1).await?;
+        let counter = cx.first(here.out().node::<Counter>()).await?.ok_or_else(|| fail("gone"))?;
+        counter.edit().value += 1;
+        if self.page == 2 {
+            HAS_READ.add_permits(1);
+            GO_ON.acquire().await?.forget();
+        }
+        cx.checkpoint();
+        if self.page < 3 { cx.then("page") } else { DONE }
+    }
+    #[exit]
+    async fn leave(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        self.note(&here, cx, 0).await?;
+        DONE
+    }
+}
+
+#[derive(Walker, Serialize, Deserialize, Default)]
+#[walker(private)]
+struct Key {}
+
+#[abilities]
+impl Key {
+    #[entry]
+    async fn start(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+        KEYS.lock().unwrap().push(cx.idempotency_key());
+        DONE
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_of_one_place_in_one_errand() {
+    let bench = Bench::new(|types| {
+        types.walker::<Keys>().walker::<Key>();
+    })
+    .await;
+    let user = bench.register().await;
+    bench
+        .graph(&user, |cx| {
+            Box::pin(async move {
+                let root = cx.root().await?;
+                cx.attach(&root, Counter::default()).map(drop)
+            })
+        })
+        .await
+        .unwrap();
+    let disturb = async {
+        HAS_READ.acquire().await.unwrap().forget();
+        bench
+            .graph(&user, |cx| {
+                Box::pin(async move {
+                    let root = cx.root().await?;
+                    let counter =
+                        cx.first(root.out().node::<Counter>()).await?.ok_or_else(|| fail("gone"))?;
+                    counter.edit().value += 1;
+                    Ok(())
+                })
+            })
+            .await
+            .unwrap();
+        GO_ON.add_permits(2);
+    };
+    let (ran, ()) = tokio::join!(bench.run(&user, Keys::default()), disturb);
+    assert_eq!(ran.error, None);
+    let keys = KEYS.lock().unwrap().clone();
+    // start and three, then one and one a page; the second page twice; leave.
+    assert_eq!(keys.len(), 4 + 2 + 2 + 2 + 2 + 1);
+    assert_eq!(keys[6..8], keys[8..10], "the same when it repeats, from a checkpoint inside a visit");
+    let distinct: std::collections::BTreeSet<&String> = keys.iter().collect();
+    assert_eq!(distinct.len(), keys.len() - 2, "{keys:#?}");
+}
+
+/// Writes a file, then one of the same name where a folder stands.
+#[derive(Walker, Serialize, Deserialize, Default)]
+#[walker(async)]
+struct Writes {}
+
+#[abilities]
+impl Writes {
+    #[entry]
+    async fn start(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+        let saved = cx.file("a.txt", b"whole".to_vec()).await?;
+        assert_eq!(std::fs::read(&saved.path)?, b"whole");
+        std::fs::remove_file(&saved.path)?;
+        std::fs::create_dir(&saved.path)?;
+        let is_refused = cx.file("a.txt", b"no".to_vec()).await.is_err();
+        cx.report(is_refused)?;
+        let data = cx.config().data.clone();
+        cx.report(data)?;
+        DONE
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_not_written_leaves_nothing() {
+    let bench = Bench::new(|types| {
+        types.walker::<Writes>();
+    })
+    .await;
+    let user = bench.register().await;
+    let ran = bench.run(&user, Writes {}).await;
+    assert_eq!((ran.error, &ran.reports[0]), (None, &json!(true)));
+    let files = std::path::Path::new(ran.reports[1].as_str().unwrap()).join("files");
+    let run = files.join(ran.record.unwrap().id.uuid().to_string());
+    for folder in [run, files.join(".unfinished")] {
+        let left: Vec<_> =
+            std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(left.iter().all(|name| name == "a.txt"), "{} has {left:?}", folder.display());
+    }
+}
+
+async fn small_bench(register: impl FnOnce(&mut walkabout::registry::Registry)) -> Bench {
+    let config = walkabout::config::Config {
+        commit_changes_max: 8,
+        commit_bytes_max: 4096,
+        disk_free_min: 0,
+        ..Default::default()
+    };
+    let env = walkabout::env::Env::manual(walkabout::schema::Timestamp::from_millis(1_767_225_600_000), 1);
+    Bench::build(register, config, env).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_commit_will_carry_is_bounded_where_it_grows() {
+    let bench = small_bench(|types| {
+        types.node::<Item>().node::<Counter>();
+    })
+    .await;
+    let user = bench.register().await;
+    bench
+        .graph(&user, |cx| {
+            Box::pin(async move {
+                let root = cx.root().await?;
+                cx.attach(&root, Counter::default()).map(drop)
+            })
+        })
+        .await
+        .unwrap();
+    type Grow = fn(&mut Context, &Here<Root>, &Here<Counter>) -> Result<(), Failure>;
+    let grown = async |grow: Grow| {
+        bench
+            .graph(&user, move |cx| {
+                Box::pin(async move {
+                    let root = cx.root().await?;
+                    let counter =
+                        cx.first(root.out().node::<Counter>()).await?.ok_or_else(|| fail("gone"))?;
+                    for times in 0..10_000 {
+                        if let Err(failure) = grow(cx, &root, &counter) {
+                            return Ok((times, failure.message().unwrap_or_default().to_owned()));
+                        }
+                    }
+                    Ok((10_000, String::new()))
+                })
+            })
+            .await
+            .unwrap()
+    };
+    let changes: [Grow; 4] = [
+        |cx, _, _| cx.create(Item { n: 1 }).map(drop),
+        |cx, root, counter| cx.connect(root, counter).map(drop),
+        |cx, _, counter| cx.add(counter, "value", 1),
+        |cx, root, _| cx.connect(root, root).map(drop),
+    ];
+    for grow in changes {
+        let (times, message) = grown(grow).await;
+        assert_eq!(times, 8);
+        assert!(message.contains("commit_changes_max is 8"), "{message}");
+    }
+    let lines: [Grow; 3] =
+        [|cx, _, _| cx.report("0123456789"), |cx, _, _| cx.report(()), |cx, _, _| cx.log("0123456789")];
+    for grow in lines {
+        let (times, message) = grown(grow).await;
+        assert!((50..150).contains(&times), "{times}");
+        assert!(message.contains("commit_bytes_max is 4096"), "{message}");
+    }
+}
+
+/// Says much, twice, with a checkpoint between.
+#[derive(Walker, Serialize, Deserialize, Default)]
+#[walker(async)]
+struct Talks {
+    report: bool,
+}
+
+impl Talks {
+    fn talk(&self, cx: &mut Context) -> Result<(), Failure> {
+        let text = "-".repeat(3000);
+        if self.report { cx.report(text) } else { cx.log(text) }
+    }
+}
+
+#[abilities]
+impl Talks {
+    #[entry]
+    async fn start(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+        self.talk(cx)?;
+        cx.checkpoint();
+        cx.then("again")
+    }
+    #[step]
+    async fn again(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+        self.talk(cx)?;
+        DONE
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_begins_anew_at_a_checkpoint_and_reports_go_on() {
+    let bench = small_bench(|types| {
+        types.walker::<Talks>();
+    })
+    .await;
+    let user = bench.register().await;
+    assert_eq!(bench.run(&user, Talks { report: false }).await.error, None);
+    let refused = bench.run(&user, Talks { report: true }).await;
+    assert_eq!(refused.record.unwrap().run.error_code, Some(walkabout::schema::ErrorCode::CommitTooLarge));
+    assert!(refused.error.unwrap().contains("commit_bytes_max is 4096"));
+}

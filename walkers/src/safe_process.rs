@@ -43,7 +43,7 @@ impl SafeProcess {
             }
         }
         if !self.error_message.is_empty() {
-            cx.log(format!("{}: {}", self.input_id, self.error_message));
+            cx.log(format!("{}: {}", self.input_id, self.error_message))?;
         }
         DONE
     }

@@ -24,7 +24,7 @@ impl Chatter {
     async fn chat(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
         GATE.acquire().await?.forget();
         for line in 0..self.lines {
-            cx.log(line.to_string());
+            cx.log(line.to_string())?;
         }
         DONE
     }
