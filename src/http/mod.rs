@@ -106,6 +106,6 @@ pub async fn serve(
 
 async fn build(runtime: Runtime, stopping: Stopping) -> Result<Router> {
     let tokens = tokens::Tokens::new(&runtime).await?;
-    let users = users::Users::new(&runtime).await?;
+    let users = users::Users::new(&runtime)?;
     Ok(router::router(Arc::new(Server { runtime, tokens, users, stopping })))
 }

@@ -7,8 +7,11 @@ use std::{
 };
 
 use argon2::{
-    Argon2,
-    password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
+    ARGON2ID_IDENT, Argon2, Params, Version,
+    password_hash::{
+        PasswordHasher, PasswordVerifier,
+        phc::{Output, PasswordHash, Salt},
+    },
 };
 use axum::{
     extract::{Request, State},
@@ -49,17 +52,14 @@ pub(crate) struct Users {
 }
 
 impl Users {
-    pub(crate) async fn new(runtime: &Runtime) -> Result<Self> {
+    pub(crate) fn new(runtime: &Runtime) -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let mut users = Self {
+        Ok(Self {
             hashing: Semaphore::new(cores),
             waiting: Semaphore::new(WAITING_MAX),
             failures: Failures::default(),
-            nobody: String::new(),
-        };
-        let password = runtime.env().random_hex(16);
-        users.nobody = users.hash(runtime, password).await?;
-        Ok(users)
+            nobody: nobody(runtime)?,
+        })
     }
 
     /// Runs `work` where it hogs no thread that answers others.
@@ -84,16 +84,33 @@ impl Users {
                 hash.map(|hash| hash.to_string())
             })
             .await?;
-        hash.map_err(|error| Error::Io {
-            context: "hashing a password".to_owned(),
-            source: std::io::Error::other(error.to_string()),
-        })
+        hash.map_err(unhashed)
     }
 
     async fn matches(&self, hash: String, password: String) -> Result<bool> {
         self.blocking(move || Argon2::default().verify_password(password.as_bytes(), hash.as_str()).is_ok())
             .await
     }
+}
+
+fn unhashed(error: impl std::fmt::Display) -> Error {
+    let source = std::io::Error::other(error.to_string());
+    Error::Io { context: "hashing a password".to_owned(), source }
+}
+
+/// The hash of no known password. It is drawn, not computed: a start takes neither the time nor the memory of a hash.
+fn nobody(runtime: &Runtime) -> Result<String> {
+    let (mut salt, mut hash) = ([0; 16], [0; Params::DEFAULT_OUTPUT_LEN]);
+    runtime.env().random(&mut salt);
+    runtime.env().random(&mut hash);
+    let hash = PasswordHash {
+        algorithm: ARGON2ID_IDENT,
+        version: Some(Version::default().into()),
+        params: Argon2::default().params().try_into().map_err(unhashed)?,
+        salt: Some(Salt::new(&salt).map_err(unhashed)?),
+        hash: Some(Output::new(&hash).map_err(unhashed)?),
+    };
+    Ok(hash.to_string())
 }
 
 /// `POST /user/register`.
@@ -248,6 +265,18 @@ mod tests {
         );
         let Value::Object(good) = json!({ "email": "A@B.com", "password": "p", "more": 1 }) else { return };
         assert_eq!(read(good).unwrap(), Credentials { email: "A@b.com".into(), password: "p".into() });
+    }
+
+    #[tokio::test]
+    async fn the_hash_of_nobody_takes_as_long_as_any() {
+        let bench = crate::testing::Bench::new(|_| {}).await;
+        let users = Users::new(&bench.runtime).unwrap();
+        let known = users.hash(&bench.runtime, "secret".to_owned()).await.unwrap();
+        let cost = |hash: &str| hash.rsplitn(3, '$').last().map(str::to_owned);
+        assert_eq!(cost(&users.nobody), cost(&known));
+        assert_eq!(users.nobody.len(), known.len());
+        assert!(users.matches(known, "secret".to_owned()).await.unwrap());
+        assert!(!users.matches(users.nobody.clone(), "secret".to_owned()).await.unwrap());
     }
 
     #[test]
