@@ -7,6 +7,9 @@ use std::process::ExitCode;
 
 use walkabout::config::Config;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     walkabout::Walkabout::new()
