@@ -9,7 +9,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Client, Server, stock};
+use crate::support::{Client, Server, example, stock};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn results_are_viewed_and_datasets_analysed() {
@@ -70,6 +70,17 @@ async fn results_are_viewed_and_datasets_analysed() {
         (&record["context"]["success"], &record["context"]["results"]["rows"]),
         (&json!(true), &json!(2))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_none_is_refused_with_a_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&example("load_app"), folder.path(), &[]);
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    let (_, answer) = ann.post("/walker/tally_async", &json!({ "name": "??" })).await;
+    assert!(answer.to_string().contains("name must be"), "{answer}");
+    let (_, answer) = ann.post("/walker/tally_async", &json!({ "name": "a_noop" })).await;
+    assert_eq!(answer["reports"], json!([{}]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
