@@ -73,6 +73,34 @@ async fn results_are_viewed_and_datasets_analysed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_row_is_processed() {
+    let folder = tempfile::tempdir().unwrap();
+    let datasets = folder.path().join("datasets");
+    std::fs::create_dir(&datasets).unwrap();
+    // Rows that span lines, more of them than one batch.
+    let rows: String = (0..250).map(|n| format!("\"a\n\"\"{n}\"\"\",\n")).collect();
+    std::fs::write(datasets.join("quoted.csv"), format!("name,empty\n{rows}")).unwrap();
+    let lines: String = (0..250).map(|n| format!("{{\"n\":{n}}}\n\n")).collect();
+    std::fs::write(datasets.join("blank.jsonl"), lines).unwrap();
+    let server = Server::start(&stock(), folder.path(), &[]);
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    for (dataset, last) in [
+        ("quoted", json!({ "row": 249, "filled": 1, "total": 0.0, "text": 7 })),
+        ("blank", json!({ "row": 249, "filled": 1, "total": 249.0, "text": 0 })),
+    ] {
+        let id = ann.submit("process_large_dataset", &json!({ "dataset_id": dataset })).await;
+        let record = ann.finished(&id).await;
+        assert_eq!(record["schedule"]["error"], Value::Null, "{dataset}");
+        let results = record["context"]["results"].as_array().unwrap();
+        assert!(results.iter().enumerate().all(|(n, result)| result["row"] == n));
+        assert_eq!(results.last().unwrap().to_string(), last.to_string());
+        assert_eq!(record["context"].as_object().unwrap().len(), 2, "its two fields and no more");
+        let (_, checked) = ann.post("/walker/check_processing", &json!({ "process_id": id })).await;
+        assert_eq!(checked["reports"][0]["Results"].as_array().unwrap().len(), 250);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_is_none_is_refused_with_a_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&example("load_app"), folder.path(), &[]);

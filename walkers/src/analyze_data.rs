@@ -19,10 +19,8 @@ impl AnalyzeData {
     #[entry]
     async fn enter(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
         let dataset = dataset::require(cx.config(), &self.dataset_id)?;
-        self.summary = cx
-            .compute(move |_| Ok::<_, String>(dataset::summary(&dataset.rows(0, usize::MAX)?)))
-            .await?
-            .map_err(fail)?;
+        self.summary =
+            cx.compute(move |_| Ok::<_, String>(dataset::summary(&dataset.all()?))).await?.map_err(fail)?;
         DONE
     }
 }

@@ -30,8 +30,7 @@ impl SafeProcess {
             "No data found".clone_into(&mut self.error_message);
             return DONE;
         };
-        let processed =
-            cx.compute(move |_| dataset.rows(0, usize::MAX).map(|rows| dataset::summary(&rows))).await;
+        let processed = cx.compute(move |_| dataset.all().map(|rows| dataset::summary(&rows))).await;
         match processed {
             Ok(Ok(results)) => {
                 self.results = results;
