@@ -57,12 +57,15 @@ async fn results_are_viewed_and_datasets_analysed() {
             let record = ann.finished(&id).await;
             assert_eq!(record["schedule"]["status"], "failed", "{bad}");
             assert!(record["schedule"]["error"].as_str().unwrap().contains("there is no dataset"));
+            let result = &record["context"][if walker == "analyze_data" { "summary" } else { "results" }];
+            assert_eq!(*result, if walker == "analyze_data" { json!({}) } else { json!([]) });
         }
         let id = ann.submit("safe_process", &json!({ "input_id": bad })).await;
         let record = ann.finished(&id).await;
         assert_eq!(record["schedule"]["status"], "completed");
         assert_eq!(record["context"]["success"], false);
         assert_eq!(record["context"]["error_message"], "No data found");
+        assert_eq!(record["context"]["results"], json!({}));
     }
     let id = ann.submit("safe_process", &json!({ "input_id": "people" })).await;
     let record = ann.finished(&id).await;

@@ -1,3 +1,4 @@
+use serde_json::Map;
 use walkabout::prelude::*;
 
 use crate::dataset;
@@ -8,10 +9,10 @@ use crate::dataset;
 pub struct AnalyzeData {
     /// Names a file in the folder of datasets.
     pub dataset_id: String,
-    /// `{rows, columns: {name: {type, count, distinct, min, max, mean}}}`.
+    /// `{rows, columns: {name: {type, count, distinct, min, max, mean}}}`; empty before.
     #[serde(default)]
     #[walker(excluded)]
-    pub summary: Value,
+    pub summary: Map<String, Value>,
 }
 
 #[abilities]

@@ -169,7 +169,7 @@ fn value(text: &str) -> Value {
 }
 
 /// What a column holds: type, count of values, distinct ones, least, greatest, mean of the numbers.
-pub(crate) fn summary(rows: &[Row]) -> Value {
+pub(crate) fn summary(rows: &[Row]) -> Map<String, Value> {
     let mut names: Vec<&String> = Vec::new();
     for name in rows.iter().flat_map(|row| row.keys()) {
         if !names.contains(&name) {
@@ -178,7 +178,7 @@ pub(crate) fn summary(rows: &[Row]) -> Value {
     }
     let columns: Map<String, Value> =
         names.into_iter().map(|name| (name.clone(), column(rows, name))).collect();
-    json!({ "rows": rows.len(), "columns": columns })
+    Map::from_iter([("rows".to_owned(), rows.len().into()), ("columns".to_owned(), columns.into())])
 }
 
 fn column(rows: &[Row], name: &str) -> Value {

@@ -1,3 +1,4 @@
+use serde_json::Map;
 use walkabout::prelude::*;
 
 use crate::dataset;
@@ -16,10 +17,10 @@ pub struct SafeProcess {
     #[serde(default)]
     #[walker(excluded)]
     pub error_message: String,
-    /// As the summary of `analyze_data`.
+    /// As the summary of `analyze_data`; empty without success.
     #[serde(default)]
     #[walker(excluded)]
-    pub results: Value,
+    pub results: Map<String, Value>,
 }
 
 #[abilities]
