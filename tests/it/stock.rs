@@ -76,7 +76,7 @@ async fn results_are_viewed_and_datasets_analysed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_row_is_processed() {
+async fn every_row_is_processed_and_only_such_a_run_is_checked() {
     let folder = tempfile::tempdir().unwrap();
     let datasets = folder.path().join("datasets");
     std::fs::create_dir(&datasets).unwrap();
@@ -100,6 +100,17 @@ async fn every_row_is_processed() {
         assert_eq!(record["context"].as_object().unwrap().len(), 2, "its two fields and no more");
         let (_, checked) = ann.post("/walker/check_processing", &json!({ "process_id": id })).await;
         assert_eq!(checked["reports"][0]["Results"].as_array().unwrap().len(), 250);
+    }
+
+    let sample = ann.submit("sample", &json!({})).await;
+    ann.finished(&sample).await;
+    let unknown = "w:process_large_dataset:00000000000000000000000000000000";
+    let answer = ann.post("/walker/check_processing", &json!({ "process_id": unknown })).await;
+    assert_ne!(answer.0, 200);
+    assert!(answer.1.to_string().contains(unknown), "{}", answer.1);
+    for id in [sample.as_str(), "nonsense"] {
+        let (status, checked) = ann.post("/walker/check_processing", &json!({ "process_id": id })).await;
+        assert_eq!((status, checked.to_string()), (answer.0, answer.1.to_string().replace(unknown, id)));
     }
 }
 
