@@ -181,7 +181,9 @@ walker!(
 walker!(
     /// Reports the caller's own runs, counted by status.
     TallyAsync { #[serde(default)] name: String } |this, here, cx| {
-        let name = if this.name.is_empty() { None } else { Some(this.name.parse()?) };
+        let name = (!this.name.is_empty()).then(|| this.name.parse()).transpose().map_err(|_| {
+            fail("name must be a walker's: letters, digits and '_', not beginning with a digit")
+        })?;
         let mut counts = BTreeMap::<&str, u64>::new();
         let mut before: Option<WalkerId> = None;
         loop {

@@ -5,9 +5,15 @@ mod walkers;
 
 use std::process::ExitCode;
 
+use walkabout::config::Config;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     walkabout::Walkabout::new()
+        .config(Config { commit_changes_max: walkers::CHANGES, ..Config::default() })
         .register(walkers::register)
         .hint(concat!(
             "try next:\n",

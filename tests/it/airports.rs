@@ -73,3 +73,42 @@ async fn hop_counts_are_those_of_an_independent_computation() {
         "{text}"
     );
 }
+
+/// Whatever the calls met, there is one graph, and it is whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_graph_is_built_by_calls_that_are_killed_and_calls_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let built = (200, json!({ "status": 200, "reports": [{ "airports": 3376, "flights": 5366 }] }));
+    let mut server = Server::start(&example("airports"), folder.path(), &[]);
+    let mut ann = Client::user(&server.url, "ann@example.com").await;
+    for millis in [20, 60, 120, 240, 480] {
+        let caller = ann.clone();
+        let call = tokio::spawn(async move {
+            let body = json!({});
+            drop(caller.request(reqwest::Method::POST, "/walker/build_airports").json(&body).send().await);
+        });
+        tokio::time::sleep(std::time::Duration::from_millis(millis)).await;
+        server.kill();
+        call.await.unwrap();
+        server = Server::start(&example("airports"), folder.path(), &[]);
+        ann.url.clone_from(&server.url);
+    }
+    assert_eq!(ann.post("/walker/build_airports", &json!({})).await, built);
+
+    let bob = Client::user(&server.url, "bob@example.com").await;
+    let calls: Vec<_> = (0..4)
+        .map(|_| {
+            let bob = bob.clone();
+            tokio::spawn(async move { bob.post("/walker/build_airports", &json!({})).await })
+        })
+        .collect();
+    for call in calls {
+        assert_eq!(call.await.unwrap(), built);
+    }
+    for client in [ann, bob] {
+        assert_eq!(client.post("/walker/build_airports", &json!({})).await, built);
+        let id = client.submit("hops", &json!({ "from": "SFO" })).await;
+        let record = client.finished(&id).await;
+        assert_eq!(record["schedule"]["reports"][0]["hops"].as_object().unwrap().len(), 303);
+    }
+}

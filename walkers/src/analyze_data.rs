@@ -1,3 +1,4 @@
+use serde_json::Map;
 use walkabout::prelude::*;
 
 use crate::dataset;
@@ -8,10 +9,10 @@ use crate::dataset;
 pub struct AnalyzeData {
     /// Names a file in the folder of datasets.
     pub dataset_id: String,
-    /// `{rows, columns: {name: {type, count, distinct, min, max, mean}}}`.
+    /// `{rows, columns: {name: {type, count, distinct, min, max, mean}}}`; empty before.
     #[serde(default)]
     #[walker(excluded)]
-    pub summary: Value,
+    pub summary: Map<String, Value>,
 }
 
 #[abilities]
@@ -19,10 +20,8 @@ impl AnalyzeData {
     #[entry]
     async fn enter(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
         let dataset = dataset::require(cx.config(), &self.dataset_id)?;
-        self.summary = cx
-            .compute(move |_| Ok::<_, String>(dataset::summary(&dataset.rows(0, usize::MAX)?)))
-            .await?
-            .map_err(fail)?;
+        self.summary =
+            cx.compute(move |_| Ok::<_, String>(dataset::summary(&dataset.all()?))).await?.map_err(fail)?;
         DONE
     }
 }

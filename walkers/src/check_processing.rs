@@ -1,7 +1,10 @@
 use walkabout::{
     prelude::*,
     schema::{Status, WalkerId},
+    walker::Archetype,
 };
+
+use crate::ProcessLargeDataset;
 
 /// Tells whether a `process_large_dataset` has ended: reports `{"Results": […]}` or `"Still processing..."`.
 #[derive(Debug, Walker, Serialize, Deserialize)]
@@ -18,6 +21,8 @@ impl CheckProcessing {
             Ok(id) => cx.record(&id).await?,
             Err(_) => None,
         };
+        // A run of another walker has no such results.
+        let record = record.filter(|record| record.id.name().as_str() == ProcessLargeDataset::NAME);
         let Some(record) = record else {
             return Err(fail(format!("there is no run {} that you may read", self.process_id)));
         };

@@ -5,6 +5,7 @@ mod check_processing;
 mod dataset;
 mod generate_report;
 mod outside;
+mod page;
 mod process_large_dataset;
 mod process_with_updates;
 mod report;

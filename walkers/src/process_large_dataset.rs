@@ -1,6 +1,6 @@
 use walkabout::prelude::*;
 
-use crate::dataset::{self, Row};
+use crate::dataset::{self, Place, Row};
 
 /// Rows between two checkpoints.
 const BATCH: usize = 100;
@@ -15,6 +15,9 @@ pub struct ProcessLargeDataset {
     #[serde(default)]
     #[walker(excluded)]
     pub results: Vec<Value>,
+    /// Where the next row is. Not kept: whoever takes the run up again reads over the rows that are done, once.
+    #[serde(skip)]
+    place: Place,
 }
 
 #[abilities]
@@ -28,19 +31,17 @@ impl ProcessLargeDataset {
     #[step]
     async fn batch(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
         let dataset = dataset::require(cx.config(), &self.dataset_id)?;
-        let from = self.results.len();
-        let computed = cx
+        let done = self.results.len();
+        let from = if self.place.rows == done { self.place } else { Place::after(done) };
+        let (computed, place) = cx
             .compute(move |_| {
-                let rows = dataset.rows(from, BATCH)?;
-                Ok::<_, String>(
-                    rows.iter()
-                        .enumerate()
-                        .map(|(index, row)| compute(from + index, row))
-                        .collect::<Vec<_>>(),
-                )
+                let (rows, place) = dataset.rows(from, BATCH)?;
+                let computed = rows.iter().zip(done..).map(|(row, index)| compute(index, row));
+                Ok::<_, String>((computed.collect::<Vec<_>>(), place))
             })
             .await?
             .map_err(fail)?;
+        self.place = place;
         let is_last = computed.len() < BATCH;
         self.results.extend(computed);
         cx.progress(json!({ "rows": self.results.len() }));
@@ -55,7 +56,8 @@ impl ProcessLargeDataset {
 /// How many cells are filled, what the numbers add up to, how long the texts are.
 fn compute(index: usize, row: &Row) -> Value {
     let filled = row.values().filter(|value| !value.is_null()).count();
-    let total: f64 = row.values().filter_map(Value::as_f64).sum();
+    // The sum of no numbers at all is -0.0, which nobody expects to read.
+    let total = row.values().filter_map(Value::as_f64).sum::<f64>() + 0.0;
     let text: usize = row.values().filter_map(Value::as_str).map(|text| text.chars().count()).sum();
     json!({ "row": index, "filled": filled, "total": total, "text": text })
 }

@@ -1,3 +1,4 @@
+use serde_json::Map;
 use walkabout::prelude::*;
 
 use crate::dataset;
@@ -16,10 +17,10 @@ pub struct SafeProcess {
     #[serde(default)]
     #[walker(excluded)]
     pub error_message: String,
-    /// As the summary of `analyze_data`.
+    /// As the summary of `analyze_data`; empty without success.
     #[serde(default)]
     #[walker(excluded)]
-    pub results: Value,
+    pub results: Map<String, Value>,
 }
 
 #[abilities]
@@ -30,8 +31,7 @@ impl SafeProcess {
             "No data found".clone_into(&mut self.error_message);
             return DONE;
         };
-        let processed =
-            cx.compute(move |_| dataset.rows(0, usize::MAX).map(|rows| dataset::summary(&rows))).await;
+        let processed = cx.compute(move |_| dataset.all().map(|rows| dataset::summary(&rows))).await;
         match processed {
             Ok(Ok(results)) => {
                 self.results = results;

@@ -1,23 +1,37 @@
-use walkabout::prelude::*;
+use std::collections::{HashSet, VecDeque};
 
-use crate::outside;
+use walkabout::{prelude::*, schema::Fields};
+
+use crate::{outside, page};
+
+/// Pages and items that one account may have.
+const PAGES_MAX: u32 = 10_000;
+const ITEMS_MAX: usize = 100_000;
+/// Items in one commit.
+const PART: usize = 500;
+/// What a commit counts for an item beside its fields: the names and ids of the node and of the edge to it.
+const ITEM_OVERHEAD: usize = 300;
 
 /// An item of the external system, hanging from the caller's root.
 #[derive(Debug, Node, Serialize, Deserialize)]
 pub struct ExternalItem {
     /// The account it belongs to.
     pub account_id: String,
-    /// The external system's own id.
+    /// The external system's own id; a number as it is written.
     pub external_id: String,
-    /// The item as it came.
+    /// The item as it came; whole numbers beyond 64 bits as texts.
     pub data: Value,
 }
 
-/// Copies all items of an account into the caller's graph, page by page. Each page is a step of its own: killed at any moment, the
-/// walker goes on at the page that was not committed, and no item is saved twice.
+/// Copies all items of an account into the caller's graph, page by page, and each page in parts that are committed one by one.
+/// Killed at any moment, the walker asks for its page again and goes on; an item whose id came before is passed over, so none is
+/// saved twice. A run that fails keeps what it had saved, and its `sync_results` say what that is.
 ///
-/// Pages: `GET {external_api}/accounts/{account_id}/items?cursor=` gives `{"items": [{"id", …}], "next": cursor or null}`. A page may
-/// be asked for again after a crash; the request carries an `idempotency-key`.
+/// Pages: `GET {external_api}/accounts/{account_id}/items?cursor=` gives `{"items": [{"id", …}], "next": cursor}`; an id or a cursor
+/// is a text or a number, and `next` is null, empty or absent on the last page. A page may be asked for again after a crash; the
+/// request carries an `idempotency-key`. An account has at most 10,000 pages and 100,000 items.
+///
+/// Beside what is documented the record has `page_at`: where a run that is taken up again goes on.
 #[derive(Debug, Walker, Serialize, Deserialize)]
 #[walker(async)]
 pub struct SyncWithExternalSystem {
@@ -27,22 +41,33 @@ pub struct SyncWithExternalSystem {
     #[serde(default = "pending")]
     #[walker(excluded)]
     pub sync_status: String,
-    /// `{id, node}` per item.
+    /// `{id, node}` per item that is saved.
     #[serde(default)]
     #[walker(excluded)]
     pub sync_results: Vec<Value>,
-    /// The page that comes next.
+    /// The page that the walker is at.
     #[serde(default)]
     #[walker(excluded)]
+    page_at: PageAt,
+    /// What is left of that page. Not kept: it is another system's, and can be asked for again.
+    #[serde(skip)]
+    left: Option<Left>,
+}
+
+/// Where a page is.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct PageAt {
+    /// Pages before it.
+    number: u32,
+    /// What it is asked for with; nothing for the first.
     cursor: String,
-    /// The items of the present page.
-    #[serde(default)]
-    #[walker(excluded)]
-    page: Vec<Value>,
-    /// Whether another page comes after it.
-    #[serde(default)]
-    #[walker(excluded)]
-    has_more: bool,
+}
+
+/// Items of a page that are to be saved, each with its bytes in a commit, and the cursor after them.
+#[derive(Debug)]
+struct Left {
+    items: VecDeque<(ExternalItem, usize)>,
+    next: String,
 }
 
 fn pending() -> String {
@@ -73,46 +98,46 @@ impl SyncWithExternalSystem {
 
     #[step]
     async fn fetch(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
-        let api = cx.config().external_api.clone().unwrap_or_default();
-        let cursor: String = self.cursor.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let url = format!("{}/accounts/{}/items?cursor={cursor}", api.trim_end_matches('/'), self.account_id);
-        let allow_private = cx.config().allow_private_addresses;
-        let key = format!("{}/{}", cx.idempotency_key(), self.sync_results.len());
-        let answer = tokio::task::spawn_blocking(move || outside::get(&url, allow_private, &key))
-            .await?
-            .map_err(fail)?;
-        let Some(items) = answer.get("items").and_then(Value::as_array) else {
-            return Err(fail("the external system's answer has no list of items"));
-        };
-        self.page.clone_from(items);
-        let next = answer.get("next").and_then(Value::as_str);
-        self.has_more = next.is_some();
-        next.unwrap_or_default().clone_into(&mut self.cursor);
+        self.left = Some(self.load(cx).await?);
         self.at(cx, "processing", "process")
     }
 
+    /// Saves a part of the page that one commit takes for sure: were it refused, the results would claim what is not there.
     #[step]
     async fn process(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
-        for data in std::mem::take(&mut self.page) {
-            let external_id = match data.get("id") {
-                Some(Value::String(id)) => id.clone(),
-                Some(other) => other.to_string(),
-                None => return Err(fail("an item of the external system has no id")),
-            };
-            let item =
-                ExternalItem { account_id: self.account_id.clone(), external_id: external_id.clone(), data };
+        let mut left = match self.left.take() {
+            Some(left) => left,
+            None => self.load(cx).await?,
+        };
+        // Each item is a node and an edge.
+        let part = PART.min(cx.config().commit_changes_max / 2).max(1);
+        let mut room = cx.config().commit_bytes_max;
+        let mut saved = Vec::new();
+        while saved.len() < part
+            && let Some((item, bytes)) = left.items.pop_front_if(|(_, bytes)| *bytes <= room)
+        {
+            room -= bytes;
+            let id = item.external_id.clone();
             let node = cx.attach(&here, item)?;
-            self.sync_results.push(json!({ "id": external_id, "node": node.id() }));
+            saved.push(json!({ "id": id, "node": node.id() }));
         }
+        self.sync_results.append(&mut saved);
         cx.progress(json!({ "items": self.sync_results.len() }));
-        if self.has_more {
-            return self.at(cx, "fetching", "fetch");
+        if !left.items.is_empty() {
+            self.left = Some(left);
+            return self.at(cx, "processing", "process");
         }
-        self.at(cx, "complete", "complete")
+        if left.next.is_empty() {
+            // Complete is only what has been committed.
+            return self.at(cx, "processing", "complete");
+        }
+        self.page_at = PageAt { number: self.page_at.number + 1, cursor: left.next };
+        self.at(cx, "fetching", "fetch")
     }
 
     #[step]
     async fn complete(&mut self, _here: Here<Root>, _cx: &mut Context) -> Outcome {
+        "complete".clone_into(&mut self.sync_status);
         DONE
     }
 
@@ -121,5 +146,74 @@ impl SyncWithExternalSystem {
         status.clone_into(&mut self.sync_status);
         cx.checkpoint();
         cx.then(step)
+    }
+
+    /// Asks for the page that the walker is at, and checks all of it before any of it is saved.
+    async fn load(&self, cx: &mut Context) -> Result<Left, Failure> {
+        let api = cx.config().external_api.clone().unwrap_or_default();
+        let cursor: String = self.page_at.cursor.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let url = format!("{}/accounts/{}/items?cursor={cursor}", api.trim_end_matches('/'), self.account_id);
+        let allow_private = cx.config().allow_private_addresses;
+        let key = format!("{}/{}", cx.idempotency_key(), self.page_at.number);
+        let read = move || page::read(&outside::get(&url, allow_private, &key)?);
+        let page = tokio::task::spawn_blocking(read).await?.map_err(fail)?;
+        self.page_at.check_next(&page.next).map_err(fail)?;
+        let saved = self.sync_results.iter().filter_map(|result| result.get("id")?.as_str());
+        let mut known: HashSet<String> = saved.map(str::to_owned).collect();
+        let room = cx.config().commit_bytes_max;
+        let mut items = VecDeque::new();
+        for page::Item { id, data } in page.items {
+            if !known.insert(id.clone()) {
+                continue;
+            }
+            let item = ExternalItem { account_id: self.account_id.clone(), external_id: id, data };
+            let fields = Fields::encode(&item)
+                .map_err(|error| fail(format!("an item of the external system cannot be stored: {error}")))?;
+            let bytes = fields.0.as_bytes().len() + ITEM_OVERHEAD;
+            if bytes > room {
+                return Err(fail(format!(
+                    "an item of the external system takes {bytes} bytes; commit_bytes_max is {room}"
+                )));
+            }
+            items.push_back((item, bytes));
+        }
+        if known.len() > ITEMS_MAX {
+            return Err(fail(format!("the account has more than {ITEMS_MAX} items")));
+        }
+        Ok(Left { items, next: page.next })
+    }
+}
+
+impl PageAt {
+    /// Refuses what would never end.
+    fn check_next(&self, next: &str) -> Result<(), String> {
+        if next.is_empty() {
+            return Ok(());
+        }
+        if next == self.cursor {
+            return Err(
+                "the external system gave the cursor just asked for as that of the next page".to_owned()
+            );
+        }
+        if self.number + 1 >= PAGES_MAX {
+            return Err(format!("the account has more than {PAGES_MAX} pages"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paging_ends() {
+        let at = |number, cursor: &str| PageAt { number, cursor: cursor.to_owned() };
+        assert_eq!(at(0, "").check_next(""), Ok(()));
+        assert_eq!(at(0, "").check_next("a"), Ok(()));
+        assert_eq!(at(PAGES_MAX - 2, "a").check_next("b"), Ok(()));
+        assert_eq!(at(PAGES_MAX - 1, "a").check_next(""), Ok(()));
+        assert!(at(PAGES_MAX - 1, "a").check_next("b").unwrap_err().contains("10000 pages"));
+        assert!(at(1, "a").check_next("a").unwrap_err().contains("just asked for"));
     }
 }
