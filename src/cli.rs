@@ -30,7 +30,7 @@ pub enum Command {
 
 /// Serves walkers over user-rooted graphs.
 #[derive(Debug, Parser)]
-#[command(after_help = "Without a subcommand it serves; `serve --help` lists the settings.")]
+#[command(version, after_help = "Without a subcommand it serves; `serve --help` lists the settings.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
