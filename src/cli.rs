@@ -50,8 +50,9 @@ impl Command {
     pub fn try_parse_from(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut args: Vec<OsString> = args.into_iter().collect();
         let first = args.get(1).and_then(|text| text.to_str());
-        // Flags of `serve` may stand alone. Help is that of the whole program.
-        if first.is_none_or(|text| text.starts_with('-') && !matches!(text, "-h" | "--help")) {
+        // Flags of `serve` may stand alone. Help and version are those of the whole program.
+        let is_own = |text: &str| matches!(text, "-h" | "--help" | "-V" | "--version");
+        if first.is_none_or(|text| text.starts_with('-') && !is_own(text)) {
             args.insert(args.len().min(1), "serve".into());
         }
         Ok(Cli::try_parse_from(args)?.command)
@@ -88,6 +89,9 @@ pub struct ServeArgs {
     /// The largest request body [default: 2097152]
     #[arg(long, env = "WALKABOUT_BODY_BYTES_MAX", value_name = "BYTES", value_parser = at_least_one::<usize>)]
     pub body_bytes_max: Option<usize>,
+    /// How long a request body may take to arrive, in seconds [default: 30]
+    #[arg(long, env = "WALKABOUT_BODY_TIME_MAX_S", value_name = "S", value_parser = at_least_one::<u64>)]
+    pub body_time_max_s: Option<u64>,
     /// The largest file that a walker may write [default: 67108864]
     #[arg(long, env = "WALKABOUT_FILE_BYTES_MAX", value_name = "BYTES", value_parser = at_least_one::<usize>)]
     pub file_bytes_max: Option<usize>,
@@ -124,6 +128,7 @@ impl ServeArgs {
         set(&mut config.sockets_max, &self.sockets_max);
         set(&mut config.frame_bytes_max, &self.frame_bytes_max);
         set(&mut config.body_bytes_max, &self.body_bytes_max);
+        set(&mut config.body_time_max, &self.body_time_max_s.map(Duration::from_secs));
         set(&mut config.file_bytes_max, &self.file_bytes_max);
         set(&mut config.events_per_run_max, &self.events_per_run_max);
         set(&mut config.token_lifetime, &self.token_lifetime_s.map(Duration::from_secs));
@@ -354,6 +359,8 @@ mod tests {
             assert_eq!(config.data, Config::default().data);
         }
         assert!(matches!(parse(&[]), Ok(Command::Serve(..))));
+        let version = parse(&["--version"]).unwrap_err().to_string();
+        assert!(version.contains(env!("CARGO_PKG_VERSION")), "{version}");
         assert!(parse(&["--async-threads", "0"]).is_err());
         assert!(parse(&["unknown"]).is_err());
     }

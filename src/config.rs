@@ -52,6 +52,8 @@ pub struct Config {
     pub frame_bytes_max: usize,
     /// The largest request body. Default 2 MiB.
     pub body_bytes_max: usize,
+    /// How long a request body may take to arrive. Default 30 s.
+    pub body_time_max: Duration,
     /// How deep JSON may nest. Default 127, which is also the most.
     pub json_depth_max: usize,
     /// The largest file that a walker may write. Default 64 MiB.
@@ -93,6 +95,7 @@ impl Default for Config {
             sockets_max: 20_000,
             frame_bytes_max: 1 << 20,
             body_bytes_max: 2 << 20,
+            body_time_max: Duration::from_secs(30),
             json_depth_max: 127,
             file_bytes_max: 64 << 20,
             token_lifetime: Duration::from_secs(12 * 3600),

@@ -15,7 +15,7 @@ use super::{
     Server, json,
     problem::{Detail, Refusal},
 };
-use crate::runtime::Caller;
+use crate::{config::Config, runtime::Caller};
 
 /// Segments of the path, decoded. What is not UTF-8 names nothing.
 pub(crate) struct Segments<T>(pub(crate) T);
@@ -70,10 +70,14 @@ impl Parameters {
     }
 }
 
-/// Reads the body, at most `max` bytes of it.
-///
+/// Reads the body, at most as large and for as long as the settings allow.
+pub(crate) async fn bytes(headers: &HeaderMap, body: Body, config: &Config) -> Result<Bytes, Refusal> {
+    let whole = whole(headers, body, config.body_bytes_max);
+    tokio::time::timeout(config.body_time_max, whole).await.unwrap_or(Err(Refusal::TooSlow))
+}
+
 /// One that came in a single piece, as nearly all do, is not copied.
-pub(crate) async fn bytes(headers: &HeaderMap, body: Body, max: usize) -> Result<Bytes, Refusal> {
+async fn whole(headers: &HeaderMap, body: Body, max: usize) -> Result<Bytes, Refusal> {
     let length =
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     // Who waits to be told to go on is told no before anything is sent.
@@ -171,11 +175,15 @@ mod tests {
     #[tokio::test]
     async fn bodies_are_bounded() {
         let headers = HeaderMap::new();
-        assert_eq!(bytes(&headers, Body::from("12345"), 5).await.unwrap(), "12345");
-        assert!(matches!(bytes(&headers, Body::from("123456"), 5).await, Err(Refusal::TooLarge(5))));
+        let config = Config { body_bytes_max: 5, ..Config::default() };
+        assert_eq!(bytes(&headers, Body::from("12345"), &config).await.unwrap(), "12345");
+        assert!(matches!(bytes(&headers, Body::from("123456"), &config).await, Err(Refusal::TooLarge(5))));
         let pieces = futures_util::stream::iter(["12", "34"].map(Ok::<_, std::io::Error>));
-        assert_eq!(bytes(&headers, Body::from_stream(pieces), 5).await.unwrap(), "1234");
+        assert_eq!(bytes(&headers, Body::from_stream(pieces), &config).await.unwrap(), "1234");
         let pieces = futures_util::stream::iter(["123", "456"].map(Ok::<_, std::io::Error>));
-        assert!(matches!(bytes(&headers, Body::from_stream(pieces), 5).await, Err(Refusal::TooLarge(5))));
+        assert!(matches!(
+            bytes(&headers, Body::from_stream(pieces), &config).await,
+            Err(Refusal::TooLarge(5))
+        ));
     }
 }

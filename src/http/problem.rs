@@ -26,6 +26,8 @@ pub(crate) enum Refusal {
     TooLarge(usize),
     /// The client ended the request before its body was complete.
     BodyBroken,
+    /// The body took longer than is allowed.
+    TooSlow,
     /// Only a WebSocket can be opened there.
     UpgradeRequired,
     /// A caller with a token is asked for, and there is none.
@@ -189,6 +191,7 @@ impl IntoResponse for Refusal {
                 detail(StatusCode::PAYLOAD_TOO_LARGE, &format!("Request body is larger than {max} bytes"))
             }
             Self::BodyBroken => detail(StatusCode::BAD_REQUEST, "The request body ended early"),
+            Self::TooSlow => detail(StatusCode::REQUEST_TIMEOUT, "The request body took too long"),
             Self::UpgradeRequired => with_header(
                 detail(StatusCode::UPGRADE_REQUIRED, "A WebSocket is expected here"),
                 header::UPGRADE,

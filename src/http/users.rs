@@ -162,7 +162,7 @@ struct Credentials {
 async fn credentials(server: &Server, request: Request) -> Result<Credentials, Refusal> {
     let (parts, body) = request.into_parts();
     let config = server.runtime.config();
-    let bytes = extract::bytes(&parts.headers, body, config.body_bytes_max).await?;
+    let bytes = extract::bytes(&parts.headers, body, config).await?;
     let members = extract::object(&bytes, config.json_depth_max, true)?;
     read(members).map_err(Refusal::Unprocessable)
 }

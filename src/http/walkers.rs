@@ -92,7 +92,7 @@ async fn fields(
     body: Body,
 ) -> Result<Map<String, Value>, Refusal> {
     let config = server.runtime.config();
-    let bytes = extract::bytes(headers, body, config.body_bytes_max).await?;
+    let bytes = extract::bytes(headers, body, config).await?;
     // A walker without fields expects no body, and whatever comes is ignored.
     if spec.fields.iter().all(|field| field.kind == FieldKind::Excluded) {
         return Ok(Map::new());

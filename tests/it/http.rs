@@ -101,6 +101,21 @@ async fn foreign_runs_nodes_and_events_are_not_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_never_comes_is_answered() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&example("load_app"), folder.path(), &["--body-time-max-s", "1"]);
+    let address = server.url.strip_prefix("http://").unwrap();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = "POST /walker/noop_public HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 1024];
+    let read = stream.read(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("took too long"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pages_of_large_runs_are_short() {
     let (server, _folder) = load_app();
     let ann = Client::user(&server.url, "ann@example.com").await;
