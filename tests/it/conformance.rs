@@ -776,6 +776,11 @@ async fn a_cut_journal_is_noticed_after_a_clean_stop() {
     }
     store.close().await.unwrap();
     drop(store);
+    // The engine tidies up until it lets go of the lock.
+    let lock = std::fs::File::open(folder.path().join("lock")).unwrap();
+    while lock.try_lock().is_err() {
+        tokio::task::yield_now().await;
+    }
     let cut = folder.path().join("cut");
     std::fs::create_dir(&cut).unwrap();
     for part in ["store", "clean-stop"] {
