@@ -120,7 +120,10 @@ fn element(slot: &Slot, fields: Fields, access: walkabout_schema::Access, versio
 
 fn unencodable(slot: &Slot, error: &bson::error::Error) -> Failure {
     tracing::error!(element = %slot.element_id(), %error, "fields cannot be stored");
-    fail(format!("the fields of {} cannot be stored: {error}", slot.element_id()))
+    fail(format!(
+        "the fields of {} cannot be stored: no whole number may be beyond 64 bits with the sign, and no name may hold a NUL",
+        slot.element_id()
+    ))
 }
 
 /// Keeps stored fields that the type does not know: an older program does not wipe out what a newer one wrote.

@@ -9,6 +9,8 @@ struct Place {
     note: String,
     #[serde(default)]
     seen: i64,
+    #[serde(default)]
+    big: u64,
 }
 
 async fn place_under_root(bench: &Bench, caller: &walkabout::runtime::Caller) {
@@ -59,6 +61,22 @@ async fn what_cannot_be_stored_fails_the_run_and_says_so() {
     }
     let ran = bench.run(&user, Teller { what: "progress".into() }).await;
     assert_eq!((ran.status, ran.error), (200, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_that_cannot_be_stored_are_named_without_the_codecs_words() {
+    let bench = Bench::new(|_| {}).await;
+    let user = bench.register().await;
+    let made = bench.graph(&user, |cx| {
+        Box::pin(async move {
+            cx.create(Place { big: u64::MAX, ..Place::default() })?;
+            Ok(())
+        })
+    });
+    let refused = made.await.unwrap_err();
+    let message = refused.message().unwrap();
+    assert!(message.contains("n:Place:") && message.contains("cannot be stored"), "{message}");
+    assert!(!message.contains("BSON"), "{message}");
 }
 
 /// Adds to whatever it is told.
