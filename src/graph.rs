@@ -14,7 +14,6 @@ use walkabout_schema::{Access, ErrorCode, Kind, Level, Name, decide};
 use crate::{
     env::Env,
     ids::{IdMap, IdSet},
-    runner::Engine,
     store::{Direction, End, Ends, Guard, Link, Snapshot, Store},
     walker::{Failure, Filter, Hop, Slot, fail},
 };
@@ -73,14 +72,8 @@ pub(crate) struct Found {
 }
 
 impl Graph {
-    pub(crate) fn new(actor: Uuid, engine: &Engine) -> Self {
-        Self {
-            actor,
-            store: Arc::clone(&engine.store),
-            env: engine.env.clone(),
-            changes_max: engine.config.commit_changes_max,
-            state: Mutex::default(),
-        }
+    pub(crate) fn new(actor: Uuid, store: Arc<dyn Store>, env: Env, changes_max: usize) -> Self {
+        Self { actor, store, env, changes_max, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -420,7 +420,7 @@ async fn take_up(engine: &Arc<Engine>, Taken { due, alone }: Taken) {
     }
 }
 
-fn root_element(id: Uuid, access: Access) -> Element {
+pub(crate) fn root_element(id: Uuid, access: Access) -> Element {
     Element {
         kind: Kind::Node,
         id,

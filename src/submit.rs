@@ -6,7 +6,6 @@ use walkabout_schema::{Access, Checkpoint, Fields, Key, Kind, Level, NodeId, Sch
 
 use crate::{
     Error, Result,
-    graph::Graph,
     registry::WalkerType,
     runner::{Engine, Errand},
     runtime::Spawn,
@@ -59,7 +58,7 @@ pub(crate) async fn check(engine: &Arc<Engine>, spawn: Spawn) -> Result<Checked>
 
 /// The entry node under its true name.
 async fn entry(engine: &Engine, actor: uuid::Uuid, id: NodeId) -> Result<NodeId> {
-    let graph = Graph::new(actor, engine);
+    let graph = engine.graph(actor);
     let slot = graph.element(Kind::Node, id.uuid()).await.map_err(|failure| Error::Walker {
         code: failure.code(),
         message: format!("{id} does not load"),

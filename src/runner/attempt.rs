@@ -124,7 +124,7 @@ impl Attempt {
         book: Book,
     ) -> Self {
         Self {
-            graph: Graph::new(actor, engine),
+            graph: engine.graph(actor),
             serial,
             engine: Arc::clone(engine),
             run,

@@ -31,6 +31,7 @@ use crate::{
     commit,
     config::Config,
     env::Env,
+    graph::Graph,
     publish::{Runs, Sockets},
     registry::{Plan, Registry, WalkerType},
     store::{self, Claim, Commit, Finish, RunCommit, RunFilter, Store, Then},
@@ -150,6 +151,11 @@ impl Engine {
                 _ => return Err((failure, fields.unwrap_or(from.fields), conflicts)),
             }
         }
+    }
+
+    /// The graph as it stands now, for a root.
+    pub(crate) fn graph(&self, actor: Uuid) -> Graph {
+        Graph::new(actor, Arc::clone(&self.store), self.env.clone(), self.config.commit_changes_max)
     }
 
     /// Waits until the store takes something new.

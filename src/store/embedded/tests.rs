@@ -1,12 +1,14 @@
 use std::os::unix::fs::MetadataExt;
 
-use walkabout_schema::{Access, Key, Kind, Name, Timestamp, User};
+use walkabout_schema::{Access, Key, Timestamp, User};
 
 use super::{journals::Journals, *};
-use crate::store::{
-    DecodedCell, Element,
-    kv::keys::{META_GROUP, Marker},
-    no_fields,
+use crate::{
+    runtime::root_element,
+    store::{
+        Element,
+        kv::keys::{META_GROUP, Marker},
+    },
 };
 
 const LENGTH: u64 = 8 << 20;
@@ -178,17 +180,7 @@ async fn a_journal_before_the_last_is_whole() {
 }
 
 fn user(owner: uuid::Uuid) -> (User, Arc<Element>) {
-    let root = Element {
-        kind: Kind::Node,
-        id: owner,
-        name: Name::empty(),
-        owner: None,
-        access: Access::private(),
-        version: 1,
-        ends: None,
-        fields: no_fields(),
-        decoded: DecodedCell::default(),
-    };
+    let root = root_element(owner, Access::private());
     let user = User {
         id: Key(owner),
         email: "ann@example.com".to_owned(),

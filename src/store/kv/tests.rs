@@ -9,8 +9,8 @@ use crate::{
     env::Env,
     prelude::*,
     registry::Registry,
-    runtime::{Caller, Runtime, Spawn, Spawned},
-    store::{Change, DecodedCell, memory::MemoryEngine, no_fields},
+    runtime::{Caller, Runtime, Spawn, Spawned, root_element},
+    store::{Change, memory::MemoryEngine},
 };
 
 /// A memory engine whose writes can be made to fail, and whose disk to be full.
@@ -68,17 +68,7 @@ impl Engine for Failing {
 }
 
 fn fresh_node(id: u128) -> Commit {
-    let element = Element {
-        kind: Kind::Node,
-        id: Uuid::from_u128(id),
-        name: Name::empty(),
-        owner: None,
-        access: Access::private(),
-        version: 1,
-        ends: None,
-        fields: no_fields(),
-        decoded: DecodedCell::default(),
-    };
+    let element = root_element(Uuid::from_u128(id), Access::private());
     let change = Change::Put { element: Arc::new(element), expected: None };
     Commit { changes: vec![change], ..Commit::default() }
 }
