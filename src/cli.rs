@@ -327,7 +327,7 @@ fn line(frame: &EventFrame) -> String {
         EventKind::Checkpoint => "checkpoint".to_owned(),
         EventKind::Log { message } => format!("log {}", message.escape_debug()),
         EventKind::Completed => "completed".to_owned(),
-        EventKind::Failed { error } => format!("failed {}", error.escape_debug()),
+        EventKind::Failed { error, .. } => format!("failed {}", error.escape_debug()),
         other => serde_json::to_string(other).unwrap_or_default(),
     };
     format!("{:>5} {} {what}", frame.seq, frame.at)
@@ -391,7 +391,7 @@ mod tests {
             "    7 1970-01-01T00:00:00.000Z progress {\"a\":1}"
         );
         assert_eq!(
-            show(EventKind::Failed { error: "a\nb".into() }),
+            show(EventKind::Failed { error: "a\nb".into(), code: walkabout_schema::ErrorCode::WalkerFailed }),
             "    7 1970-01-01T00:00:00.000Z failed a\\nb"
         );
     }

@@ -36,6 +36,12 @@ pub struct Config {
     /// Attempts in a row, without a checkpoint between, that end with the process; then the run fails as `lost`. Default 3, at
     /// least 1.
     pub lost_max: u32,
+    /// How long an attempt may go on after its cancel or pause was asked for, before it is ended without it. Default 10 s.
+    pub cancel_grace: Duration,
+    /// How long attempts may take to reach a checkpoint when the process stops. Default 10 s.
+    pub stop_grace: Duration,
+    /// How long an `Idempotency-Key` is kept. Default 24 hours.
+    pub idempotency_keep: Duration,
     /// Walkers inside walkers. Default 32.
     pub spawn_depth_max: usize,
     /// The shortest span between two kept progress events of one run; the last one is always kept. Default 50 ms.
@@ -87,6 +93,9 @@ impl Default for Config {
             frontier_max: 4_000_000,
             conflicts_max: 1000,
             lost_max: 3,
+            cancel_grace: Duration::from_secs(10),
+            stop_grace: Duration::from_secs(10),
+            idempotency_keep: Duration::from_secs(24 * 3600),
             spawn_depth_max: 32,
             progress_interval: Duration::from_millis(50),
             events_per_run_max: 10_000,

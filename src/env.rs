@@ -1,14 +1,12 @@
 //! The only door to time and chance. Everything else receives an [`Env`].
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use rand::{RngCore, SeedableRng, rngs::StdRng};
+use rand::{Rng, RngCore, SeedableRng, rngs::StdRng};
+use tokio::sync::watch;
 use uuid::Uuid;
 use walkabout_schema::Timestamp;
 
@@ -25,8 +23,12 @@ struct Inner {
 
 enum Clock {
     System,
-    Manual(AtomicI64),
+    /// The time, for those who read it and for those who wait for it.
+    Manual(watch::Sender<i64>),
 }
+
+/// A wait on the system's clock looks at it this often: it may be set while somebody waits.
+const LOOK: Duration = Duration::from_secs(1);
 
 struct Chance {
     rng: StdRng,
@@ -42,7 +44,7 @@ impl Env {
 
     /// A clock that moves only by [`Env::advance`], and random numbers from a seed.
     pub fn manual(start: Timestamp, seed: u64) -> Self {
-        Self::build(Clock::Manual(AtomicI64::new(start.millis())), StdRng::seed_from_u64(seed))
+        Self::build(Clock::Manual(watch::channel(start.millis()).0), StdRng::seed_from_u64(seed))
     }
 
     fn build(clock: Clock, rng: StdRng) -> Self {
@@ -60,7 +62,7 @@ impl Env {
                     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
                 Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
             }
-            Clock::Manual(millis) => Timestamp::from_millis(millis.load(Ordering::SeqCst)),
+            Clock::Manual(millis) => Timestamp::from_millis(*millis.borrow()),
         }
     }
 
@@ -72,8 +74,30 @@ impl Env {
 
     /// Moves a manual clock; without effect on the system's.
     pub fn advance(&self, span: Duration) {
-        if let Clock::Manual(millis) = &self.inner.clock {
-            millis.fetch_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        self.set_back(-i64::try_from(span.as_millis()).unwrap_or(i64::MAX));
+    }
+
+    /// Moves a manual clock back by milliseconds, as an operator may set that of a machine; without effect on the system's.
+    pub fn set_back(&self, millis: i64) {
+        if let Clock::Manual(now) = &self.inner.clock {
+            now.send_modify(|now| *now = now.saturating_sub(millis));
+        }
+    }
+
+    /// Waits until the clock shows a time, or a later one. When the clock is set, the wait goes by what it shows then.
+    pub async fn sleep_until(&self, at: Timestamp) {
+        match &self.inner.clock {
+            Clock::System => loop {
+                let left = at.since(self.now());
+                if left.is_zero() {
+                    break;
+                }
+                tokio::time::sleep(left.min(LOOK)).await;
+            },
+            Clock::Manual(now) => {
+                // The sender lives as long as this.
+                drop(now.subscribe().wait_for(|now| *now >= at.millis()).await);
+            }
         }
     }
 
@@ -95,6 +119,11 @@ impl Env {
         let high = (millis << 16) | 0x7000 | ((counter >> 30) & 0x0fff);
         let low = (0b10 << 62) | ((counter & 0x3fff_ffff) << 32) | u64::from(tail);
         Uuid::from_u64_pair(high, low)
+    }
+
+    /// A random number from 0 to 1.
+    pub fn chance(&self) -> f64 {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner).rng.random()
     }
 
     /// Fills a buffer with random bytes.

@@ -50,6 +50,7 @@ mod ids;
 mod lax;
 pub mod publish;
 pub mod registry;
+mod run;
 mod runner;
 pub mod runtime;
 pub mod store;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 use walkabout_schema::{
-    Access, Key, Kind, Level, Name, NodeId, PUBLIC_ROOT, SYSTEM_ROOT, Status, Timestamp, User, WalkerId,
+    Access, Key, Kind, Level, Name, NodeId, PUBLIC_ROOT, SYSTEM_ROOT, Timestamp, User, WalkerId,
     wire::{EventPage, Record, RecordPage},
 };
 
@@ -20,14 +20,22 @@ use crate::{
     env::Env,
     publish::{Frame, Runs, Sockets},
     registry::Registry,
-    runner::{Contention, DueQueue, Engine, Job, Pool, Source, Taken, UNFINISHED, is_file_name, sentence},
-    store::{self, Change, Commit, Due, Element, Registered, Store, Submission, no_fields},
+    runner::{
+        Contention, DueQueue, Engine, Job, Pool, Source, Taken, Timekeeper, UNFINISHED, Unended,
+        is_file_name, sentence,
+    },
+    store::{self, Change, Claimed, Commit, Due, Element, Registered, Store, Submission, no_fields},
     submit::{self, Checked},
-    walker::{DecodedCell, Spec},
+    walker::{DecodedCell, Spec, fail},
 };
 
 /// A suspect that has run for this long without taking the process down makes room for the next.
 const SUSPICION: Duration = Duration::from_secs(5);
+
+pub use crate::store::RunFilter;
+
+/// How many of the runs that a stop waits for are named in the log.
+const TOLD: usize = 20;
 
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +124,7 @@ impl Runtime {
             sockets: Sockets::new(config.socket_queue_max, config.sockets_max),
             files: config.data.join("files"),
             contention: Contention::default(),
+            keeper: Timekeeper::default(),
             runs,
             registry,
             env,
@@ -132,6 +141,7 @@ impl Runtime {
         });
         let plain_pool = Pool::start("plain", config.sync_threads, config.attempts_per_thread_max, &take)?;
         let due = Arc::new(DueQueue::new(store, config.due_window, config.lost_max));
+        keep_time(&engine, &due, &stopping);
         let claim = claim_source(&engine, &due, &stopping);
         let async_pool = Pool::start("async", config.async_threads, config.attempts_per_thread_max, &claim)?;
         Ok(Self { inner: Arc::new(Inner { engine, due, plain, pools: [plain_pool, async_pool], stopping }) })
@@ -186,37 +196,36 @@ impl Runtime {
         }
         let Checked { errand, begun } = submit::check(engine, spawn).await?;
         if errand.kind.spec.asynchronous {
-            let walker = submit::record(engine, &errand.kind, &errand, begun.fields);
-            let (id, due) = (walker.walker_id(), Due { id: walker.id.0, root: errand.actor, lost: 0 });
+            let walker = submit::record(engine, &errand, begun.fields);
+            let now = walker.run.created_at;
+            let due = Due { id: walker.id.0, root: errand.actor, lost: 0, at: Timestamp::default() };
+            let id = walker.walker_id();
             // A task of its own: when the caller goes away meanwhile, what is stored is still queued.
             let (store, queue) = (Arc::clone(&engine.store), Arc::clone(&self.inner.due));
             let submitted = tokio::spawn(async move {
-                store.submit(Submission { walker }).await?;
-                queue.push(&due);
+                store.submit(Submission { walker, key: None }).await?;
+                queue.push(&due, now);
                 Ok::<_, Error>(())
             });
             submitted.await.map_err(|_| Error::Busy("the server is stopping".to_owned()))??;
             return Ok(Spawned::Accepted(id));
         }
         let (send, receive) = tokio::sync::oneshot::channel();
+        errand.under_way.door.answer_to(send);
         let for_job = Arc::clone(engine);
+        let name = errand.kind.name.clone();
         let job: Job = Box::pin(async move {
+            let under_way = Arc::clone(&errand.under_way);
+            let seat = under_way.is_timed().then(|| for_job.keeper.seat(None));
+            if let Some(seat) = &seat {
+                seat.begin(&under_way, for_job.env.now());
+            }
             let ended = for_job.run_errand(&errand, begun).await;
-            let ended = ended.map_err(|(failure, _, _)| {
-                tracing::warn!(walker = %errand.kind.name, error = ?failure, "a plain walker failed");
-                let message = sentence(&failure, &errand.kind.name);
-                match failure.store {
-                    // No fault of the walker: the caller hears what can be done about it.
-                    Some(
-                        store @ (store::Error::Full(_)
-                        | store::Error::OutcomeUnknown(_)
-                        | store::Error::Unavailable(_)),
-                    ) => Error::Store(store),
-                    _ => Error::Walker { code: failure.code, message, run: None },
-                }
-            });
-            // Nobody waits any more when the caller is gone; the walker has run all the same.
-            drop(send.send(ended));
+            under_way.door.answer(ended.map_err(|unended| match unended {
+                Unended::Failed { failure, .. } => failure,
+                // It has no record to be let go with.
+                Unended::Released(_) => fail("the walker was interrupted"),
+            }));
         });
         self.inner
             .plain
@@ -224,7 +233,19 @@ impl Runtime {
             .map_err(|_| Error::Busy("too many walkers wait for a thread".to_owned()))?;
         match receive.await {
             Ok(Ok(ended)) => Ok(Spawned::Done { status: ended.status, reports: ended.reports }),
-            Ok(Err(error)) => Err(error),
+            Ok(Err(failure)) => {
+                tracing::warn!(walker = %name, error = ?failure, "a plain walker failed");
+                let message = sentence(&failure, &name);
+                Err(match failure.store {
+                    // No fault of the walker: the caller hears what can be done about it.
+                    Some(
+                        store @ (store::Error::Full(_)
+                        | store::Error::OutcomeUnknown(_)
+                        | store::Error::Unavailable(_)),
+                    ) => Error::Store(store),
+                    _ => Error::Walker { code: failure.code, message, run: None },
+                })
+            }
             Err(_) => Err(Error::Busy("the server is stopping".to_owned())),
         }
     }
@@ -245,13 +266,12 @@ impl Runtime {
     pub async fn records(
         &self,
         caller: &Caller,
-        name: Option<Name>,
-        status: Option<Status>,
+        filter: RunFilter,
         before: Option<WalkerId>,
         limit: usize,
     ) -> Result<RecordPage> {
         let before = before.map(|id| id.uuid());
-        Ok(self.inner.engine.records(caller.root, name, status, before, limit).await?)
+        Ok(self.inner.engine.records(caller.root, filter, before, limit).await?)
     }
 
     async fn readable(&self, caller: &Caller, id: &WalkerId) -> Result<bool> {
@@ -368,11 +388,24 @@ impl Runtime {
     pub async fn stop(&self) -> Result<()> {
         self.inner.stopping.send_replace(true);
         self.inner.plain.close();
-        for _ in 0..50 {
-            if self.inner.pools.iter().all(Pool::is_finished) {
-                break;
-            }
+        let engine = &self.inner.engine;
+        let grace = engine.config.stop_grace;
+        let told = engine.keeper.stop(engine.env.now().plus(grace));
+        if !told.is_empty() {
+            let some: Vec<String> = told.iter().take(TOLD).map(ToString::to_string).collect();
+            tracing::info!(runs = told.len(), first = some.join(" "), ?grace, "waiting for checkpoints");
+        }
+        // Plain walkers have their callers to wait for, who have gone by now.
+        let begun = engine.env.instant();
+        while !self.inner.pools.iter().all(Pool::is_finished) && begun.elapsed() < grace {
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let left = engine.keeper.under_way();
+        if left > 0 {
+            tracing::warn!(
+                runs = left,
+                "handed back: they go on from their last checkpoints at the next start"
+            );
         }
         Ok(self.inner.engine.store.close().await?)
     }
@@ -393,31 +426,70 @@ fn claim_source(engine: &Arc<Engine>, due: &Arc<DueQueue>, stopping: &watch::Sen
                 // An error means that the runtime is gone.
                 _ = stopping.wait_for(|stopping| *stopping) => return None,
             };
+            let queue = Arc::clone(&due);
             Some(Box::pin(async move {
                 let id = run.due.id;
-                take_up(&engine, run).await;
-                due.ended(id);
+                let again = take_up(&engine, run).await;
+                queue.ended(id, again, engine.env.now());
             }) as Job)
         })
     })
 }
 
-/// Claims a due run and runs it.
-async fn take_up(engine: &Arc<Engine>, Taken { due, alone }: Taken) {
+/// Claims a due run and runs it. Gives when it is due again.
+async fn take_up(engine: &Arc<Engine>, Taken { due, alone }: Taken) -> Option<Due> {
+    let seat = engine.keeper.seat(Some(due.id));
     match engine.store.claim(due.id, engine.env.now()).await {
-        Ok(Some(claim)) => {
-            let mut running = std::pin::pin!(engine.run_claimed(claim));
+        Ok(Claimed::Taken(claim)) => {
+            let mut running = std::pin::pin!(engine.run_claimed(*claim, &seat));
             if alone.is_some() {
                 tokio::select! {
-                    () = &mut running => return,
+                    again = &mut running => return again,
                     () = tokio::time::sleep(SUSPICION) => drop(alone),
                 }
             }
-            running.await;
+            running.await
         }
-        Ok(None) => {}
-        Err(error) => tracing::error!(run = %due.id, %error, "a due run cannot be claimed"),
+        Ok(Claimed::Early(due)) => Some(due),
+        Ok(Claimed::Nothing) => None,
+        Err(error) => {
+            tracing::error!(run = %due.id, %error, "a due run cannot be claimed");
+            None
+        }
     }
+}
+
+/// Lets sleepers in when their time has come, and ends attempts whose time is over, until the runtime stops.
+fn keep_time(engine: &Arc<Engine>, due: &Arc<DueQueue>, stopping: &watch::Sender<bool>) {
+    let (for_sleepers, queue, mut stopped) = (Arc::clone(engine), Arc::clone(due), stopping.subscribe());
+    tokio::spawn(async move {
+        let wake = async {
+            loop {
+                queue.wake(&for_sleepers.env).await;
+            }
+        };
+        tokio::select! {
+            () = wake => {}
+            // An error means that the runtime is gone.
+            _ = stopped.wait_for(|stopping| *stopping) => {}
+        }
+    });
+    let (engine, queue, mut gone) = (Arc::clone(engine), Arc::clone(due), stopping.subscribe());
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                () = engine.keeper.wait(&engine.env) => {}
+                // Attempts are watched until the end, also while the runtime stops.
+                () = async { while gone.changed().await.is_ok() {} } => break,
+            }
+            for (under_way, end) in engine.keeper.look(engine.env.now()) {
+                let again = engine.end_without(&under_way, end).await;
+                if let Some(run) = &under_way.run {
+                    queue.ended(run.id.uuid(), again, engine.env.now());
+                }
+            }
+        }
+    });
 }
 
 pub(crate) fn root_element(id: Uuid, access: Access) -> Element {

@@ -6,8 +6,7 @@ use walkabout_schema::{Access, Checkpoint, Fields, Key, Kind, Level, NodeId, Sch
 
 use crate::{
     Error, Result,
-    registry::WalkerType,
-    runner::{Engine, Errand},
+    runner::{Engine, Errand, UnderWay},
     runtime::Spawn,
     store::new_run,
     walker::EntryType,
@@ -50,10 +49,11 @@ pub(crate) async fn check(engine: &Arc<Engine>, spawn: Spawn) -> Result<Checked>
         Some(id) => entry(engine, actor, id).await?,
     };
     let begun = Checkpoint { fields: encoded, ..Checkpoint::default() };
-    Ok(Checked {
-        errand: Errand { kind, actor, admin, entry, client_id, run: None, serial: engine.env.id() },
-        begun,
-    })
+    let deadline = kind.spec.timeout.map(|timeout| engine.env.now().plus(timeout));
+    let under_way = Arc::new(UnderWay::new(&kind.spec, None, 0, deadline, Arc::default()));
+    let errand =
+        Errand { kind, actor, admin, entry, client_id, serial: engine.env.id(), answer: None, under_way };
+    Ok(Checked { errand, begun })
 }
 
 /// The entry node under its true name.
@@ -72,14 +72,18 @@ async fn entry(engine: &Engine, actor: uuid::Uuid, id: NodeId) -> Result<NodeId>
 }
 
 /// The first record of a run.
-pub(crate) fn record(engine: &Engine, kind: &WalkerType, errand: &Errand, fields: Fields) -> Walker {
+pub(crate) fn record(engine: &Engine, errand: &Errand, fields: Fields) -> Walker {
     let now = engine.env.now();
+    let kind = &errand.kind;
+    let mut run = new_run(now, errand.admin);
+    run.deadline = kind.spec.timeout.map(|timeout| now.plus(timeout));
     Walker {
         id: Key(engine.env.id()),
         name: kind.name.clone(),
         root: Some(Key(errand.actor)),
         access: Access::private(),
         archetype: fields,
+        input: None,
         version: 1,
         schedule: Schedule {
             status: Status::Pending,
@@ -92,6 +96,6 @@ pub(crate) fn record(engine: &Engine, kind: &WalkerType, errand: &Errand, fields
             custom: serde_json::Value::Null,
             error: None,
         },
-        run: new_run(now, errand.admin),
+        run,
     }
 }

@@ -32,11 +32,11 @@ use crate::{
     config::Config,
     env::Env,
     registry::Registry,
-    runner::{Attempt, Book, Turn},
+    runner::{Attempt, Book, Origin, Turn, UnderWay},
     runtime::{Caller, Runtime, Spawn, Spawned},
     store::{self, Commit, Store},
     walk::Walk,
-    walker::{Context, Failure, Walker},
+    walker::{Context, Failure, Spec, Walker},
 };
 
 /// A runtime for one test.
@@ -119,15 +119,15 @@ impl Bench {
         work: impl for<'a> FnOnce(&'a mut Context) -> BoxFuture<'a, Result<T, Failure>>,
     ) -> Result<T, Failure> {
         let engine = self.runtime.engine();
-        let attempt = Arc::new(Attempt::new(
-            engine,
-            caller.root,
-            None,
-            engine.env.id(),
-            None,
-            caller.admin,
-            Book::default(),
-        ));
+        let origin = Origin {
+            actor: caller.root,
+            admin: caller.admin,
+            client_id: None,
+            serial: engine.env.id(),
+            answer: None,
+        };
+        let under_way = Arc::new(UnderWay::new(&Spec::new(), None, 0, None, Arc::default()));
+        let attempt = Arc::new(Attempt::new(engine, origin, under_way, Book::default()));
         let mut cx =
             Context { attempt: Arc::clone(&attempt), walk: Walk::default(), turn: Turn::default(), depth: 0 };
         let value = work(&mut cx).await?;

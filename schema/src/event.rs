@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::Timestamp;
+use crate::{ErrorCode, Timestamp};
 
 /// One fact about a run. Numbers start at 1 and have no gaps.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
@@ -46,13 +46,59 @@ pub enum EventKind {
         /// The line.
         message: String,
     },
+    /// The attempt went on after a wait, a pause or a stop.
+    Resumed,
+    /// It waits, and holds nothing meanwhile.
+    Waiting {
+        /// When it goes on by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+        /// The outside answer that it waits for.
+        #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+        waits_for: Option<String>,
+    },
+    /// The attempt failed; another follows.
+    Retrying {
+        /// The safe sentence of `schedule.error`.
+        error: String,
+        /// Its slug.
+        code: ErrorCode,
+        /// When the next one is due.
+        at: Timestamp,
+    },
+    /// Somebody asked for its end.
+    CancelRequested,
+    /// Somebody asked for a pause.
+    PauseRequested,
+    /// It is held until somebody resumes it.
+    Paused,
+    /// Nobody holds it any more.
+    Released,
+    /// The answer that it waited for is there.
+    Answered {
+        /// What was waited for.
+        #[serde(rename = "for")]
+        waits_for: String,
+    },
+    /// This program cannot run it.
+    Incompatible {
+        /// Why.
+        error: String,
+    },
     /// The run ended well.
     Completed,
-    /// The run failed.
+    /// The run ended otherwise.
     Failed {
         /// The safe sentence of `schedule.error`.
         error: String,
+        /// Its slug: `timed-out` and `cancelled` are among them.
+        #[serde(default = "walker_failed")]
+        code: ErrorCode,
     },
+}
+
+fn walker_failed() -> ErrorCode {
+    ErrorCode::WalkerFailed
 }
 
 impl EventKind {

@@ -11,6 +11,7 @@ mod event;
 mod id;
 mod name;
 mod run;
+mod state;
 mod stored;
 mod time;
 pub mod wire;
@@ -21,6 +22,7 @@ pub use id::{
     EdgeId, ElementId, Key, Kind, NodeId, ObjectId, PUBLIC_ROOT, ParseIdError, SYSTEM_ROOT, WalkerId,
 };
 pub use name::{Name, NameError};
-pub use run::{ErrorCode, Run, Schedule, State, Status};
+pub use run::{ErrorCode, Run, Schedule, Status};
+pub use state::State;
 pub use stored::{Checkpoint, Edge, FORMAT, Fields, Node, Object, Position, User, Walker, documents};
 pub use time::Timestamp;

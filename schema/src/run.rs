@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{NodeId, Timestamp};
+use crate::{NodeId, State, Timestamp, WalkerId};
 
 /// The four words of `schedule.status`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
@@ -20,38 +20,6 @@ pub enum Status {
     Failed,
 }
 
-/// The finer state of a run.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum State {
-    /// Due, and waiting for a runner.
-    Queued,
-    /// An attempt is under way.
-    Running,
-    /// Ended well. Final.
-    Succeeded,
-    /// Ended with an error. Final.
-    Failed,
-}
-
-impl State {
-    /// The word that `schedule.status` shows for it.
-    pub fn status(self) -> Status {
-        match self {
-            Self::Queued => Status::Pending,
-            Self::Running => Status::Running,
-            Self::Succeeded => Status::Completed,
-            Self::Failed => Status::Failed,
-        }
-    }
-
-    /// True for states that never change again.
-    pub fn is_final(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed)
-    }
-}
-
 /// The nine fields that Jac Cloud's clients read, filled from submission to the end.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Schedule {
@@ -65,7 +33,7 @@ pub struct Schedule {
     pub execute_date: Timestamp,
     /// When the last attempt began.
     pub executed_date: Option<Timestamp>,
-    /// Null until the end; then 200, the walker's own, or 500.
+    /// Null until the end; then 200 or the walker's own, 500 failed, 504 timed out, 409 cancelled.
     pub http_status: Option<u16>,
     /// What it reported; empty until the commit that carries it.
     pub reports: Vec<Value>,
@@ -80,8 +48,12 @@ pub struct Schedule {
 pub struct Run {
     /// The finer state.
     pub state: State,
-    /// How many attempts were begun. A repetition after a conflict is not a new attempt.
+    /// The number of the present or last attempt. It goes on after a conflict, a wait, a pause or a stop; a new one begins after a
+    /// failure or a crash.
     pub attempt: u32,
+    /// How many attempts failed and were followed by another.
+    #[serde(default)]
+    pub retries: u32,
     /// How often an attempt was repeated because another walker had changed what it read.
     #[serde(default)]
     pub conflicts: u32,
@@ -92,7 +64,7 @@ pub struct Run {
     pub progress: Value,
     /// The single report, or the list of reports, or null.
     pub result: Value,
-    /// The slug of the error, see `docs/errors`.
+    /// The slug of the error, see `docs/errors`. While the run waits to be tried again: that of the last attempt.
     #[serde(default)]
     pub error_code: Option<ErrorCode>,
     /// When it was submitted.
@@ -101,6 +73,24 @@ pub struct Run {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
+    /// When it goes on by itself: the time of a timer or of the next attempt.
+    #[serde(default)]
+    pub next_attempt_at: Option<Timestamp>,
+    /// The outside answer that it waits for.
+    #[serde(default)]
+    pub waits_for: Option<String>,
+    /// When it is ended, however far it is.
+    #[serde(default)]
+    pub deadline: Option<Timestamp>,
+    /// When somebody asked for its end.
+    #[serde(default)]
+    pub cancel_requested_at: Option<Timestamp>,
+    /// When somebody asked for a pause that is not reached yet, or is in force.
+    #[serde(default)]
+    pub pause_requested_at: Option<Timestamp>,
+    /// The run that this one repeats.
+    #[serde(default)]
+    pub retry_of: Option<WalkerId>,
     /// The caller's own id of the request.
     #[serde(default)]
     pub request_id: Option<String>,
@@ -130,6 +120,10 @@ pub enum ErrorCode {
     LimitExceeded,
     /// Its walker or its fields are unknown to this program.
     Incompatible,
+    /// It, or one of its visits, took too long.
+    TimedOut,
+    /// Somebody, or the walker itself, asked for its end.
+    Cancelled,
 }
 
 impl ErrorCode {
@@ -144,6 +138,8 @@ impl ErrorCode {
             Self::Lost => "lost",
             Self::LimitExceeded => "limit-exceeded",
             Self::Incompatible => "incompatible",
+            Self::TimedOut => "timed-out",
+            Self::Cancelled => "cancelled",
         }
     }
 }

@@ -122,8 +122,12 @@ pub struct Walker {
     pub root: Option<Key>,
     /// Who else may do what.
     pub access: Access,
-    /// The `has` fields at the last commit. A failed attempt leaves here what it had reached.
+    /// The `has` fields: as they were submitted while the run is open, as the walker left them when it has ended. A failed attempt
+    /// leaves here what it had reached.
     pub archetype: Fields,
+    /// The fields as they were submitted, where the walker left others.
+    #[serde(default)]
+    pub input: Option<Fields>,
     /// Rises with every change.
     pub version: u64,
     /// Jac Cloud's nine fields.
@@ -137,6 +141,9 @@ pub struct Walker {
 pub struct Checkpoint {
     /// The `has` fields.
     pub fields: Fields,
+    /// The version of the walker that stood here.
+    #[serde(default)]
+    pub walker_version: u32,
     /// What was reported so far.
     #[serde(default)]
     pub reports: Vec<serde_json::Value>,

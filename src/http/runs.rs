@@ -4,14 +4,14 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
-    extract::State,
+    extract::State as Shared,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::Response,
 };
 use futures_util::stream;
 use serde::Deserialize;
 use tokio::{fs::File, io::AsyncReadExt};
-use walkabout_schema::{Name, Status, WalkerId};
+use walkabout_schema::{Name, State, Status, WalkerId};
 
 use super::{
     Server,
@@ -19,7 +19,10 @@ use super::{
     feed::{Feed, Item},
     problem::{Refusal, answer},
 };
-use crate::{Error, runtime::Caller};
+use crate::{
+    Error,
+    runtime::{Caller, RunFilter},
+};
 
 /// Records in a page of `GET /walkers` when none are asked for, and at most.
 const RECORDS: (usize, usize) = (50, 500);
@@ -32,7 +35,7 @@ const PIECE: usize = 64 * 1024;
 
 /// `GET /walker/{walker_id}`. Unknown, foreign and malformed ids are told apart by nobody.
 pub(crate) async fn record(
-    State(server): State<Arc<Server>>,
+    Shared(server): Shared<Arc<Server>>,
     Segments(walker): Segments<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
@@ -47,9 +50,9 @@ pub(crate) async fn record(
     Ok(answer(StatusCode::OK, &record))
 }
 
-/// `GET /walkers?status=&name=&after=&limit=`: own runs, newest first.
+/// `GET /walkers?status=&state=&name=&after=&limit=`: own runs, newest first.
 pub(crate) async fn list(
-    State(server): State<Arc<Server>>,
+    Shared(server): Shared<Arc<Server>>,
     parameters: Result<Parameters, Refusal>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
@@ -61,12 +64,14 @@ pub(crate) async fn list(
         "Input should be 'pending', 'running', 'completed' or 'failed'",
         status,
     )?;
+    let state = parameters.read("state", "enum", "Input should be the state of a run", State::parse)?;
     let name = parameters
         .read("name", "value_error", "Input should be the name of a walker", |text| Name::new(text).ok())?;
     let after = parameters
         .read("after", "value_error", "Input should be w:<name>:<uuid>", |text| text.parse().ok())?;
     let limit = limit(&parameters, RECORDS)?;
-    Ok(answer(StatusCode::OK, &server.runtime.records(&caller, name, status, after, limit).await?))
+    let filter = RunFilter { name, status, state };
+    Ok(answer(StatusCode::OK, &server.runtime.records(&caller, filter, after, limit).await?))
 }
 
 fn status(text: &str) -> Option<Status> {
@@ -89,7 +94,7 @@ fn limit(parameters: &Parameters, (usual, max): (usize, usize)) -> Result<usize,
 
 /// `GET /walker/{walker_id}/events`: a page by `after` and `limit`, or a stream when `Accept` asks for one.
 pub(crate) async fn events(
-    State(server): State<Arc<Server>>,
+    Shared(server): Shared<Arc<Server>>,
     Segments(walker): Segments<String>,
     parameters: Result<Parameters, Refusal>,
     headers: HeaderMap,
@@ -175,7 +180,7 @@ fn kind(frame: &str) -> String {
 
 /// `GET /files/{walker_id}/{name}`: a file that a run wrote, to who may read the run.
 pub(crate) async fn file(
-    State(server): State<Arc<Server>>,
+    Shared(server): Shared<Arc<Server>>,
     Segments((walker, name)): Segments<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {

@@ -9,10 +9,10 @@ use std::{
 use serde_json::Value;
 use walkabout_schema::{Checkpoint, ErrorCode, EventKind, WalkerId};
 
-use super::Engine;
+use super::{Engine, halt::UnderWay};
 use crate::{
     graph::Graph,
-    store::Token,
+    store::{Commit, Token},
     walker::{Failure, Saved, fail},
 };
 
@@ -35,6 +35,9 @@ pub(crate) struct Attempt {
     pub(crate) admin: bool,
     /// Names a plain walker's errand.
     pub(crate) serial: uuid::Uuid,
+    /// What it waited for.
+    pub(crate) answer: Option<Value>,
+    pub(crate) under_way: Arc<UnderWay>,
     book: Mutex<Book>,
     feed: Arc<Mutex<Feed>>,
 }
@@ -113,26 +116,43 @@ struct Feed {
     sending: Option<tokio::task::JoinHandle<()>>,
 }
 
+/// Who acts, in which run, for whom.
+pub(crate) struct Origin {
+    pub(crate) actor: uuid::Uuid,
+    pub(crate) admin: bool,
+    pub(crate) client_id: Option<String>,
+    pub(crate) serial: uuid::Uuid,
+    pub(crate) answer: Option<Value>,
+}
+
 impl Attempt {
-    pub(crate) fn new(
-        engine: &Arc<Engine>,
-        actor: uuid::Uuid,
-        run: Option<RunRef>,
-        serial: uuid::Uuid,
-        client_id: Option<String>,
-        admin: bool,
-        book: Book,
-    ) -> Self {
+    pub(crate) fn new(engine: &Arc<Engine>, origin: Origin, under_way: Arc<UnderWay>, book: Book) -> Self {
+        let Origin { actor, admin, client_id, serial, answer } = origin;
         Self {
             graph: engine.graph(actor),
             serial,
             engine: Arc::clone(engine),
-            run,
+            run: under_way.run.clone(),
             client_id,
             admin,
+            answer,
+            under_way,
             book: Mutex::new(book),
             feed: Arc::default(),
         }
+    }
+
+    /// Writes a commit, unless the caller of a plain walker has been told by now that it did not end in time.
+    pub(crate) async fn commit(&self, commit: Commit) -> Result<(), Failure> {
+        let under_way = &self.under_way;
+        if self.run.is_none() && !under_way.door.enter() {
+            return Err(under_way.end().map_or_else(|| fail("it has ended"), Failure::ended));
+        }
+        let done = self.engine.store.commit(self.engine.env.now(), commit).await;
+        if self.run.is_none() {
+            under_way.door.leave();
+        }
+        done.map_err(Failure::of_store)
     }
 
     pub(crate) fn book(&self) -> MutexGuard<'_, Book> {

@@ -1,7 +1,7 @@
-//! The due queue: roots take turns; who was under way at two crashes waits apart.
+//! The due queue: roots take turns; who was under way at two crashes waits apart; who is due later waits for the clock.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -11,10 +11,12 @@ use tokio::{
     time::{Duration, Instant},
 };
 use uuid::Uuid;
+use walkabout_schema::Timestamp;
 
 use crate::{
-    ids::{IdMap, IdSet},
-    store::{Due, Store},
+    env::Env,
+    ids::IdMap,
+    store::{Due, OpenRuns, Store},
 };
 
 /// Attempts in a row that ended with their process, from which on a run may be the cause; fewer when fewer are allowed.
@@ -35,6 +37,8 @@ pub(crate) struct DueQueue {
     /// One suspect is under way at a time, so that its crash counts against no other.
     alone: Arc<Semaphore>,
     suspected: Notify,
+    /// Another sleeper is the first.
+    resorted: Notify,
 }
 
 /// A due run that was taken from the queue.
@@ -52,18 +56,28 @@ struct State {
     waiting: usize,
     /// Runs that were under way at several crashes.
     suspects: VecDeque<Due>,
-    /// Waiting here, or claimed and not ended: not to be entered again.
-    known: IdSet,
+    /// Waiting here, or claimed and not ended. What comes for such a run meanwhile is entered when that has ended.
+    known: IdMap<Option<Due>>,
     /// Runs with ids above this one may wait in the store alone.
     overflow: Option<Uuid>,
+    /// A lower bound for `overflow` that came up while a fetch was under way.
+    lowered: Option<Uuid>,
     fetching: bool,
+    /// Runs that are due later, each with its root.
+    sleepers: BTreeMap<(Timestamp, Uuid), Uuid>,
+    /// Those that are due after this one may be in the store alone.
+    sleeping: Option<(Timestamp, Uuid)>,
+    /// Sleepers are being fetched, as they were when that began.
+    fetching_sleepers: bool,
 }
 
 impl DueQueue {
     /// A queue that begins with whatever the store has open.
     pub(crate) fn new(store: Arc<dyn Store>, window: usize, lost_max: u32) -> Self {
-        let state = State { overflow: Some(Uuid::nil()), ..State::default() };
+        let beginning = (Timestamp::from_millis(i64::MIN), Uuid::nil());
+        let state = State { overflow: Some(Uuid::nil()), sleeping: Some(beginning), ..State::default() };
         Self {
+            resorted: Notify::new(),
             state: Mutex::new(state),
             arrived: Notify::new(),
             window: window.max(1),
@@ -79,19 +93,90 @@ impl DueQueue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a run that was just stored.
-    pub(crate) fn push(&self, due: &Due) {
+    /// Adds a run that was just stored, or let go.
+    pub(crate) fn push(&self, due: &Due, now: Timestamp) {
         let mut state = self.state();
+        if due.at > now {
+            if state.sleep(due, self.window) {
+                drop(state);
+                self.resorted.notify_one();
+            }
+            return;
+        }
+        self.add(&mut state, due);
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    fn add(&self, state: &mut State, due: &Due) {
+        let before = Uuid::from_u128(due.id.as_u128().saturating_sub(1));
         match state.overflow {
             // The next fetch finds it. Not so while a fetch is under way, or below its cursor: ids rise, but submissions race.
             Some(after) if due.id > after && !state.fetching => {}
-            None if state.waiting >= self.window => {
-                state.overflow = Some(Uuid::from_u128(due.id.as_u128().saturating_sub(1)));
+            overflow if state.waiting >= self.window => {
+                if state.fetching {
+                    state.lowered = Some(state.lowered.map_or(before, |lowered| lowered.min(before)));
+                } else {
+                    state.overflow = Some(overflow.map_or(before, |after| after.min(before)));
+                }
             }
-            Some(_) | None => state.enter(due, &self.suspicious),
+            _ => state.enter(due, &self.suspicious),
+        }
+    }
+
+    /// Waits until the clock has reached sleepers, and lets them in. For one caller, again and again.
+    ///
+    /// # Cancel safety
+    /// A dropped call loses nothing.
+    pub(crate) async fn wake(&self, env: &Env) {
+        let resorted = self.resorted.notified();
+        self.fetch_sleepers().await;
+        let first = self.state().sleepers.first_key_value().map(|((at, _), _)| *at);
+        match first {
+            None => resorted.await,
+            Some(at) => tokio::select! {
+                biased;
+                () = env.sleep_until(at) => self.let_in(env.now()),
+                () = resorted => {}
+            },
+        }
+    }
+
+    fn let_in(&self, now: Timestamp) {
+        let mut state = self.state();
+        while let Some(first) = state.sleepers.first_entry().filter(|first| first.key().0 <= now) {
+            let ((at, id), root) = first.remove_entry();
+            state.enter(&Due { id, root, lost: 0, at }, &self.suspicious);
         }
         drop(state);
         self.arrived.notify_one();
+    }
+
+    /// Brings sleepers from the store into memory when none are left there.
+    async fn fetch_sleepers(&self) {
+        let after = {
+            let mut state = self.state();
+            let Some(after) = state.sleeping.filter(|_| state.sleepers.is_empty()) else { return };
+            state.fetching_sleepers = true;
+            after
+        };
+        let found = self.store.sleepers(Some(after), self.window).await;
+        let mut state = self.state();
+        state.fetching_sleepers = false;
+        match found {
+            Ok(found) => {
+                let last = found.last().filter(|_| found.len() >= self.window).map(|due| (due.at, due.id));
+                // One that lay down meanwhile may have moved the bound already.
+                if state.sleeping == Some(after) {
+                    state.sleeping = last;
+                }
+                for due in &found {
+                    state.sleepers.insert((due.at, due.id), due.root);
+                }
+            }
+            // The next one that lies down, or the next start, finds them.
+            Err(error) => tracing::error!(%error, "sleeping runs cannot be fetched"),
+        }
     }
 
     /// The next run, of the root whose turn it is. Waits for one.
@@ -143,9 +228,12 @@ impl DueQueue {
         }
     }
 
-    /// A run has ended or was given up.
-    pub(crate) fn ended(&self, run: Uuid) {
-        self.state().known.remove(&run);
+    /// A run has ended or was let go; it is due again then.
+    pub(crate) fn ended(&self, run: Uuid, again: Option<Due>, now: Timestamp) {
+        let missed = self.state().known.remove(&run).flatten();
+        for due in missed.iter().chain(&again) {
+            self.push(due, now);
+        }
     }
 
     /// How many are in memory.
@@ -185,8 +273,8 @@ impl DueQueue {
         let mut state = self.state();
         state.fetching = false;
         match fetched {
-            Ok(mut runs) => {
-                state.overflow = runs.last().filter(|_| runs.len() >= self.window).map(|due| due.id);
+            Ok(OpenRuns { due: mut runs, next }) => {
+                state.overflow = [next, state.lowered.take()].into_iter().flatten().min();
                 // Those that were under way at fewest crashes first: so the next crash hits others than the last one did.
                 runs.sort_by_key(|due| due.lost);
                 for due in &runs {
@@ -209,10 +297,29 @@ impl DueQueue {
 }
 
 impl State {
+    /// Adds a run that is due later. True when it is the first one.
+    fn sleep(&mut self, due: &Due, window: usize) -> bool {
+        let key = (due.at, due.id);
+        if self.sleeping.is_some_and(|after| key > after) && !self.fetching_sleepers {
+            // The store has it.
+            return self.sleepers.is_empty();
+        }
+        self.sleepers.insert(key, due.root);
+        if self.sleepers.len() > window
+            && let Some((last, _)) = self.sleepers.pop_last()
+        {
+            let before_last = self.sleepers.last_key_value().map(|(key, _)| *key);
+            self.sleeping = before_last.or(Some(last));
+        }
+        self.sleepers.first_key_value().is_some_and(|(first, _)| *first == key)
+    }
+
     fn enter(&mut self, due: &Due, suspicious: &Range<u32>) {
-        if !self.known.insert(due.id) {
+        if let Some(again) = self.known.get_mut(&due.id) {
+            *again = Some(due.clone());
             return;
         }
+        self.known.insert(due.id, None);
         if suspicious.contains(&due.lost) {
             self.suspects.push_back(due.clone());
             return;

@@ -13,10 +13,11 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 use uuid::Uuid;
 use walkabout_schema::{
-    Access, Checkpoint, ErrorCode, Event, EventKind, Fields, Kind, Name, Run, Status, Timestamp, User, Walker,
+    Access, Checkpoint, ErrorCode, Event, EventKind, Fields, Kind, Name, Run, State, Status, Timestamp, User,
+    Walker,
 };
 
-use crate::walker::DecodedCell;
+use crate::{run::lifecycle::Step, walker::DecodedCell};
 
 #[cfg(feature = "embedded")]
 pub mod embedded;
@@ -225,8 +226,32 @@ pub struct Token {
 /// A run about to be stored.
 #[derive(Debug, Clone)]
 pub struct Submission {
-    /// The whole first record: state queued, attempt 0.
+    /// The whole first record: state queued, or scheduled for its `next_attempt_at`; attempt 0.
     pub walker: Walker,
+    /// What makes a repetition of the request known.
+    pub key: Option<RequestKey>,
+}
+
+/// The caller's own name for a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestKey {
+    /// Digest of caller, route and the key itself.
+    pub key: [u8; 32],
+    /// Digest of what was asked.
+    pub request: [u8; 32],
+    /// Until when it is kept.
+    pub until: Timestamp,
+}
+
+/// What became of a [`Submission`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Submitted {
+    /// It is stored.
+    New,
+    /// The same was asked before under this key: this run. Nothing was written.
+    Known(Uuid),
+    /// Something else was asked before under this key. Nothing was written.
+    Reused,
 }
 
 /// A run taken for an attempt.
@@ -238,6 +263,19 @@ pub struct Claim {
     pub walker: Walker,
     /// Where the last checkpoint left it.
     pub checkpoint: Option<Checkpoint>,
+    /// What it waited for, when that is there.
+    pub answer: Option<Value>,
+}
+
+/// What a claim found.
+#[derive(Debug, Clone)]
+pub enum Claimed {
+    /// The run, for an attempt.
+    Taken(Box<Claim>),
+    /// It is not due before this time.
+    Early(Due),
+    /// It has ended, waits for somebody, or is not there.
+    Nothing,
 }
 
 /// What a commit says about its run.
@@ -260,8 +298,84 @@ pub struct RunCommit {
 pub enum Then {
     /// It stands here; a later attempt goes on from this.
     Checkpoint(Box<Checkpoint>),
+    /// The attempt lets go of the run: its token is worth nothing any more.
+    Release {
+        /// Where the run stands now; none when it stands where it stood.
+        checkpoint: Option<Box<Checkpoint>>,
+        /// How it goes on.
+        to: Release,
+    },
     /// It is over.
     Finish(Box<Finish>),
+}
+
+/// How a run goes on that its attempt let go of. None of these but `Retry` spends the attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Release {
+    /// Due at once.
+    Queue,
+    /// Held until somebody resumes it.
+    Pause,
+    /// Due at a time.
+    Sleep {
+        /// The time.
+        until: Timestamp,
+    },
+    /// Due when somebody answers, or at a time.
+    Await {
+        /// What is waited for.
+        name: String,
+        /// The time.
+        until: Option<Timestamp>,
+    },
+    /// Due at a time, for another attempt.
+    Retry {
+        /// The time.
+        until: Timestamp,
+        /// Why this one failed.
+        error: (ErrorCode, String),
+    },
+    /// Due at the next opening of the store.
+    Park {
+        /// Why this program cannot run it.
+        error: String,
+    },
+}
+
+/// What somebody outside wants of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Act {
+    /// Its end. An attempt under way is only asked.
+    Cancel {
+        /// The safe sentence that its record shows.
+        reason: String,
+    },
+    /// That it is held. An attempt under way is only asked.
+    Pause,
+    /// That it is no longer held.
+    Resume,
+    /// The answer that it waits for.
+    Answer {
+        /// What is waited for.
+        name: String,
+        /// Any value.
+        value: Value,
+    },
+}
+
+/// What an [`Act`] did.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Acted {
+    /// It is as it was wanted now.
+    Done,
+    /// The attempt under way is asked; its runner should hear of it.
+    Asked,
+    /// It is due now, or at another time.
+    Due(Due),
+    /// It was so before. Nothing was written.
+    Already,
+    /// It cannot be done in this state. Nothing was written.
+    Refused(State),
 }
 
 /// The end of a run.
@@ -279,7 +393,7 @@ pub struct Finish {
     pub custom: Value,
     /// The run's result.
     pub result: Value,
-    /// None when it ended well.
+    /// None when it ended well. `TimedOut` and `Cancelled` have states of their own.
     pub error: Option<(ErrorCode, String)>,
 }
 
@@ -303,6 +417,17 @@ pub struct Due {
     pub root: Uuid,
     /// How many of its attempts in a row ended with their process, the last one included.
     pub lost: u32,
+    /// When it is due; the beginning of time when it is due already.
+    pub at: Timestamp,
+}
+
+/// A page of open runs.
+#[derive(Debug, Clone, Default)]
+pub struct OpenRuns {
+    /// Those that are due, by id.
+    pub due: Vec<Due>,
+    /// What to begin the next page after; none when this is the last.
+    pub next: Option<Uuid>,
 }
 
 /// Which runs to list.
@@ -312,6 +437,8 @@ pub struct RunFilter {
     pub name: Option<Name>,
     /// Only this status.
     pub status: Option<Status>,
+    /// Only this state.
+    pub state: Option<State>,
 }
 
 /// A page of runs.
@@ -380,17 +507,25 @@ pub trait Store: Send + Sync + 'static {
     /// The user of an address, compared as it is written.
     fn user(&self, email: &str) -> BoxFuture<'_, Result<Option<User>>>;
 
-    /// Stores a run with its event number 1, `accepted`. Synced when this answers.
-    fn submit(&self, submission: Submission) -> BoxFuture<'_, Result<()>>;
+    /// Stores a run with its event number 1, `accepted`. Synced when this answers, also for one that is known already.
+    fn submit(&self, submission: Submission) -> BoxFuture<'_, Result<Submitted>>;
 
-    /// Runs that have not ended, by id, after the given one.
-    fn open_runs(&self, after: Option<Uuid>, limit: usize) -> BoxFuture<'_, Result<Vec<Due>>>;
+    /// Runs that are due whatever the time is, by id, after the given one: those that are queued, and those that were under way or
+    /// parked before this store was opened. A page looks at `limit` open runs.
+    fn open_runs(&self, after: Option<Uuid>, limit: usize) -> BoxFuture<'_, Result<OpenRuns>>;
 
-    /// Takes a run for an attempt: counts the attempt, gives it the highest token yet. A run found running from an earlier epoch
-    /// counts as lost once more. `None` when there is no such run or it has ended. Not synced: it outlives the process, not a
-    /// power loss, after which the run is due as if never claimed. The event `started` comes with the attempt's first synced write,
-    /// or a moment later when there is none, so that no event is seen that a power loss could take back.
-    fn claim(&self, id: Uuid, now: Timestamp) -> BoxFuture<'_, Result<Option<Claim>>>;
+    /// Runs that are due at a time, those after the given one by time and id. At most `limit`.
+    fn sleepers(&self, after: Option<(Timestamp, Uuid)>, limit: usize) -> BoxFuture<'_, Result<Vec<Due>>>;
+
+    /// Takes a run for an attempt, with the highest token yet. After a failure, or when it is found under way from an earlier epoch,
+    /// that is a new attempt; else the last one goes on. One found under way counts as lost once more. A run whose deadline is over
+    /// by `now`, or whose end was asked for, is ended instead. Not synced: a claim outlives the process, not a
+    /// power loss, after which the run is due as if never claimed. The event `started` or `resumed` comes with the attempt's first synced
+    /// write, or a moment later when there is none, so that no event is seen that a power loss could take back.
+    fn claim(&self, id: Uuid, now: Timestamp) -> BoxFuture<'_, Result<Claimed>>;
+
+    /// Does what somebody outside wants, when the run's state allows it. `None` when there is no such run. Synced when this answers.
+    fn act(&self, id: Uuid, now: Timestamp, act: Act) -> BoxFuture<'_, Result<Option<Acted>>>;
 
     /// Adds a `progress` event at once, outside any commit, and shows it in the record. Synced when this answers.
     ///
@@ -444,12 +579,31 @@ impl Default for Limits {
 }
 
 impl Finish {
-    /// How the run ended.
-    pub fn state(&self) -> walkabout_schema::State {
-        if self.error.is_none() {
-            walkabout_schema::State::Succeeded
-        } else {
-            walkabout_schema::State::Failed
+    /// An end that is not well.
+    pub fn failed(at: Timestamp, fields: Fields, code: ErrorCode, error: String) -> Self {
+        let http_status = match code {
+            ErrorCode::TimedOut => 504,
+            ErrorCode::Cancelled => 409,
+            _ => 500,
+        };
+        Self {
+            at,
+            fields,
+            http_status,
+            reports: Vec::new(),
+            custom: Value::Null,
+            result: Value::Null,
+            error: Some((code, error)),
+        }
+    }
+
+    /// The step that leads to it.
+    pub(crate) fn step(&self) -> Step {
+        match &self.error {
+            None => Step::Succeed,
+            Some((ErrorCode::TimedOut, _)) => Step::TimeOut,
+            Some((ErrorCode::Cancelled, _)) => Step::Cancel,
+            Some(_) => Step::Fail,
         }
     }
 }
@@ -460,7 +614,7 @@ pub fn no_fields() -> Fields {
 }
 
 /// Keeps a record's run part true to a state.
-pub(crate) fn set_state(walker: &mut Walker, state: walkabout_schema::State) {
+pub(crate) fn set_state(walker: &mut Walker, state: State) {
     walker.run.state = state;
     walker.schedule.status = state.status();
 }
@@ -468,16 +622,23 @@ pub(crate) fn set_state(walker: &mut Walker, state: walkabout_schema::State) {
 /// A run's first part before anything happened.
 pub(crate) fn new_run(now: Timestamp, admin: bool) -> Run {
     Run {
-        state: walkabout_schema::State::Queued,
+        state: State::Queued,
         attempt: 0,
         conflicts: 0,
         lost: 0,
         progress: Value::Null,
         result: Value::Null,
         error_code: None,
+        retries: 0,
         created_at: now,
         started_at: None,
         finished_at: None,
+        next_attempt_at: None,
+        waits_for: None,
+        deadline: None,
+        cancel_requested_at: None,
+        pause_requested_at: None,
+        retry_of: None,
         request_id: None,
         admin,
     }

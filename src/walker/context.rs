@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use serde::Serialize;
@@ -18,11 +19,14 @@ use walkabout_schema::{
 use super::{
     Any, Archetype, Edge, Failure, Flow, Here, Node, Object, Outcome, Place, Query, Walker, fail,
     here::{Data, Slot},
+    outcome::{Suspend, Wait},
 };
 use crate::{
     graph::forbidden,
     publish::Target,
+    run::retry::Wish,
     runner::{Attempt, Turn},
+    store::RunFilter,
     walk::{Location, Walk},
 };
 
@@ -157,6 +161,53 @@ impl Context {
         Ok(Flow { then: Some(ability), ..Flow::default() })
     }
 
+    /// Waits for a while: `return cx.sleep(span).then("ability")`. Only in the outermost walker of an async run.
+    pub fn sleep(&mut self, span: Duration) -> Wait {
+        self.sleep_until(self.now().plus(span))
+    }
+
+    /// Waits for a time, as [`Context::sleep`].
+    pub fn sleep_until(&mut self, at: Timestamp) -> Wait {
+        Wait(Suspend::Sleep(at))
+    }
+
+    /// Waits for an answer from outside, under a name that says what it is: `return cx.wait_for("approval").then("approved")`. The
+    /// answer comes with `POST /walker/{walker_id}/complete`; the ability finds it in [`Context::answer`]. Only in the outermost walker
+    /// of an async run.
+    pub fn wait_for(&mut self, name: impl Into<String>) -> Wait {
+        Wait(Suspend::Await { name: name.into(), until: None })
+    }
+
+    /// What was answered to the last [`Context::wait_for`]; none when it waited long enough. It is there until the next checkpoint.
+    pub fn answer(&self) -> Option<Value> {
+        self.attempt.answer.clone()
+    }
+
+    /// Gives this attempt up and takes it up again after a while, from its last checkpoint: `return cx.snooze(span)`. No attempt of the
+    /// retry policy is spent. A plain walker just fails.
+    ///
+    /// # Errors
+    /// Always: that is how the attempt ends.
+    pub fn snooze(&mut self, span: Duration) -> Outcome {
+        let message = "the walker asked to be taken up again later".to_owned();
+        Err(Failure { wish: Wish::Snooze(span), ..fail(message) })
+    }
+
+    /// Ends the run as cancelled, with a reason that the caller may read: `return cx.cancel("the order is gone")`. What was done since
+    /// the last checkpoint is not kept.
+    ///
+    /// # Errors
+    /// Always: that is how the attempt ends.
+    pub fn cancel(&mut self, reason: impl Into<String>) -> Outcome {
+        Err(Failure { wish: Wish::Cancel, ..Failure::coded(walkabout_schema::ErrorCode::Cancelled, reason) })
+    }
+
+    /// True once somebody asked for the end of this run, or its time is over. The attempt ends by itself at its next visit or `await`;
+    /// a long computation that does neither looks here now and then.
+    pub fn cancelled(&self) -> bool {
+        self.attempt.under_way.end().is_some()
+    }
+
     /// Asks for a commit at the end of this visit or step. A later attempt goes on from there.
     pub fn checkpoint(&mut self) {
         self.attempt.book().checkpoint = true;
@@ -195,7 +246,12 @@ impl Context {
             depth: self.depth + 1,
         };
         let mut walker = walker;
-        Box::pin(crate::runner::travel(&mut cx, kind, &mut walker, None)).await?;
+        match Box::pin(crate::runner::travel(&mut cx, kind, &mut walker, None)).await {
+            Ok(()) => {}
+            Err(crate::runner::Stop::Failed(failure)) => return Err(failure),
+            // Only the outermost walker lets go of a run.
+            Err(crate::runner::Stop::Released(_)) => return Err(fail("a nested walker was interrupted")),
+        }
         let reports = self.attempt.book().reports.get(before..).unwrap_or_default().to_vec();
         Ok(Spawned { walker, reports })
     }
@@ -295,7 +351,10 @@ impl Context {
         let engine = Arc::clone(&self.attempt.engine);
         let root = self.attempt.graph.actor;
         let before = before.map(WalkerId::uuid);
-        engine.records(root, name, status, before, limit).await.map_err(Failure::of_store)
+        engine
+            .records(root, RunFilter { name, status, state: None }, before, limit)
+            .await
+            .map_err(Failure::of_store)
     }
 }
 

@@ -17,11 +17,12 @@ pub use archetype::{
 };
 pub use context::{Context, Saved, Stopped};
 pub use here::{Edit, Here, Read, Slot};
-pub use outcome::{DONE, Failure, Flow, Outcome, fail};
+pub use outcome::{DONE, Failure, Flow, Outcome, Wait, fail};
 pub use query::Query;
-pub use spec::{EntryType, Field, FieldKind, Spec};
+pub use spec::{Checkpoints, EntryType, Field, FieldKind, Retry, Spec};
 
 pub(crate) use abilities::{Ability, AnyWalker, When};
 pub(crate) use archetype::Held;
 pub(crate) use here::Data;
+pub(crate) use outcome::Suspend;
 pub(crate) use query::{Filter, Hop};

@@ -1,10 +1,10 @@
 //! How an ability ends.
 
-use std::fmt;
+use std::{borrow::Cow, fmt, time::Duration};
 
-use walkabout_schema::ErrorCode;
+use walkabout_schema::{ErrorCode, Timestamp};
 
-use crate::store;
+use crate::{run::retry::Wish, runner::End, store};
 
 /// What an ability returns.
 pub type Outcome = Result<Flow, Failure>;
@@ -15,6 +15,36 @@ pub struct Flow {
     pub(crate) added: usize,
     pub(crate) disengage: bool,
     pub(crate) then: Option<&'static str>,
+    pub(crate) suspend: Option<Suspend>,
+}
+
+/// What a walker waits for before it goes on in `then`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Suspend {
+    Sleep(Timestamp),
+    Await { name: String, until: Option<Timestamp> },
+}
+
+/// A wait that an ability ends with: it still has to say where the walker goes on.
+#[derive(Debug, Clone)]
+#[must_use = "return it with `.then(\"ability\")`: a wait ends the visit"]
+pub struct Wait(pub(crate) Suspend);
+
+impl Wait {
+    /// Waits no longer than until this time. The ability then finds no answer.
+    pub fn until(mut self, at: Timestamp) -> Self {
+        match &mut self.0 {
+            Suspend::Sleep(until) => *until = at.min(*until),
+            Suspend::Await { until, .. } => *until = Some(at),
+        }
+        self
+    }
+
+    /// Goes on here in another ability of this walker once the wait is over. Everything so far is committed, and while it waits the
+    /// walker holds no thread, no task and no memory.
+    pub fn then(self, ability: &'static str) -> Outcome {
+        Ok(Flow { then: Some(ability), suspend: Some(self.0), ..Flow::default() })
+    }
 }
 
 impl Flow {
@@ -30,7 +60,7 @@ impl Flow {
 }
 
 /// Goes on with what comes next: `return DONE`.
-pub const DONE: Outcome = Ok(Flow { added: 0, disengage: false, then: None });
+pub const DONE: Outcome = Ok(Flow { added: 0, disengage: false, then: None, suspend: None });
 
 /// Why an ability failed.
 ///
@@ -42,11 +72,53 @@ pub struct Failure {
     pub(crate) source: Option<Box<dyn std::error::Error + Send + Sync>>,
     /// What the store said: it decides how the run goes on.
     pub(crate) store: Option<store::Error>,
+    /// What the application calls this kind of error, for the walker's retry policy.
+    pub(crate) kind: Option<Cow<'static, str>>,
+    /// What the ability wants to become of the run.
+    pub(crate) wish: Wish,
+    /// The attempt was ended from outside.
+    pub(crate) end: Option<End>,
 }
 
 impl Failure {
     pub(crate) fn coded(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: Some(message.into()), source: None, store: None }
+        Self { message: Some(message.into()), ..Self::bare(code) }
+    }
+
+    fn bare(code: ErrorCode) -> Self {
+        Self { code, message: None, source: None, store: None, kind: None, wish: Wish::Policy, end: None }
+    }
+
+    /// The attempt was ended from outside.
+    pub(crate) fn ended(end: End) -> Self {
+        Self { end: Some(end), ..Self::coded(end.code(), end.sentence()) }
+    }
+
+    /// Names the kind of error, for `on` and `never_on` of the walker's retry policy.
+    #[must_use]
+    pub fn kind(mut self, kind: impl Into<Cow<'static, str>>) -> Self {
+        self.kind = Some(kind.into());
+        self
+    }
+
+    /// Asks for another attempt after this long, whatever kind of error it is: as many as the walker's retry policy allows, and ten in
+    /// all without one. A plain walker just fails.
+    #[must_use]
+    pub fn retry_after(mut self, delay: Duration) -> Self {
+        self.wish = Wish::RetryAfter(delay);
+        self
+    }
+
+    /// Ends the run, whatever the walker's retry policy says.
+    #[must_use]
+    pub fn for_good(mut self) -> Self {
+        self.wish = Wish::FailForGood;
+        self
+    }
+
+    /// What the retry policy goes by.
+    pub(crate) fn kind_of(&self) -> &str {
+        self.kind.as_deref().unwrap_or_else(|| self.code.as_str())
     }
 
     /// The sentence for the caller, when there is one.
@@ -68,7 +140,7 @@ impl Failure {
             store::Error::NotANumber { .. } => (ErrorCode::WalkerFailed, Some(error.to_string())),
             _ => (ErrorCode::WalkerFailed, None),
         };
-        Self { code, message, source: None, store: Some(error) }
+        Self { message, store: Some(error), ..Self::bare(code) }
     }
 
     /// The ids that other walkers changed: the attempt is to be repeated.
@@ -106,7 +178,7 @@ pub fn fail(message: impl Into<String>) -> Failure {
 
 impl<E: std::error::Error + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self { code: ErrorCode::WalkerFailed, message: None, source: Some(Box::new(error)), store: None }
+        Self { source: Some(Box::new(error)), ..Self::bare(ErrorCode::WalkerFailed) }
     }
 }
 

@@ -1,4 +1,8 @@
-//! What a walker's type says about how it is called.
+//! What a walker's type says about how it is called and driven.
+
+use std::time::Duration;
+
+pub use crate::run::retry::Retry;
 
 /// Where a walker may be spawned over HTTP and WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,23 +36,62 @@ pub struct Field {
     pub kind: FieldKind,
 }
 
-/// How a walker is called. Written by `#[derive(Walker)]`, or by hand.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// When everything so far is committed, beside what an ability asks for with `cx.checkpoint()`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Checkpoints {
+    /// At the end: all or nothing.
+    #[default]
+    End,
+    /// After this many visits, again and again.
+    Visits(u64),
+    /// At the end of the first visit after this long, again and again.
+    Every(Duration),
+}
+
+/// How a walker is called, and how its runs are driven. Written by `#[derive(Walker)]`, or by hand.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Spec {
     pub(crate) asynchronous: bool,
     pub(crate) public: bool,
     pub(crate) websocket: bool,
     pub(crate) private: bool,
     pub(crate) rerun_never: bool,
+    pub(crate) retry: Retry,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) visit_timeout: Option<Duration>,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) version: u32,
+    pub(crate) resumes: Vec<u32>,
     pub(crate) entry: EntryType,
     pub(crate) description: &'static str,
     pub(crate) fields: Vec<Field>,
 }
 
+impl Default for Spec {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Spec {
     /// A plain walker without fields, for callers who are logged in, on any node.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            asynchronous: false,
+            public: false,
+            websocket: false,
+            private: false,
+            rerun_never: false,
+            retry: Retry::default(),
+            timeout: None,
+            visit_timeout: None,
+            checkpoints: Checkpoints::End,
+            version: 1,
+            resumes: Vec::new(),
+            entry: EntryType::Both,
+            description: "",
+            fields: Vec::new(),
+        }
     }
     /// Answered with its id at once, and run on the walker pool.
     #[must_use]
@@ -78,6 +121,44 @@ impl Spec {
     #[must_use]
     pub fn rerun_never(mut self) -> Self {
         self.rerun_never = true;
+        self
+    }
+    /// What follows a failed attempt. Only of async walkers, as plain ones have nobody to wait for the next.
+    #[must_use]
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+    /// How long a run may take, from its submission or the time that it was scheduled for: all attempts and waits. Beyond it the run
+    /// ends as `timed-out`.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+    /// How long one visit may take. Beyond it the attempt ends as `timed-out`.
+    #[must_use]
+    pub fn visit_timeout(mut self, timeout: Duration) -> Self {
+        self.visit_timeout = Some(timeout);
+        self
+    }
+    /// When everything so far is committed.
+    #[must_use]
+    pub fn checkpoints(mut self, checkpoints: Checkpoints) -> Self {
+        self.checkpoints = checkpoints;
+        self
+    }
+    /// The version of the walker's code, from 1. A traversal that stands at a checkpoint of another version begins again from its
+    /// submission, unless this version [`resumes`](Spec::resumes) that one.
+    #[must_use]
+    pub fn version(mut self, version: u32) -> Self {
+        self.version = version;
+        self
+    }
+    /// The versions whose checkpoints this one goes on from.
+    #[must_use]
+    pub fn resumes(mut self, versions: &[u32]) -> Self {
+        self.resumes = versions.to_vec();
         self
     }
     /// Where it may be spawned.
@@ -113,6 +194,10 @@ impl Spec {
     /// True when it has no endpoint.
     pub fn is_private(&self) -> bool {
         self.private
+    }
+    /// Whether a checkpoint of a version of the walker can be gone on from.
+    pub(crate) fn takes_up(&self, version: u32) -> bool {
+        version == self.version || self.resumes.contains(&version)
     }
     /// Where it may be spawned.
     pub fn entry_type(&self) -> EntryType {

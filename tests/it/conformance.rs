@@ -11,8 +11,9 @@ use walkabout::{
         Timestamp, User, Walker,
     },
     store::{
-        Change, Claim, Commit, Direction, Element, End, Ends, Error, Finish, Guard, Limits, Registered,
-        RunCommit, RunFilter, Snapshot, Store, Submission, Then, embedded, memory,
+        Act, Acted, Change, Claim, Claimed, Commit, Direction, Due, Element, End, Ends, Error, Finish, Guard,
+        Limits, Registered, Release, RequestKey, RunCommit, RunFilter, Snapshot, Store, Submission, Submitted,
+        Then, embedded, memory,
     },
 };
 
@@ -81,6 +82,7 @@ fn walker(env: &Env, root: Uuid) -> Walker {
         root: Some(Key(root)),
         access: Access::private(),
         archetype: Fields::encode(&json!({ "n": 1 })).unwrap(),
+        input: None,
         version: 1,
         schedule: Schedule {
             status: Status::Pending,
@@ -133,6 +135,11 @@ async fn exercise(store: &Shared) {
     concurrent_commits_do_not_lose_updates(store, &env).await;
     a_record_and_its_events_agree(store, &env).await;
     a_silent_attempt_says_that_it_started(store, &env).await;
+    sleepers_are_due_at_their_time(store, &env).await;
+    an_answer_wakes_who_waits_for_it(store, &env).await;
+    others_cancel_pause_and_resume(store, &env).await;
+    deadlines_end_runs_that_nobody_holds(store, &env).await;
+    a_repeated_request_is_known(store, &env).await;
 }
 
 async fn elements_and_versions(store: &Shared, env: &Env) {
@@ -309,8 +316,30 @@ async fn secrets_are_kept(store: &Shared) {
 async fn claimed(store: &Shared, env: &Env, root: Uuid) -> Claim {
     let walker = walker(env, root);
     let id = walker.id.0;
-    store.submit(Submission { walker }).await.unwrap();
-    store.claim(id, env.now()).await.unwrap().unwrap()
+    store.submit(Submission { key: None, walker }).await.unwrap();
+    take(store, env, id).await
+}
+
+async fn take(store: &Shared, env: &Env, id: Uuid) -> Claim {
+    match store.claim(id, env.now()).await.unwrap() {
+        Claimed::Taken(claim) => *claim,
+        other => panic!("not taken: {other:?}"),
+    }
+}
+
+async fn is_taken(store: &Shared, env: &Env, id: Uuid) -> bool {
+    matches!(store.claim(id, env.now()).await.unwrap(), Claimed::Taken(_))
+}
+
+/// Lets go of a claimed run.
+async fn release(store: &Shared, env: &Env, claim: &Claim, to: Release) {
+    let then = Then::Release { checkpoint: None, to };
+    let run = RunCommit { id: claim.walker.id.0, token: claim.token, events: vec![], then, conflicts: 0 };
+    store.commit(env.now(), Commit { run: Some(run), ..Commit::default() }).await.unwrap();
+}
+
+async fn state(store: &Shared, id: Uuid) -> State {
+    store.run(id).await.unwrap().unwrap().run.state
 }
 
 fn finish(claim: &Claim, env: &Env, error: Option<&str>) -> RunCommit {
@@ -325,7 +354,7 @@ fn finish(claim: &Claim, env: &Env, error: Option<&str>) -> RunCommit {
     };
     let last = match error {
         None => EventKind::Completed,
-        Some(error) => EventKind::Failed { error: error.to_owned() },
+        Some(error) => EventKind::Failed { error: error.to_owned(), code: ErrorCode::WalkerFailed },
     };
     RunCommit {
         id: claim.walker.id.0,
@@ -340,22 +369,23 @@ async fn a_run_goes_from_submission_to_its_end(store: &Shared, env: &Env) {
     let root = env.id();
     let walker = walker(env, root);
     let id = walker.id.0;
-    store.submit(Submission { walker: walker.clone() }).await.unwrap();
+    store.submit(Submission { key: None, walker: walker.clone() }).await.unwrap();
     assert_eq!(store.run(id).await.unwrap().unwrap(), walker);
     let before = Uuid::from_u128(id.as_u128() - 1);
     assert!(
-        store.open_runs(Some(before), 10).await.unwrap().iter().any(|due| due.id == id && due.root == root)
+        store.open_runs(Some(before), 10).await.unwrap().due.iter().any(|due| due.id == id && due.root == root)
     );
-    assert!(store.open_runs(Some(id), 1000).await.unwrap().iter().all(|due| due.id > id));
-    let claim = store.claim(id, env.now()).await.unwrap().unwrap();
+    assert!(store.open_runs(Some(id), 1000).await.unwrap().due.iter().all(|due| due.id > id));
+    let claim = take(store, env, id).await;
+    assert!(!is_taken(store, env, id).await, "it is under way");
     let record = store.run(id).await.unwrap().unwrap();
-    assert_eq!(
-        (record.run.state, record.schedule.status, record.run.attempt),
-        (State::Running, Status::Running, 1)
-    );
+    assert!(record.run.state.is_under_way());
+    assert_eq!(record.run.attempt, 1);
     assert!(record.schedule.executed_date.is_some() && claim.checkpoint.is_none());
     assert_eq!(store.progress(id, claim.token, env.now(), json!(50)).await.unwrap(), 3);
-    assert_eq!(store.run(id).await.unwrap().unwrap().run.progress, json!(50));
+    let record = store.run(id).await.unwrap().unwrap();
+    assert_eq!((record.run.state, record.schedule.status), (State::Running, Status::Running));
+    assert_eq!(record.run.progress, json!(50));
     let mut checkpoint = walkabout::schema::Checkpoint { visits: 5, ..Default::default() };
     checkpoint.fields = Fields::encode(&json!({ "n": 9 })).unwrap();
     let then = Then::Checkpoint(Box::new(checkpoint.clone()));
@@ -367,7 +397,14 @@ async fn a_run_goes_from_submission_to_its_end(store: &Shared, env: &Env) {
         .await
         .unwrap();
     assert!(load(store, Kind::Node, item_id).await.is_some());
-    let again = store.claim(id, env.now()).await.unwrap().unwrap();
+    let record = store.run(id).await.unwrap().unwrap();
+    assert_eq!(record.archetype.decode::<Value>().unwrap(), json!({ "n": 9 }), "as the checkpoint has it");
+    let error = (ErrorCode::WalkerFailed, "once more".to_owned());
+    release(store, env, &claim, Release::Retry { until: env.now(), error }).await;
+    let record = store.run(id).await.unwrap().unwrap();
+    assert_eq!((record.run.state, record.run.retries), (State::Waiting, 1));
+    assert_eq!(record.schedule.error.as_deref(), Some("once more"));
+    let again = take(store, env, id).await;
     assert_eq!(again.checkpoint, Some(checkpoint));
     assert_eq!((again.walker.run.attempt, again.walker.run.lost), (2, 0));
     assert!(again.token > claim.token);
@@ -376,10 +413,12 @@ async fn a_run_goes_from_submission_to_its_end(store: &Shared, env: &Env) {
     let record = store.run(id).await.unwrap().unwrap();
     assert_eq!((record.run.state, record.schedule.status), (State::Succeeded, Status::Completed));
     assert_eq!(record.archetype.decode::<Value>().unwrap(), json!({ "n": 2 }));
+    assert_eq!(record.input.unwrap().decode::<Value>().unwrap(), json!({ "n": 1 }), "as it was submitted");
+    assert_eq!((record.schedule.error, record.run.error_code), (None, None));
     assert_eq!((record.schedule.reports, record.run.conflicts), (vec![json!("r")], 3));
     assert_eq!(record.run.progress, json!(50));
-    assert!(store.claim(id, env.now()).await.unwrap().is_none(), "what has ended is not claimed");
-    assert!(store.open_runs(Some(before), 10).await.unwrap().iter().all(|due| due.id != id));
+    assert!(!is_taken(store, env, id).await, "what has ended is not claimed");
+    assert!(store.open_runs(Some(before), 10).await.unwrap().due.iter().all(|due| due.id != id));
     let kept = store.events(id, 0, 100).await.unwrap();
     let numbers: Vec<u64> = kept.events.iter().map(|event| event.seq).collect();
     assert_eq!((numbers, kept.first, kept.last), ((1..=6).collect(), 1, 6));
@@ -395,7 +434,11 @@ async fn a_run_goes_from_submission_to_its_end(store: &Shared, env: &Env) {
 async fn stale_tokens_are_refused(store: &Shared, env: &Env) {
     let old = claimed(store, env, env.id()).await;
     let id = old.walker.id.0;
-    let new = store.claim(id, env.now()).await.unwrap().unwrap();
+    release(store, env, &old, Release::Queue).await;
+    let told = store.progress(id, old.token, env.now(), json!(1)).await;
+    assert!(matches!(told, Err(Error::LeaseLost)), "it let go");
+    let new = take(store, env, id).await;
+    assert_eq!(new.walker.run.attempt, 1, "who hands a run back spends no attempt");
     let told = store.progress(id, old.token, env.now(), json!(1)).await;
     assert!(matches!(told, Err(Error::LeaseLost)));
     let item = node(env, Some(env.id()), &json!({}));
@@ -406,6 +449,121 @@ async fn stale_tokens_are_refused(store: &Shared, env: &Env) {
     let done = || Commit { run: Some(finish(&new, env, None)), ..Commit::default() };
     store.commit(env.now(), done()).await.unwrap();
     assert!(matches!(store.commit(env.now(), done()).await, Err(Error::LeaseLost)), "a run ends once");
+}
+
+const MINUTE: std::time::Duration = std::time::Duration::from_secs(60);
+
+async fn sleepers(store: &Shared, after: Option<(Timestamp, Uuid)>) -> Vec<Due> {
+    store.sleepers(after, 1000).await.unwrap()
+}
+
+async fn sleepers_are_due_at_their_time(store: &Shared, env: &Env) {
+    let root = env.id();
+    let (early, late) = (claimed(store, env, root).await, claimed(store, env, root).await);
+    let until = env.now().plus(MINUTE);
+    release(store, env, &late, Release::Sleep { until: until.plus(MINUTE) }).await;
+    release(store, env, &early, Release::Sleep { until }).await;
+    let (early, late) = (early.walker.id.0, late.walker.id.0);
+    assert_eq!(state(store, early).await, State::Waiting);
+    let open = store.open_runs(None, 10_000).await.unwrap();
+    assert!(open.due.iter().all(|due| due.id != early && due.id != late), "they are not due");
+    let found: Vec<Uuid> = sleepers(store, None).await.iter().map(|due| due.id).collect();
+    assert_eq!(found, [early, late], "in order of time");
+    let found = sleepers(store, Some((until, early))).await;
+    assert_eq!((found.len(), found[0].id, found[0].root), (1, late, root));
+    let Claimed::Early(due) = store.claim(early, env.now()).await.unwrap() else { panic!("it is early") };
+    assert_eq!((due.id, due.at), (early, until));
+    env.advance(MINUTE);
+    let claim = take(store, env, early).await;
+    assert_eq!((claim.walker.run.attempt, claim.walker.run.next_attempt_at), (1, None));
+    assert_eq!(sleepers(store, None).await.len(), 1);
+    store.act(late, env.now(), Act::Cancel { reason: "enough".to_owned() }).await.unwrap();
+    assert!(sleepers(store, None).await.is_empty());
+}
+
+async fn an_answer_wakes_who_waits_for_it(store: &Shared, env: &Env) {
+    let claim = claimed(store, env, env.id()).await;
+    let id = claim.walker.id.0;
+    release(store, env, &claim, Release::Await { name: "price".to_owned(), until: None }).await;
+    assert_eq!(store.run(id).await.unwrap().unwrap().run.waits_for.as_deref(), Some("price"));
+    assert!(!is_taken(store, env, id).await, "nothing is there yet");
+    let answer = |name: &str, value| Act::Answer { name: name.to_owned(), value };
+    let act = async |act| store.act(id, env.now(), act).await.unwrap();
+    assert_eq!(act(answer("other", json!(1))).await, Some(Acted::Refused(State::Waiting)));
+    assert!(matches!(act(answer("price", Value::Null)).await, Some(Acted::Due(due)) if due.id == id));
+    assert_eq!(act(answer("price", json!(2))).await, Some(Acted::Refused(State::Queued)), "the first wins");
+    let claim = take(store, env, id).await;
+    assert_eq!(claim.answer, Some(Value::Null), "null is an answer");
+    release(store, env, &claim, Release::Queue).await;
+    assert_eq!(take(store, env, id).await.answer, Some(Value::Null), "until a checkpoint is past it");
+    assert_eq!(store.act(env.id(), env.now(), Act::Pause).await.unwrap(), None, "no such run");
+}
+
+async fn others_cancel_pause_and_resume(store: &Shared, env: &Env) {
+    let cancel = || Act::Cancel { reason: "enough".to_owned() };
+    let claim = claimed(store, env, env.id()).await;
+    let id = claim.walker.id.0;
+    let act = async |act| store.act(id, env.now(), act).await.unwrap().unwrap();
+    assert_eq!(act(Act::Resume).await, Acted::Already);
+    assert_eq!(act(Act::Pause).await, Acted::Asked);
+    assert_eq!(act(Act::Pause).await, Acted::Already);
+    release(store, env, &claim, Release::Pause).await;
+    assert_eq!((state(store, id).await, is_taken(store, env, id).await), (State::Paused, false));
+    assert!(matches!(act(Act::Resume).await, Acted::Due(_)));
+    let claim = take(store, env, id).await;
+    assert_eq!(claim.walker.run.pause_requested_at, None);
+    let until = env.now().plus(MINUTE);
+    release(store, env, &claim, Release::Sleep { until }).await;
+    assert_eq!(act(Act::Pause).await, Acted::Done);
+    env.advance(2 * MINUTE);
+    assert!(!is_taken(store, env, id).await, "a held run does not wake");
+    assert!(matches!(act(Act::Resume).await, Acted::Due(due) if due.at == until));
+    let claim = take(store, env, id).await;
+    assert_eq!(act(cancel()).await, Acted::Asked);
+    assert_eq!(act(cancel()).await, Acted::Already);
+    release(store, env, &claim, Release::Queue).await;
+    assert!(!is_taken(store, env, id).await, "it is ended instead");
+    let record = store.run(id).await.unwrap().unwrap();
+    assert_eq!((record.run.state, record.schedule.status), (State::Cancelled, Status::Failed));
+    assert_eq!((record.schedule.http_status, record.run.error_code), (Some(409), Some(ErrorCode::Cancelled)));
+    assert!(record.run.cancel_requested_at.is_some());
+    assert_eq!(act(cancel()).await, Acted::Refused(State::Cancelled));
+    let events = store.events(id, 0, 100).await.unwrap();
+    assert!(events.events.iter().zip(1..).all(|(event, number)| event.seq == number));
+    assert!(events.events.last().unwrap().event.is_final());
+}
+
+async fn deadlines_end_runs_that_nobody_holds(store: &Shared, env: &Env) {
+    let mut waiting = walker(env, env.id());
+    waiting.run.deadline = Some(env.now().plus(MINUTE));
+    let id = waiting.id.0;
+    store.submit(Submission { walker: waiting, key: None }).await.unwrap();
+    let claim = take(store, env, id).await;
+    release(store, env, &claim, Release::Await { name: "x".to_owned(), until: None }).await;
+    assert_eq!(sleepers(store, None).await.iter().filter(|due| due.id == id).count(), 1);
+    env.advance(MINUTE);
+    assert!(!is_taken(store, env, id).await);
+    let record = store.run(id).await.unwrap().unwrap();
+    assert_eq!((record.run.state, record.schedule.http_status), (State::TimedOut, Some(504)));
+}
+
+async fn a_repeated_request_is_known(store: &Shared, env: &Env) {
+    let submit = async |key: u8, request: u8| {
+        let walker = walker(env, env.id());
+        let id = walker.id.0;
+        let key = RequestKey { key: [key; 32], request: [request; 32], until: env.now().plus(MINUTE) };
+        (id, store.submit(Submission { walker, key: Some(key) }).await.unwrap())
+    };
+    let (first, new) = submit(1, 1).await;
+    assert_eq!(new, Submitted::New);
+    let (other, known) = submit(1, 1).await;
+    assert_eq!(known, Submitted::Known(first));
+    assert!(store.run(other).await.unwrap().is_none() && !is_taken(store, env, other).await);
+    assert_eq!(submit(1, 2).await.1, Submitted::Reused);
+    assert_eq!(submit(2, 2).await.1, Submitted::New);
+    env.advance(MINUTE);
+    assert_eq!(submit(1, 2).await.1, Submitted::New, "it is forgotten by now");
+    assert!(matches!(submit(1, 2).await.1, Submitted::Known(_)));
 }
 
 async fn a_refused_commit_leaves_nothing(store: &Shared, env: &Env) {
@@ -431,9 +589,9 @@ async fn runs_are_listed_newest_first(store: &Shared, env: &Env) {
     };
     assert_eq!(list(RunFilter::default(), None, 10).await, ids);
     assert_eq!(list(RunFilter::default(), Some(ids[1]), 2).await, ids[2..4]);
-    let pending = RunFilter { status: Some(Status::Pending), name: None };
-    assert_eq!(list(pending, None, 10).await, Vec::<Uuid>::new());
-    let named = |text| RunFilter { status: Some(Status::Running), name: Some(name(text)) };
+    let paused = RunFilter { state: Some(State::Paused), ..RunFilter::default() };
+    assert_eq!(list(paused, None, 10).await, Vec::<Uuid>::new());
+    let named = |text| RunFilter { name: Some(name(text)), ..RunFilter::default() };
     assert_eq!(list(named("job"), None, 10).await, ids);
     assert_eq!(list(named("other"), None, 10).await, Vec::<Uuid>::new());
 }
@@ -549,16 +707,16 @@ async fn everything_is_there_after_opening_again() {
     let id = claim.walker.id.0;
     store.close().await.unwrap();
     assert!(matches!(store.run(id).await, Ok(Some(_))));
-    let closed = store.submit(Submission { walker: walker(&env, env.id()) }).await;
+    let closed = store.submit(Submission { key: None, walker: walker(&env, env.id()) }).await;
     assert!(matches!(closed, Err(Error::Unavailable(_))));
     drop(store);
     let store = open_again(folder.path()).await;
     let due = store.open_runs(None, 10).await.unwrap();
     // A clean stop is no crash: what was under way was handed back.
-    assert_eq!((due[0].id, due[0].lost), (id, 0));
+    assert_eq!((due.due[0].id, due.due[0].lost), (id, 0));
     assert_eq!(store.run(id).await.unwrap().unwrap().schedule.status, Status::Pending);
-    let again = store.claim(id, env.now()).await.unwrap().unwrap();
-    assert_eq!((again.walker.run.attempt, again.walker.run.lost), (2, 0));
+    let again = take(&store, &env, id).await;
+    assert_eq!((again.walker.run.attempt, again.walker.run.lost), (1, 0));
     assert!(again.token > claim.token, "tokens rise over restarts");
     assert!(matches!(store.progress(id, claim.token, env.now(), json!(1)).await, Err(Error::LeaseLost)));
 }
@@ -589,10 +747,10 @@ async fn a_full_disk_refuses_what_is_new_and_keeps_what_is_there() {
             Err(_) => tokio::task::yield_now().await,
         }
     };
-    let refused = full.submit(Submission { walker: walker(&env, env.id()) }).await;
+    let refused = full.submit(Submission { key: None, walker: walker(&env, env.id()) }).await;
     assert!(matches!(refused, Err(Error::Full(_))), "{refused:?}");
     let id = claim.walker.id.0;
-    let again = full.claim(id, env.now()).await.unwrap().unwrap();
+    let again = take(&full, &env, id).await;
     let run = Some(finish(&again, &env, None));
     full.commit(env.now(), Commit { run, ..Commit::default() }).await.unwrap();
     assert_eq!(full.run(id).await.unwrap().unwrap().schedule.status, Status::Completed);
@@ -716,14 +874,15 @@ async fn unsynced_claims(folder: &std::path::Path) -> (Vec<Uuid>, Vec<u8>, Vec<u
         let live = folder.join(format!("live-{attempt}"));
         std::fs::create_dir(&live).unwrap();
         let store = embedded::open(&live, limits()).unwrap();
-        let walker = walker(&env, env.id());
-        let id = walker.id.0;
-        store.submit(Submission { walker }).await.unwrap();
+        let walkers: Vec<_> = (0..3).map(|_| walker(&env, env.id())).collect();
+        for walker in &walkers {
+            store.submit(Submission { key: None, walker: walker.clone() }).await.unwrap();
+        }
         let mut ids = Vec::new();
         for n in 0..4 {
             if n == 3 {
-                for _ in 0..3 {
-                    store.claim(id, env.now()).await.unwrap().unwrap();
+                for walker in &walkers {
+                    take(&store, &env, walker.id.0).await;
                 }
             }
             let item = node(&env, Some(env.id()), &json!({ "n": n }));

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use uuid::Uuid;
-use walkabout_schema::{Event, EventKind, Fields, Kind, Timestamp, Walker};
+use walkabout_schema::{ErrorCode, Event, EventKind, Fields, Kind, State, Timestamp, Walker};
 
 use super::{
-    codec::{self, Live},
+    codec::{self, FieldsOnly, Live},
     engine::{Range, Space},
     keys,
     stage::Stage,
@@ -15,9 +15,10 @@ use super::{
 use crate::{
     graph::link_places,
     ids::{IdMap, IdSet},
+    run::lifecycle::{self, Step},
     store::{
-        Change, Commit, DecodedCell, Element, Ends, Error, Guard, Limits, Result, RunEvents, Then, Token,
-        set_state,
+        Change, Commit, DecodedCell, Element, Ends, Error, Finish, Guard, Limits, Release, Result, RunEvents,
+        Then, Token, set_state,
     },
 };
 
@@ -35,15 +36,48 @@ struct PreparedRun {
     token: Token,
     events: Vec<EventKind>,
     conflicts: u32,
-    /// The record as it will stand.
-    record: Vec<u8>,
     then: PreparedThen,
 }
 
 enum PreparedThen {
     Checkpoint(Vec<u8>),
+    Release { checkpoint: Option<Vec<u8>>, to: Release },
+    Finish(Ending),
+}
+
+/// The end of a run, encoded.
+pub(crate) struct Ending {
+    step: Step,
+    /// The record as it will stand.
+    record: Vec<u8>,
     /// The entry of the index of runs.
-    Finish(Vec<u8>),
+    index: Vec<u8>,
+}
+
+impl Ending {
+    /// Writes the end into the run's record, and encodes it.
+    pub(crate) fn new(walker: &mut Walker, finish: Finish) -> Result<Self> {
+        let step = finish.step();
+        let Finish { at, fields, http_status, reports, custom, result, error } = finish;
+        walker.version += 1;
+        if let Some(state) = lifecycle::next(State::Running, step) {
+            set_state(walker, state);
+        }
+        if walker.archetype != fields {
+            walker.input = Some(std::mem::replace(&mut walker.archetype, fields));
+        }
+        walker.schedule.http_status = Some(http_status);
+        walker.schedule.reports = reports;
+        walker.schedule.custom = custom;
+        walker.run.result = result;
+        walker.run.finished_at = Some(at);
+        walker.run.next_attempt_at = None;
+        walker.run.waits_for = None;
+        walker.run.pause_requested_at = None;
+        (walker.run.error_code, walker.schedule.error) = error.unzip();
+        let index = keys::status_and_name(walker.schedule.status, &walker.name);
+        Ok(Self { step, record: codec::encode(walker)?, index })
+    }
 }
 
 impl Prepared {
@@ -52,8 +86,8 @@ impl Prepared {
         !self.changes.is_empty()
     }
 
-    /// Encodes a commit, and gives the run's record as it will stand. `record` is what the commit's token holds.
-    pub(crate) fn new(commit: Commit, record: Option<Walker>) -> Result<(Self, Option<Walker>)> {
+    /// Encodes a commit. `record` is what the commit's token holds; only the end of a run needs it.
+    pub(crate) fn new(commit: Commit, record: impl FnOnce() -> Result<Walker>) -> Result<Self> {
         let Commit { run, changes, guards } = commit;
         let mut documents = Vec::with_capacity(changes.len());
         for change in &changes {
@@ -61,42 +95,28 @@ impl Prepared {
                 documents.push(codec::encode_element(element)?);
             }
         }
-        let Some((run, mut walker)) = run.zip(record) else {
-            return Ok((Self { changes, documents, guards, run: None }, None));
-        };
-        walker.version += 1;
-        walker.run.conflicts = run.conflicts;
-        let then = match run.then {
-            Then::Checkpoint(checkpoint) => {
-                let encoded = codec::encode(&*checkpoint)?;
-                walker.archetype = checkpoint.fields;
-                walker.run.lost = 0;
-                PreparedThen::Checkpoint(encoded)
-            }
-            Then::Finish(finish) => {
-                set_state(&mut walker, finish.state());
-                walker.archetype = finish.fields;
-                walker.schedule.http_status = Some(finish.http_status);
-                walker.schedule.reports = finish.reports;
-                walker.schedule.custom = finish.custom;
-                walker.run.result = finish.result;
-                walker.run.finished_at = Some(finish.at);
-                if let Some((code, message)) = finish.error {
-                    walker.run.error_code = Some(code);
-                    walker.schedule.error = Some(message);
+        let run = run.map(|run| {
+            let then = match run.then {
+                Then::Checkpoint(checkpoint) => PreparedThen::Checkpoint(codec::encode(&*checkpoint)?),
+                Then::Release { checkpoint, to } => {
+                    let checkpoint = checkpoint.map(|checkpoint| codec::encode(&*checkpoint)).transpose()?;
+                    PreparedThen::Release { checkpoint, to }
                 }
-                PreparedThen::Finish(keys::status_and_name(walker.schedule.status, &walker.name))
-            }
-        };
-        let run = PreparedRun {
-            id: run.id,
-            token: run.token,
-            events: run.events,
-            conflicts: run.conflicts,
-            record: codec::encode(&walker)?,
-            then,
-        };
-        Ok((Self { changes, documents, guards, run: Some(run) }, Some(walker)))
+                Then::Finish(finish) => {
+                    let mut walker = record()?;
+                    walker.run.conflicts = run.conflicts;
+                    PreparedThen::Finish(Ending::new(&mut walker, *finish)?)
+                }
+            };
+            Ok(PreparedRun {
+                id: run.id,
+                token: run.token,
+                events: run.events,
+                conflicts: run.conflicts,
+                then,
+            })
+        });
+        Ok(Self { changes, documents, guards, run: run.transpose()? })
     }
 }
 
@@ -110,10 +130,7 @@ pub(crate) fn commit(
     let Prepared { run, changes, documents, guards } = commit;
     let run = match run {
         None => None,
-        Some(run) => {
-            let live = stage.live(&*shared.engine, run.id)?.filter(|live| live.token() == run.token);
-            Some((live.ok_or(Error::LeaseLost)?, run))
-        }
+        Some(run) => Some((under_way(shared, stage, run.id, run.token)?, run)),
     };
     let mut check = Check { shared, stage, fresh: IdMap::default(), exist: IdSet::default() };
     let mut conflicts = Vec::new();
@@ -317,6 +334,12 @@ fn remove_edges_of(shared: &Shared, stage: &mut Stage, node: Uuid) -> Result<()>
     Ok(())
 }
 
+/// The live part of a run whose attempt holds this token.
+pub(crate) fn under_way(shared: &Shared, stage: &Stage, id: Uuid, token: Token) -> Result<Live> {
+    let live = stage.live(&*shared.engine, id)?;
+    live.filter(|live| live.token() == token && live.state.is_under_way()).ok_or(Error::LeaseLost)
+}
+
 fn run(
     shared: &Shared,
     stage: &mut Stage,
@@ -324,45 +347,160 @@ fn run(
     mut live: Live,
     run: PreparedRun,
 ) -> Result<RunEvents> {
-    let PreparedRun { id, events, conflicts, record, then, .. } = run;
+    let PreparedRun { id, events, conflicts, then, .. } = run;
     live.conflicts = conflicts;
     let mut numbered = Vec::with_capacity(events.len() + 1);
     numbered.extend(say_started(&mut live));
     for event in events {
-        live.seq += 1;
-        numbered.push(Event { seq: live.seq, at: now, attempt: live.attempt, event });
+        numbered.push(number(&mut live, now, event));
     }
     put_events(stage, &shared.limits, id, &numbered)?;
-    let key = id.as_bytes().to_vec();
     let name = live.name.clone();
     match then {
         PreparedThen::Checkpoint(checkpoint) => {
-            // It got further, so it is not the one that takes the process down at once.
-            live.lost = 0;
-            live.checkpointed = true;
-            stage.put(Space::Checkpoint, key.clone(), checkpoint);
-            stage.put_live(id, live);
+            take(&mut live, Step::Checkpoint)?;
+            stand(stage, &mut live, id, checkpoint);
+            put_live(stage, id, live);
         }
-        PreparedThen::Finish(index) => {
-            if live.checkpointed {
-                stage.remove(Space::Checkpoint, key.clone());
+        PreparedThen::Release { checkpoint, to } => {
+            if let Some(checkpoint) = checkpoint {
+                stand(stage, &mut live, id, checkpoint);
             }
-            stage.remove(Space::ByRoot, keys::by_root(live.root.0, true, id));
-            stage.put(Space::ByRoot, keys::by_root(live.root.0, false, id), index);
-            stage.remove_live(id);
+            release(&mut live, to, now)?;
+            put_live(stage, id, live);
         }
+        PreparedThen::Finish(ending) => end(stage, id, live, ending)?,
     }
-    stage.put(Space::Walker, key, record);
     Ok(RunEvents { id, name, events: numbered })
+}
+
+/// Gives an event the run's next number.
+pub(crate) fn number(live: &mut Live, at: Timestamp, event: EventKind) -> Event {
+    live.seq += 1;
+    Event { seq: live.seq, at, attempt: live.attempt, event }
+}
+
+/// Takes a step of the state machine. The state was looked at before: one that does not allow the step is a fault of the store.
+fn take(live: &mut Live, step: Step) -> Result<()> {
+    let from = live.state;
+    let damaged = || Error::Damaged(format!("a run that is {} cannot {step:?}", from.as_str()));
+    live.state = lifecycle::next(from, step).ok_or_else(damaged)?;
+    Ok(())
+}
+
+/// The run stands at a checkpoint.
+fn stand(stage: &mut Stage, live: &mut Live, id: Uuid, checkpoint: Vec<u8>) {
+    // It got further, so it is not the one that takes the process down at once.
+    live.lost = 0;
+    live.checkpointed = true;
+    if let Some(more) = &mut live.more {
+        more.answer = None;
+    }
+    stage.put(Space::Checkpoint, id.as_bytes().to_vec(), checkpoint);
+}
+
+/// The attempt lets go.
+fn release(live: &mut Live, to: Release, now: Timestamp) -> Result<()> {
+    live.goes_on = !matches!(to, Release::Retry { .. });
+    let more = live.more_mut();
+    let step = match to {
+        Release::Queue => Step::HandBack,
+        Release::Pause => {
+            more.paused_from = Some(State::Queued);
+            more.pause_requested_at = more.pause_requested_at.or(Some(now));
+            Step::Pause
+        }
+        Release::Sleep { until } => {
+            more.due_at = Some(until);
+            Step::Wait
+        }
+        Release::Await { name, until } => {
+            (more.due_at, more.waits_for) = (until, Some(name));
+            Step::Wait
+        }
+        Release::Retry { until, error } => {
+            more.due_at = Some(until);
+            more.retries += 1;
+            more.error = Some(error);
+            Step::Wait
+        }
+        Release::Park { error } => {
+            more.error = Some((ErrorCode::Incompatible, error));
+            Step::Park
+        }
+    };
+    take(live, step)
+}
+
+/// Puts the live part of a run, and its place in the index of due runs.
+pub(crate) fn put_live(stage: &mut Stage, id: Uuid, mut live: Live) {
+    let (stands, belongs) = (live.more().timer, live.wakes_at());
+    if stands != belongs {
+        if let Some(at) = stands {
+            stage.remove(Space::Due, keys::due(at, id));
+        }
+        if let Some(at) = belongs {
+            stage.put(Space::Due, keys::due(at, id), live.root.0.as_bytes().to_vec());
+        }
+        live.more_mut().timer = belongs;
+    }
+    live.tidy();
+    stage.put_live(id, live);
+}
+
+/// Ends a run.
+fn end(stage: &mut Stage, id: Uuid, mut live: Live, ending: Ending) -> Result<()> {
+    let Ending { step, record, index } = ending;
+    take(&mut live, step)?;
+    let key = id.as_bytes().to_vec();
+    if live.checkpointed {
+        stage.remove(Space::Checkpoint, key.clone());
+    }
+    if let Some(at) = live.more().timer {
+        stage.remove(Space::Due, keys::due(at, id));
+    }
+    stage.remove(Space::ByRoot, keys::by_root(live.root.0, true, id));
+    stage.put(Space::ByRoot, keys::by_root(live.root.0, false, id), index);
+    stage.remove_live(id);
+    stage.put(Space::Walker, key, record);
+    Ok(())
+}
+
+/// Ends a run that no attempt holds, as failed by this code.
+pub(crate) fn end_unheld(
+    shared: &Shared,
+    stage: &mut Stage,
+    now: Timestamp,
+    id: Uuid,
+    mut live: Live,
+    (code, error): (ErrorCode, String),
+) -> Result<RunEvents> {
+    let read = |stage: &Stage, space| stage.get(&*shared.engine, space, id.as_bytes());
+    let gone = || Error::Damaged(format!("the record of run {id} is gone"));
+    let mut walker: Walker = codec::decode(&read(stage, Space::Walker)?.ok_or_else(gone)?)?;
+    live.merge_into(&mut walker);
+    let checkpoint = if live.checkpointed { read(stage, Space::Checkpoint)? } else { None };
+    let fields = match checkpoint {
+        Some(checkpoint) => codec::decode::<FieldsOnly>(&checkpoint)?.fields,
+        None => walker.archetype.clone(),
+    };
+    let event = number(&mut live, now, EventKind::Failed { error: error.clone(), code });
+    let ending = Ending::new(&mut walker, Finish::failed(now, fields, code, error))?;
+    let name = live.name.clone();
+    put_events(stage, &shared.limits, id, std::slice::from_ref(&event))?;
+    end(stage, id, live, ending)?;
+    Ok(RunEvents { id, name, events: vec![event] })
 }
 
 /// The attempt's first event, when it was not written yet.
 pub(crate) fn say_started(live: &mut Live) -> Option<Event> {
-    if !std::mem::take(&mut live.unsaid) {
+    if live.state != State::Starting {
         return None;
     }
+    live.state = lifecycle::next(live.state, Step::Begin)?;
     live.seq += 1;
-    Some(Event { seq: live.seq, at: live.executed_at?, attempt: live.attempt, event: EventKind::Started })
+    let event = if live.goes_on { EventKind::Resumed } else { EventKind::Started };
+    Some(Event { seq: live.seq, at: live.executed_at?, attempt: live.attempt, event })
 }
 
 /// Keeps events, and drops the oldest beyond the bound.

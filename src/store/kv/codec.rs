@@ -3,7 +3,9 @@
 use bson::RawDocumentBuf;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use walkabout_schema::{Edge, Key, Kind, Name, Node, NodeId, Object, State, Timestamp, Walker};
+use walkabout_schema::{
+    Edge, ErrorCode, Fields, Key, Kind, Name, Node, NodeId, Object, State, Timestamp, Walker,
+};
 
 use crate::store::{DecodedCell, Element, End, Ends, Error, Result, Token};
 
@@ -22,16 +24,81 @@ pub(crate) struct Live {
     pub(crate) executed_at: Option<Timestamp>,
     /// The number of the newest event.
     pub(crate) seq: u64,
-    /// The `started` event of this attempt is still to be written.
-    pub(crate) unsaid: bool,
     /// There is a checkpoint.
     pub(crate) checkpointed: bool,
+    /// The present claim went on with the attempt before it; or the next one will.
+    #[serde(default)]
+    pub(crate) goes_on: bool,
     pub(crate) progress: Value,
+    /// What most runs never need.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) more: Option<Box<More>>,
+}
+
+/// The part of [`Live`] that is there only for runs that wait, were asked something, have a deadline, or failed before.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct More {
+    /// When it is due, while it is scheduled or waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) due_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) deadline: Option<Timestamp>,
+    /// Where it stands in the index of due runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) timer: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cancel_requested_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pause_requested_at: Option<Timestamp>,
+    /// The state that it was paused in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) paused_from: Option<State>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) waits_for: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) answer: Option<Answer>,
+    /// Why the last attempt failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<(ErrorCode, String)>,
+    #[serde(default)]
+    pub(crate) retries: u32,
+}
+
+/// What somebody answered. Null is an answer too.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Answer {
+    pub(crate) value: Value,
 }
 
 impl Live {
     pub(crate) fn token(&self) -> Token {
         Token { epoch: self.epoch, counter: self.counter }
+    }
+
+    pub(crate) fn more(&self) -> &More {
+        static NONE: More = More::NONE;
+        self.more.as_deref().unwrap_or(&NONE)
+    }
+
+    pub(crate) fn more_mut(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+
+    /// Forgets what says nothing any more.
+    pub(crate) fn tidy(&mut self) {
+        if self.more.as_deref() == Some(&More::NONE) {
+            self.more = None;
+        }
+    }
+
+    /// When something has to be done about it though nobody asks: none while it is queued or under way.
+    pub(crate) fn wakes_at(&self) -> Option<Timestamp> {
+        let More { due_at, deadline, .. } = *self.more();
+        match self.state {
+            State::Scheduled | State::Waiting => due_at.into_iter().chain(deadline).min(),
+            State::Paused | State::Incompatible => deadline,
+            _ => None,
+        }
     }
 
     /// Shows the run as it stands in its record.
@@ -43,7 +110,36 @@ impl Live {
         walker.run.started_at = self.started_at;
         walker.run.progress = self.progress.clone();
         walker.schedule.executed_date = self.executed_at;
+        let more = self.more();
+        walker.run.retries = more.retries;
+        walker.run.next_attempt_at = more.due_at;
+        walker.run.waits_for.clone_from(&more.waits_for);
+        walker.run.deadline = more.deadline;
+        walker.run.cancel_requested_at = more.cancel_requested_at;
+        walker.run.pause_requested_at = more.pause_requested_at;
+        (walker.run.error_code, walker.schedule.error) = more.error.clone().unzip();
     }
+}
+
+impl More {
+    const NONE: Self = Self {
+        due_at: None,
+        deadline: None,
+        timer: None,
+        cancel_requested_at: None,
+        pause_requested_at: None,
+        paused_from: None,
+        waits_for: None,
+        answer: None,
+        error: None,
+        retries: 0,
+    };
+}
+
+/// The fields of a checkpoint, without the rest of it.
+#[derive(Deserialize)]
+pub(crate) struct FieldsOnly {
+    pub(crate) fields: Fields,
 }
 
 pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {

@@ -29,10 +29,14 @@ pub(crate) enum Space {
     ByRoot,
     /// Users by address.
     User,
+    /// Runs that are due at a time, by time and id.
+    Due,
+    /// Which run a request of a caller's own name led to, and when that is forgotten.
+    Request,
 }
 
 /// All of them.
-pub(crate) const SPACES: [(Space, &str); 11] = [
+pub(crate) const SPACES: [(Space, &str); 13] = [
     (Space::Meta, "meta"),
     (Space::Node, "node"),
     (Space::Edge, "edge"),
@@ -44,6 +48,8 @@ pub(crate) const SPACES: [(Space, &str); 11] = [
     (Space::Event, "event"),
     (Space::ByRoot, "by_root"),
     (Space::User, "user"),
+    (Space::Due, "due"),
+    (Space::Request, "request"),
 ];
 
 /// A stored value, shared with the engine.

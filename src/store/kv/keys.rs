@@ -1,7 +1,7 @@
 //! How keys are laid out. Ids are 16 bytes, numbers big-endian, so that order is that of time.
 
 use uuid::Uuid;
-use walkabout_schema::{Kind, Name, Status};
+use walkabout_schema::{Kind, Name, Status, Timestamp};
 
 use super::engine::Space;
 use crate::store::{Direction, End, Error, Link, Result};
@@ -157,6 +157,41 @@ pub(crate) fn runs(root: Uuid, is_open: bool) -> Vec<u8> {
 pub(crate) fn run_of(key: &[u8]) -> Result<Uuid> {
     let id = key.get(17..).and_then(|id| Uuid::from_slice(id).ok());
     id.ok_or_else(|| Error::Damaged("an index of runs".to_owned()))
+}
+
+/// A time, so that earlier ones sort first.
+fn time(at: Timestamp) -> [u8; 8] {
+    (at.millis().cast_unsigned() ^ (1 << 63)).to_be_bytes()
+}
+
+/// The index of runs that are due at a time.
+pub(crate) fn due(at: Timestamp, run: Uuid) -> Vec<u8> {
+    [&time(at)[..], run.as_bytes()].concat()
+}
+
+/// Time and run of an entry of the index of due runs.
+pub(crate) fn parse_due(key: &[u8]) -> Result<(Timestamp, Uuid)> {
+    let parts = key.split_first_chunk::<8>();
+    let parsed = parts.and_then(|(at, run)| {
+        let millis = (u64::from_be_bytes(*at) ^ (1 << 63)).cast_signed();
+        Some((Timestamp::from_millis(millis), Uuid::from_slice(run).ok()?))
+    });
+    parsed.ok_or_else(|| Error::Damaged("the index of due runs".to_owned()))
+}
+
+/// What a request led to, by the digest of its key.
+pub(crate) fn request(key: &[u8; 32]) -> Vec<u8> {
+    [b"k", &key[..]].concat()
+}
+
+/// When a request is forgotten.
+pub(crate) fn request_end(until: Timestamp, key: &[u8; 32]) -> Vec<u8> {
+    [b"x", &time(until)[..], key].concat()
+}
+
+/// The digest of a key out of its [`request_end`].
+pub(crate) fn request_of_end(end: &[u8]) -> Option<&[u8; 32]> {
+    end.get(9..)?.first_chunk()
 }
 
 /// The value of the index of runs by root: the status that it had when it was written, then the name.

@@ -9,6 +9,7 @@ mod codec;
 pub(crate) mod engine;
 pub(crate) mod keys;
 mod records;
+mod runs;
 mod stage;
 mod writer;
 
@@ -30,15 +31,17 @@ use walkabout_schema::{Event, FORMAT, Kind, Name, State, Status, Timestamp, User
 use self::{
     apply::Prepared,
     cache::Cache,
-    codec::Live,
+    codec::{FieldsOnly, Live},
     engine::{Bytes, Engine, Range, Space, View},
     keys::Marker,
     records::Records,
-    writer::{Fault, Member, QUEUE_MAX, Shared, Submitted, Writer},
+    runs::{NewRun, Taken},
+    writer::{Fault, Member, QUEUE_MAX, Shared, Writer},
 };
 use super::{
-    Claim, Commit, Direction, Due, Element, Error, EventSink, Events, Limits, Link, PAGE_BYTES_MAX,
-    Registered, Result, RunFilter, Runs, Snapshot, Store, Submission, Token,
+    Act, Acted, Claim, Claimed, Commit, Direction, Due, Element, Error, EventSink, Events, Limits, Link,
+    OpenRuns, PAGE_BYTES_MAX, Registered, Result, RunFilter, Runs, Snapshot, Store, Submission, Submitted,
+    Then, Token,
 };
 
 /// Events that are read from the engine at once.
@@ -126,32 +129,44 @@ impl KvStore {
         receive.await.map_err(|_| closed())?
     }
 
-    /// A record with its length in bytes.
+    /// A record with its length in bytes. That of an open run shows the fields at its last checkpoint.
     fn walker(view: &dyn View, id: Uuid) -> Result<Option<(Walker, usize)>> {
         let Some(document) = view.get(Space::Walker, id.as_bytes())? else { return Ok(None) };
         let mut walker: Walker = codec::decode(&document)?;
+        let mut length = document.len();
         if let Some(live) = view.get(Space::Live, id.as_bytes())? {
-            codec::decode::<Live>(&live)?.merge_into(&mut walker);
+            let live: Live = codec::decode(&live)?;
+            live.merge_into(&mut walker);
+            let checkpoint =
+                if live.checkpointed { view.get(Space::Checkpoint, id.as_bytes())? } else { None };
+            if let Some(checkpoint) = checkpoint {
+                walker.archetype = codec::decode::<FieldsOnly>(&checkpoint)?.fields;
+                length += walker.archetype.0.as_bytes().len();
+            }
         }
-        Ok(Some((walker, document.len())))
+        Ok(Some((walker, length)))
     }
 
     /// The rest of a claimed run. Nobody else changes it while the claim holds.
-    fn claimed(&self, id: Uuid, live: &Live) -> Result<Option<Claim>> {
+    fn claimed(&self, id: Uuid, live: &Live) -> Result<Claimed> {
         let read = |space| self.shared.engine.snapshot().get(space, id.as_bytes());
         let mut walker = match self.records.take(id) {
             Some(walker) => walker,
             None => match read(Space::Walker)? {
                 Some(document) => codec::decode(&document)?,
-                None => return Ok(None),
+                None => return Ok(Claimed::Nothing),
             },
         };
         live.merge_into(&mut walker);
+        walker.run.state = State::Running;
+        (walker.run.next_attempt_at, walker.run.waits_for) = (None, None);
+        (walker.run.error_code, walker.schedule.error) = (None, None);
         let checkpoint = if live.checkpointed { read(Space::Checkpoint)? } else { None };
         let checkpoint = checkpoint.map(|bytes| codec::decode(&bytes)).transpose()?;
+        let answer = live.more().answer.as_ref().map(|answer| answer.value.clone());
         let token = live.token();
         self.records.hold(token, walker.clone());
-        Ok(Some(Claim { token, walker, checkpoint }))
+        Ok(Claimed::Taken(Box::new(Claim { token, walker, checkpoint, answer })))
     }
 
     fn list(
@@ -163,7 +178,7 @@ impl KvStore {
     ) -> Result<Runs> {
         let is_open = |status| matches!(status, Status::Pending | Status::Running);
         let (mut open, mut ended) = (Newest::of(root, true, before), Newest::of(root, false, before));
-        match filter.status {
+        match filter.status.or(filter.state.map(State::status)) {
             Some(status) if is_open(status) => ended.is_over = true,
             Some(_) => open.is_over = true,
             None => {}
@@ -184,9 +199,11 @@ impl KvStore {
                 continue;
             }
             let walker = Self::walker(view, id)?;
-            let Some((walker, length)) = walker
-                .filter(|(walker, _)| filter.status.is_none_or(|wanted| walker.schedule.status == wanted))
-            else {
+            let is_wanted = |walker: &Walker| {
+                filter.status.is_none_or(|wanted| walker.schedule.status == wanted)
+                    && filter.state.is_none_or(|wanted| walker.run.state == wanted)
+            };
+            let Some((walker, length)) = walker.filter(|(walker, _)| is_wanted(walker)) else {
                 continue;
             };
             bytes += length;
@@ -196,6 +213,12 @@ impl KvStore {
             walkers.push(walker);
         }
     }
+}
+
+fn sleeper(key: &[u8], root: &[u8]) -> Result<Due> {
+    let (at, id) = keys::parse_due(key)?;
+    let root = Uuid::from_slice(root).map_err(|_| Error::Damaged("the root of a due run".to_owned()))?;
+    Ok(Due { id, root, lost: 0, at })
 }
 
 /// The open or the ended runs of a root, newest first, read page by page.
@@ -326,46 +349,80 @@ impl Store for KvStore {
         done(found.and_then(|bytes| bytes.map(|bytes| codec::decode(&bytes)).transpose()))
     }
 
-    fn submit(&self, submission: Submission) -> BoxFuture<'_, Result<()>> {
+    fn submit(&self, submission: Submission) -> BoxFuture<'_, Result<Submitted>> {
         Box::pin(async move {
             // Encoded here, by the caller: the committer is the narrow place.
-            let run = Box::new(Submitted::new(&submission.walker)?);
+            let run = Box::new(NewRun::new(&submission)?);
             let id = submission.walker.id.0;
             self.records.submit(submission.walker, run.bytes());
-            self.ask(|answer| Member::Submit { run, answer })
-                .await
-                .inspect_err(|_| drop(self.records.take(id)))
+            let submitted = self.ask(|answer| Member::Submit { run, answer }).await;
+            if !matches!(submitted, Ok(Submitted::New)) {
+                drop(self.records.take(id));
+            }
+            submitted
         })
     }
 
-    fn open_runs(&self, after: Option<Uuid>, limit: usize) -> BoxFuture<'_, Result<Vec<Due>>> {
+    fn open_runs(&self, after: Option<Uuid>, limit: usize) -> BoxFuture<'_, Result<OpenRuns>> {
         let all = Range::prefix(&[]);
         let range = match after {
             Some(after) => all.after(after.as_bytes().to_vec()),
             None => all,
         };
-        let found = self.shared.engine.snapshot().scan(Space::Live, range, false, limit).and_then(|pairs| {
-            pairs
-                .iter()
-                .map(|(key, value)| {
-                    let id = Uuid::from_slice(key)
-                        .map_err(|_| Error::Damaged("the id of an open run".to_owned()))?;
-                    let live: Live = codec::decode(value)?;
-                    // Running, and not in this process: found so after a crash.
-                    let is_lost = live.state == State::Running && live.epoch < self.epoch;
-                    Ok(Due { id, root: live.root.0, lost: live.lost + u32::from(is_lost) })
-                })
-                .collect()
-        });
-        done(found)
+        let read = || {
+            let pairs = self.shared.engine.snapshot().scan(Space::Live, range, false, limit)?;
+            let mut open = OpenRuns::default();
+            let is_full = pairs.len() >= limit;
+            for (key, value) in pairs {
+                let id =
+                    Uuid::from_slice(&key).map_err(|_| Error::Damaged("the id of an open run".to_owned()))?;
+                let live: Live = codec::decode(&value)?;
+                // Of this process's own nobody else takes what is under way or parked.
+                let is_of_before = live.epoch < self.epoch;
+                let is_lost = live.state.is_under_way() && is_of_before;
+                let is_parked = live.state == State::Incompatible && is_of_before;
+                if is_lost || is_parked || live.state == State::Queued {
+                    let lost = live.lost + u32::from(is_lost);
+                    open.due.push(Due { id, root: live.root.0, lost, at: Timestamp::default() });
+                }
+                open.next = is_full.then_some(id);
+            }
+            Ok(open)
+        };
+        done(read())
     }
 
-    fn claim(&self, id: Uuid, now: Timestamp) -> BoxFuture<'_, Result<Option<Claim>>> {
+    fn sleepers(&self, after: Option<(Timestamp, Uuid)>, limit: usize) -> BoxFuture<'_, Result<Vec<Due>>> {
+        let all = Range::prefix(&[]);
+        let range = match after {
+            Some((at, id)) => all.after(keys::due(at, id)),
+            None => all,
+        };
+        let found = self.shared.engine.snapshot().scan(Space::Due, range, false, limit);
+        done(found.and_then(|pairs| pairs.iter().map(|(key, root)| sleeper(key, root)).collect()))
+    }
+
+    fn claim(&self, id: Uuid, now: Timestamp) -> BoxFuture<'_, Result<Claimed>> {
         Box::pin(async move {
             match self.ask(move |answer| Member::Claim { id, now, answer }).await? {
-                Some(live) => self.claimed(id, &live),
-                None => Ok(None),
+                Taken::Run(live) => self.claimed(id, &live),
+                Taken::Early(due) => Ok(Claimed::Early(due)),
+                Taken::Nothing => Ok(Claimed::Nothing),
             }
+        })
+    }
+
+    fn act(&self, id: Uuid, now: Timestamp, act: Act) -> BoxFuture<'_, Result<Option<Acted>>> {
+        Box::pin(async move {
+            if matches!(act, Act::Cancel { .. }) {
+                // Before it is written: the attempt may end right after.
+                self.records.ask_for_end(id, now);
+            }
+            let acted = self.ask(move |answer| Member::Act { id, now, act, answer }).await?;
+            if acted == Some(Acted::Done) {
+                drop(self.records.take(id));
+            }
+            Ok(acted)
         })
     }
 
@@ -380,16 +437,15 @@ impl Store for KvStore {
     fn commit(&self, now: Timestamp, commit: Commit) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let held = commit.run.as_ref().map(|run| (run.id, run.token));
-            let record = held.map(|(id, token)| self.records.held(id, token).ok_or(Error::LeaseLost));
-            let (commit, record) = Prepared::new(commit, record.transpose()?)?;
-            let commit = Box::new(commit);
+            let goes_on = commit.run.as_ref().is_none_or(|run| matches!(run.then, Then::Checkpoint(_)));
+            let record = || {
+                let record = held.and_then(|(id, token)| self.records.held(id, token));
+                record.ok_or(Error::LeaseLost)
+            };
+            let commit = Box::new(Prepared::new(commit, record)?);
             self.ask(move |answer| Member::Commit { now, commit, answer }).await?;
-            match (held, record) {
-                (Some((_, token)), Some(record)) if !record.run.state.is_final() => {
-                    self.records.hold(token, record)
-                }
-                (Some((id, token)), _) => self.records.release(id, token),
-                (None, _) => {}
+            if let Some((id, token)) = held.filter(|_| !goes_on) {
+                self.records.release(id, token);
             }
             Ok(())
         })

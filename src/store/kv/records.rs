@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 use uuid::Uuid;
-use walkabout_schema::Walker;
+use walkabout_schema::{Timestamp, Walker};
 
 use crate::{ids::IdMap, store::Token};
 
@@ -61,7 +61,14 @@ impl Records {
         }
     }
 
-    /// Lets go of a run that has ended.
+    /// Notes that somebody asked for the end of a run.
+    pub(crate) fn ask_for_end(&self, id: Uuid, at: Timestamp) {
+        if let Some((_, walker)) = self.kept().claimed.get_mut(&id) {
+            walker.run.cancel_requested_at.get_or_insert(at);
+        }
+    }
+
+    /// Lets go of a run that has ended, or that its attempt let go of.
     pub(crate) fn release(&self, id: Uuid, token: Token) {
         let mut kept = self.kept();
         if kept.claimed.get(&id).is_some_and(|(holder, _)| *holder == token) {

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     ids::{IdMap, IdSet},
+    run::lifecycle::{self, Step},
     store::{Direction, Element, Result},
 };
 
@@ -92,6 +93,10 @@ impl Stage {
         for id in std::mem::take(&mut self.relived) {
             if let Some(live) = self.lives.get(&id) {
                 let document = codec::encode(live)?;
+                let is_next = live.state == State::Queued && self.lives.len() < LIVES_KEPT;
+                if !is_next && !live.state.is_under_way() {
+                    self.lives.remove(&id);
+                }
                 self.put(Space::Live, id.as_bytes().to_vec(), document);
             }
         }
@@ -245,7 +250,8 @@ impl Stage {
         }
     }
 
-    /// Keeps the live part of a claimed run; it is encoded once, at the end of the group.
+    /// Changes the live part of a run; it is encoded once, at the end of the group. That of one whose claim is not near is forgotten
+    /// then.
     pub(crate) fn put_live(&mut self, id: Uuid, live: Live) {
         self.lives.insert(id, live);
         self.relived.insert(id);
@@ -253,9 +259,11 @@ impl Stage {
 
     /// Makes all runs under way due again, as if their attempts had not been lost but given back.
     pub(crate) fn hand_back(&mut self) {
-        for (id, live) in self.lives.iter_mut().filter(|(_, live)| live.state == State::Running) {
-            live.state = State::Queued;
-            self.relived.insert(*id);
+        for (id, live) in self.lives.iter_mut().filter(|(_, live)| live.state.is_under_way()) {
+            if let Some(state) = lifecycle::next(live.state, Step::HandBack) {
+                (live.state, live.goes_on) = (state, true);
+                self.relived.insert(*id);
+            }
         }
     }
 

@@ -13,17 +13,19 @@ use tokio::{
     time::{Duration, Instant},
 };
 use uuid::Uuid;
-use walkabout_schema::{Event, EventKind, Key, Name, State, Timestamp, Walker};
+use walkabout_schema::Timestamp;
 
 use super::{
     apply::{self, Prepared},
     cache::Cache,
-    codec::{self, Live},
     engine::{Engine, Space},
     keys,
+    runs::{self, NewRun, Taken},
     stage::{Stage, Touched},
 };
-use crate::store::{Element, Error, EventSink, Limits, Registered, Result, RunEvents, Token};
+use crate::store::{
+    Act, Acted, Element, Error, EventSink, Limits, Registered, Result, RunEvents, Submitted, Token,
+};
 
 /// Members of one group at most.
 const GROUP_MAX: usize = 1024;
@@ -53,13 +55,19 @@ pub(crate) enum Member {
         answer: oneshot::Sender<Result<Registered>>,
     },
     Submit {
-        run: Box<Submitted>,
-        answer: oneshot::Sender<Result<()>>,
+        run: Box<NewRun>,
+        answer: oneshot::Sender<Result<Submitted>>,
     },
     Claim {
         id: Uuid,
         now: Timestamp,
-        answer: oneshot::Sender<Result<Option<Live>>>,
+        answer: oneshot::Sender<Result<Taken>>,
+    },
+    Act {
+        id: Uuid,
+        now: Timestamp,
+        act: Act,
+        answer: oneshot::Sender<Result<Option<Acted>>>,
     },
     Progress {
         id: Uuid,
@@ -76,68 +84,6 @@ pub(crate) enum Member {
     Close {
         answer: oneshot::Sender<Result<()>>,
     },
-}
-
-/// A run about to be stored, encoded.
-pub(crate) struct Submitted {
-    id: Uuid,
-    root: Uuid,
-    name: Name,
-    document: Vec<u8>,
-    live: Live,
-    encoded_live: Vec<u8>,
-    accepted: Event,
-    event: Vec<u8>,
-    index: Vec<u8>,
-}
-
-impl Submitted {
-    pub(crate) fn new(walker: &Walker) -> Result<Self> {
-        let (id, root, name) = (walker.id.0, walker.owner(), walker.name.clone());
-        let accepted = Event { seq: 1, at: walker.run.created_at, attempt: 0, event: EventKind::Accepted };
-        let live = Live {
-            root: Key(root),
-            name: name.clone(),
-            state: State::Queued,
-            attempt: 0,
-            lost: 0,
-            conflicts: 0,
-            epoch: 0,
-            counter: 0,
-            started_at: None,
-            executed_at: None,
-            seq: 1,
-            unsaid: false,
-            checkpointed: false,
-            progress: serde_json::Value::Null,
-        };
-        Ok(Self {
-            id,
-            root,
-            document: codec::encode(walker)?,
-            encoded_live: codec::encode(&live)?,
-            live,
-            event: codec::encode(&accepted)?,
-            index: keys::status_and_name(walker.schedule.status, &name),
-            accepted,
-            name,
-        })
-    }
-
-    /// The length of the record.
-    pub(crate) fn bytes(&self) -> usize {
-        self.document.len()
-    }
-
-    fn write(self, stage: &mut Stage) -> RunEvents {
-        let Self { id, root, name, document, live, encoded_live, accepted, event, index } = self;
-        stage.put(Space::Walker, id.as_bytes().to_vec(), document);
-        stage.put(Space::Live, id.as_bytes().to_vec(), encoded_live);
-        stage.remember_live(id, live);
-        stage.put(Space::Event, keys::event(id, 1), event);
-        stage.put(Space::ByRoot, keys::by_root(root, true, id), index);
-        RunEvents { id, name, events: vec![accepted] }
-    }
 }
 
 /// What the committer shares with the readers.
@@ -189,6 +135,8 @@ pub(crate) struct Writer {
     unlooked: u64,
     /// Claims of the last moment, oldest first: their `started` events may still be to write.
     unsaid: VecDeque<(Instant, Uuid, Token)>,
+    /// Up to where requests are forgotten whose time is over.
+    swept: Vec<u8>,
 }
 
 /// What has to be done for a member once its group is on disk.
@@ -206,7 +154,16 @@ impl Writer {
     /// For the groups after one that is synced.
     pub(crate) fn new(shared: Arc<Shared>, epoch: u64, group: u64) -> Self {
         let stage = Stage::after(group);
-        Self { shared, epoch, counter: 0, stage, synced: group, unlooked: 0, unsaid: VecDeque::new() }
+        Self {
+            shared,
+            epoch,
+            counter: 0,
+            stage,
+            synced: group,
+            unlooked: 0,
+            unsaid: VecDeque::new(),
+            swept: Vec::new(),
+        }
     }
 
     /// Takes members until all senders are gone or the store is closed.
@@ -273,7 +230,7 @@ impl Writer {
             Some(fault) => return member.refuse(fault.error()),
         }
         let (shared, stage) = (Arc::clone(&self.shared), &mut self.stage);
-        let needs_sync = !matches!(member, Member::Claim { .. });
+        let mut needs_sync = true;
         let (settled, events) = match member {
             Member::Keep { name, fresh, answer } => {
                 (settle(answer, keep(&shared, stage, &name, fresh)), None)
@@ -282,32 +239,32 @@ impl Writer {
                 (settle(answer, register(&shared, stage, &email, user, root, document)), None)
             }
             Member::Submit { run, answer } => {
-                let events = run.write(stage);
-                (settle(answer, Ok(())), Some(events))
+                let (submitted, events) = parts(runs::submit(&shared, stage, &mut self.swept, *run));
+                (settle(answer, submitted), events.flatten())
             }
             Member::Claim { id, now, answer } => {
                 self.counter += 1;
                 let token = Token { epoch: self.epoch, counter: self.counter };
-                let claimed = claim(&shared, stage, id, token, now);
-                if let Ok(Some(_)) = &claimed {
+                let (claimed, events) = parts(runs::claim(&shared, stage, id, token, now));
+                if let Ok(Taken::Run(_)) = &claimed {
                     self.unsaid.push_back((Instant::now(), id, token));
                 }
-                (settle(answer, claimed), None)
+                // A run that it ended is told of.
+                needs_sync = events.as_ref().is_some_and(Option::is_some);
+                (settle(answer, claimed), events.flatten())
+            }
+            Member::Act { id, now, act, answer } => {
+                let (acted, events) = parts(runs::act(&shared, stage, id, now, act));
+                (settle(answer, acted), events.flatten())
             }
             Member::Progress { id, token, now, data, answer } => {
-                let told = progress(&shared, stage, id, token, now, data);
-                let (seq, events) = match told {
-                    Ok((seq, events)) => (Ok(seq), Some(events)),
-                    Err(error) => (Err(error), None),
-                };
+                let (seq, events) = parts(runs::progress(&shared, stage, id, token, now, data));
                 (settle(answer, seq), events)
             }
             Member::Commit { now, commit, answer } => {
-                let (done, events) = match apply::commit(&shared, stage, now, *commit) {
-                    Ok(events) => (Ok(()), events),
-                    Err(error) => (Err(error), None),
-                };
-                (settle(answer, done), events)
+                let done = apply::commit(&shared, stage, now, *commit).map(|events| ((), events));
+                let (done, events) = parts(done);
+                (settle(answer, done), events.flatten())
             }
             Member::Close { answer } => (settle(answer, Ok(())), None),
         };
@@ -322,7 +279,7 @@ impl Writer {
     fn say_started(&mut self, group: &mut Group) {
         let now = Instant::now();
         while let Some((_, id, token)) = self.unsaid.pop_front_if(|(claimed, ..)| now >= *claimed + UNSAID) {
-            match say_started(&self.shared, &mut self.stage, id, token) {
+            match runs::say_started(&self.shared, &mut self.stage, id, token) {
                 Ok(None) => {}
                 Ok(Some(events)) => {
                     group.events.push(events);
@@ -427,7 +384,7 @@ impl Member {
         match self {
             Self::Keep { .. } | Self::Register { .. } | Self::Submit { .. } => true,
             Self::Commit { commit, .. } => commit.adds_data(),
-            Self::Claim { .. } | Self::Progress { .. } | Self::Close { .. } => false,
+            Self::Claim { .. } | Self::Act { .. } | Self::Progress { .. } | Self::Close { .. } => false,
         }
     }
 
@@ -437,11 +394,19 @@ impl Member {
             Self::Keep { answer, .. } => drop(answer.send(Err(error))),
             Self::Register { answer, .. } => drop(answer.send(Err(error))),
             Self::Claim { answer, .. } => drop(answer.send(Err(error))),
+            Self::Act { answer, .. } => drop(answer.send(Err(error))),
             Self::Progress { answer, .. } => drop(answer.send(Err(error))),
-            Self::Submit { answer, .. } | Self::Commit { answer, .. } | Self::Close { answer } => {
-                drop(answer.send(Err(error)));
-            }
+            Self::Submit { answer, .. } => drop(answer.send(Err(error))),
+            Self::Commit { answer, .. } | Self::Close { answer } => drop(answer.send(Err(error))),
         }
+    }
+}
+
+/// An answer, and what goes with it when it is good.
+fn parts<T, E>(result: Result<(T, E)>) -> (Result<T>, Option<E>) {
+    match result {
+        Ok((answer, events)) => (Ok(answer), Some(events)),
+        Err(error) => (Err(error), None),
     }
 }
 
@@ -488,53 +453,4 @@ fn register(
     stage.put(Space::User, email.as_bytes().to_vec(), user);
     stage.put_element(root, document);
     Ok(Registered::New)
-}
-
-fn claim(shared: &Shared, stage: &mut Stage, id: Uuid, token: Token, now: Timestamp) -> Result<Option<Live>> {
-    let Some(mut live) = stage.live(&*shared.engine, id)? else { return Ok(None) };
-    // Found running from before the last start: that attempt ended with its process.
-    if live.state == State::Running && live.epoch < token.epoch {
-        live.lost += 1;
-    }
-    live.state = State::Running;
-    live.attempt += 1;
-    (live.epoch, live.counter) = (token.epoch, token.counter);
-    live.started_at = live.started_at.or(Some(now));
-    live.executed_at = Some(now);
-    live.unsaid = true;
-    stage.put_live(id, live.clone());
-    Ok(Some(live))
-}
-
-/// Writes the `started` event of an attempt that has written nothing else for a while.
-fn say_started(shared: &Shared, stage: &mut Stage, id: Uuid, token: Token) -> Result<Option<RunEvents>> {
-    let Some(mut live) = stage.live(&*shared.engine, id)?.filter(|live| live.token() == token) else {
-        return Ok(None);
-    };
-    let Some(event) = apply::say_started(&mut live) else { return Ok(None) };
-    apply::put_events(stage, &shared.limits, id, std::slice::from_ref(&event))?;
-    let events = RunEvents { id, name: live.name.clone(), events: vec![event] };
-    stage.put_live(id, live);
-    Ok(Some(events))
-}
-
-fn progress(
-    shared: &Shared,
-    stage: &mut Stage,
-    id: Uuid,
-    token: Token,
-    now: Timestamp,
-    data: serde_json::Value,
-) -> Result<(u64, RunEvents)> {
-    let Some(mut live) = stage.live(&*shared.engine, id)?.filter(|live| live.token() == token) else {
-        return Err(Error::LeaseLost);
-    };
-    let mut events: Vec<Event> = apply::say_started(&mut live).into_iter().collect();
-    live.seq += 1;
-    live.progress = data.clone();
-    events.push(Event { seq: live.seq, at: now, attempt: live.attempt, event: EventKind::Progress { data } });
-    apply::put_events(stage, &shared.limits, id, &events)?;
-    let told = (live.seq, RunEvents { id, name: live.name.clone(), events });
-    stage.put_live(id, live);
-    Ok(told)
 }
