@@ -1,7 +1,7 @@
 //! The one error type that users of the library meet.
 
 use serde_json::Value;
-use walkabout_schema::{ElementId, ErrorCode, NodeId, WalkerId};
+use walkabout_schema::{ElementId, ErrorCode, NodeId, State, WalkerId};
 
 use crate::store;
 
@@ -31,6 +31,20 @@ pub enum Error {
         /// The run, when there is a record of it.
         run: Option<WalkerId>,
     },
+    /// The run may be read by the caller, and no more.
+    #[error("the run is not the caller's to act on")]
+    NotAllowed,
+    /// A run cannot be acted on this way in the state that it is in.
+    #[error("a run that is {} cannot be {wanted}", .state.as_str())]
+    RunState {
+        /// What was asked for.
+        wanted: &'static str,
+        /// What it is.
+        state: State,
+    },
+    /// The caller's own name for a request stands for another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
     /// More was asked at once than the configured bound.
     #[error("too much at once: {0}")]
     Busy(String),
@@ -78,6 +92,9 @@ impl Error {
             Self::EntryForbidden(_) => "entry-forbidden",
             Self::EntryNotFound(_) => "entry-not-found",
             Self::Walker { code, .. } => code.as_str(),
+            Self::NotAllowed => "not-allowed",
+            Self::RunState { .. } => "run-state",
+            Self::KeyReused => "key-reused",
             Self::Busy(_) => "busy",
             Self::Store(store::Error::Conflict(_)) => "conflict",
             Self::Store(store::Error::NotANumber { .. }) => "walker-failed",

@@ -32,7 +32,7 @@
 //! }
 //! ```
 //!
-//! In reading order: [`walker`], [`testing`], [`runtime`], [`config`], [`store`], [`publish`].
+//! In reading order: [`walker`], [`testing`], [`runtime`], [`govern`], [`config`], [`store`], [`publish`].
 #![doc = include_str!("docs/architecture.md")]
 
 #[cfg(all(feature = "embedded", feature = "http"))]
@@ -43,6 +43,7 @@ mod commit;
 pub mod config;
 pub mod env;
 mod error;
+pub mod govern;
 mod graph;
 #[cfg(feature = "http")]
 pub mod http;

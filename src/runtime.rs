@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 use walkabout_schema::{
-    Access, Key, Kind, Level, Name, NodeId, PUBLIC_ROOT, SYSTEM_ROOT, Timestamp, User, WalkerId,
+    Access, ErrorCode, Key, Kind, Level, Name, NodeId, PUBLIC_ROOT, SYSTEM_ROOT, State, Timestamp, User,
+    Walker, WalkerId,
     wire::{EventPage, Record, RecordPage},
 };
 
@@ -24,7 +25,9 @@ use crate::{
         Contention, DueQueue, Engine, Job, Pool, Source, Taken, Timekeeper, UNFINISHED, Unended,
         is_file_name, sentence,
     },
-    store::{self, Change, Claimed, Commit, Due, Element, Registered, Store, Submission, no_fields},
+    store::{
+        self, Change, Claimed, Commit, Due, Element, Registered, Store, Submission, Submitted, no_fields,
+    },
     submit::{self, Checked},
     walker::{DecodedCell, Spec, fail},
 };
@@ -32,7 +35,7 @@ use crate::{
 /// A suspect that has run for this long without taking the process down makes room for the next.
 const SUSPICION: Duration = Duration::from_secs(5);
 
-pub use crate::store::RunFilter;
+pub use crate::store::{Act, RunFilter};
 
 /// How many of the runs that a stop waits for are named in the log.
 const TOLD: usize = 20;
@@ -74,7 +77,13 @@ pub struct Spawn {
     pub fields: Map<String, Value>,
     /// The WebSocket that asks, for `notify_self`.
     pub client_id: Option<String>,
+    /// The caller's own name for the request, at most [`REQUEST_KEY_MAX`] bytes. The same request under the same name is not run again
+    /// while the name is kept: it is answered like the first.
+    pub request_key: Option<String>,
 }
+
+/// Bytes of a caller's own name for a request.
+pub const REQUEST_KEY_MAX: usize = 255;
 
 /// What became of a [`Spawn`].
 #[derive(Debug, Clone, PartialEq)]
@@ -85,9 +94,18 @@ pub enum Spawned {
         status: u16,
         /// What it reported.
         reports: Vec<Value>,
+        /// True when this is what came of an earlier request of the same name.
+        repeated: bool,
     },
     /// An async walker is stored and will run.
-    Accepted(WalkerId),
+    Accepted {
+        /// Its id.
+        id: WalkerId,
+        /// What allows to cancel, pause, answer and retry it, when nobody owns it.
+        run_token: Option<String>,
+        /// True when this is what came of an earlier request of the same name.
+        repeated: bool,
+    },
 }
 
 /// The running engine. A cheap handle.
@@ -102,6 +120,8 @@ struct Inner {
     plain: async_channel::Sender<Job>,
     pools: [Pool; 2],
     stopping: watch::Sender<bool>,
+    /// Makes the tokens of runs that nobody owns.
+    token_key: [u8; 32],
 }
 
 impl Runtime {
@@ -120,6 +140,7 @@ impl Runtime {
         let published = runs.clone();
         store.publish_to(Arc::new(move |events| published.publish(events)));
         ensure_roots(&env, &store).await?;
+        let token_key = token_key(&env, &store).await?;
         let engine = Arc::new(Engine {
             sockets: Sockets::new(config.socket_queue_max, config.sockets_max),
             files: config.data.join("files"),
@@ -144,11 +165,28 @@ impl Runtime {
         keep_time(&engine, &due, &stopping);
         let claim = claim_source(&engine, &due, &stopping);
         let async_pool = Pool::start("async", config.async_threads, config.attempts_per_thread_max, &claim)?;
-        Ok(Self { inner: Arc::new(Inner { engine, due, plain, pools: [plain_pool, async_pool], stopping }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                engine,
+                due,
+                plain,
+                pools: [plain_pool, async_pool],
+                stopping,
+                token_key,
+            }),
+        })
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.inner.engine
+    }
+
+    pub(crate) fn queue(&self) -> &DueQueue {
+        &self.inner.due
+    }
+
+    pub(crate) fn token_key(&self) -> &[u8; 32] {
+        &self.inner.token_key
     }
 
     /// The settings.
@@ -184,7 +222,8 @@ impl Runtime {
     /// Runs a plain walker, or stores an async one. Checked in this order: the walker, its fields, the entry node, access to it.
     ///
     /// # Errors
-    /// [`Error::UnknownWalker`], [`Error::Invalid`], [`Error::EntryNotFound`], [`Error::EntryForbidden`], [`Error::Busy`];
+    /// [`Error::UnknownWalker`], [`Error::Invalid`], [`Error::EntryNotFound`], [`Error::EntryForbidden`], [`Error::Busy`],
+    /// [`Error::KeyReused`];
     /// [`Error::Walker`] when a plain walker failed; [`Error::Store`] when the run could not be stored.
     ///
     /// # Cancel safety
@@ -194,21 +233,19 @@ impl Runtime {
         if *self.inner.stopping.borrow() {
             return Err(Error::Busy("the server is stopping".to_owned()));
         }
-        let Checked { errand, begun } = submit::check(engine, spawn).await?;
-        if errand.kind.spec.asynchronous {
-            let walker = submit::record(engine, &errand, begun.fields);
-            let now = walker.run.created_at;
+        let request_id = spawn.request_key.clone();
+        let Checked { errand, begun, key } = submit::check(engine, spawn).await?;
+        if errand.kind.spec.asynchronous || key.is_some() {
+            let is_async = errand.kind.spec.asynchronous;
+            let mut walker = submit::record(engine, &errand, begun.fields);
+            walker.run.request_id = request_id;
             let due = Due { id: walker.id.0, root: errand.actor, lost: 0, at: Timestamp::default() };
-            let id = walker.walker_id();
-            // A task of its own: when the caller goes away meanwhile, what is stored is still queued.
-            let (store, queue) = (Arc::clone(&engine.store), Arc::clone(&self.inner.due));
-            let submitted = tokio::spawn(async move {
-                store.submit(Submission { walker, key: None }).await?;
-                queue.push(&due, now);
-                Ok::<_, Error>(())
-            });
-            submitted.await.map_err(|_| Error::Busy("the server is stopping".to_owned()))??;
-            return Ok(Spawned::Accepted(id));
+            let (id, repeated) = self.submit(Submission { walker, key }, due).await?;
+            if !is_async {
+                return self.ended(&id, repeated).await;
+            }
+            let run_token = (errand.actor == PUBLIC_ROOT).then(|| self.run_token(&id));
+            return Ok(Spawned::Accepted { id, run_token, repeated });
         }
         let (send, receive) = tokio::sync::oneshot::channel();
         errand.under_way.door.answer_to(send);
@@ -232,7 +269,9 @@ impl Runtime {
             .try_send(job)
             .map_err(|_| Error::Busy("too many walkers wait for a thread".to_owned()))?;
         match receive.await {
-            Ok(Ok(ended)) => Ok(Spawned::Done { status: ended.status, reports: ended.reports }),
+            Ok(Ok(ended)) => {
+                Ok(Spawned::Done { status: ended.status, reports: ended.reports, repeated: false })
+            }
             Ok(Err(failure)) => {
                 tracing::warn!(walker = %name, error = ?failure, "a plain walker failed");
                 let message = sentence(&failure, &name);
@@ -247,6 +286,53 @@ impl Runtime {
                 })
             }
             Err(_) => Err(Error::Busy("the server is stopping".to_owned())),
+        }
+    }
+
+    /// Stores a run, and queues it. Gives the run that the request led to, and whether that is an earlier one.
+    pub(crate) async fn submit(&self, submission: Submission, due: Due) -> Result<(WalkerId, bool)> {
+        let (id, now) = (submission.walker.walker_id(), submission.walker.run.created_at);
+        // A task of its own: when the caller goes away meanwhile, what is stored is still queued.
+        let (store, queue) = (Arc::clone(&self.inner.engine.store), Arc::clone(&self.inner.due));
+        let submitted = tokio::spawn(async move {
+            let submitted = store.submit(submission).await?;
+            if submitted == Submitted::New {
+                queue.push(&due, now);
+            }
+            Ok::<_, Error>(submitted)
+        });
+        match submitted.await.map_err(|_| Error::Busy("the server is stopping".to_owned()))?? {
+            Submitted::New => Ok((id, false)),
+            // The name of the walker is part of what the key stands for.
+            Submitted::Known(known) => Ok((WalkerId::new(id.name().clone(), known), true)),
+            Submitted::Reused => Err(Error::KeyReused),
+        }
+    }
+
+    /// Waits for the end of a plain walker's run.
+    async fn ended(&self, id: &WalkerId, repeated: bool) -> Result<Spawned> {
+        let engine = &self.inner.engine;
+        let mut stopping = self.inner.stopping.subscribe();
+        loop {
+            let mut frames = engine.runs.follow(id.uuid());
+            let gone = || Error::Store(store::Error::Damaged(format!("the record of {id} is gone")));
+            let Walker { schedule, run, .. } = engine.store.run(id.uuid()).await?.ok_or_else(gone)?;
+            if run.state == State::Succeeded {
+                let status = schedule.http_status.unwrap_or(200);
+                return Ok(Spawned::Done { status, reports: schedule.reports, repeated });
+            }
+            if run.state.is_final() {
+                let code = run.error_code.unwrap_or(ErrorCode::WalkerFailed);
+                let message = schedule.error.unwrap_or_default();
+                return Err(Error::Walker { code, message, run: Some(id.clone()) });
+            }
+            tokio::select! {
+                // An error is a lag, or the end: the record tells.
+                _ = frames.recv() => {}
+                _ = stopping.wait_for(|stopping| *stopping) => {
+                    return Err(Error::Busy("the server is stopping".to_owned()));
+                }
+            }
         }
     }
 
@@ -274,12 +360,13 @@ impl Runtime {
         Ok(self.inner.engine.records(caller.root, filter, before, limit).await?)
     }
 
-    async fn readable(&self, caller: &Caller, id: &WalkerId) -> Result<bool> {
+    /// A run that the caller may read.
+    pub(crate) async fn readable(&self, caller: &Caller, id: &WalkerId) -> Result<Option<Walker>> {
         let engine = &self.inner.engine;
         let actor = if caller.admin { walkabout_schema::SYSTEM_ROOT } else { caller.root };
         match engine.store.run(id.uuid()).await? {
-            Some(walker) => Ok(engine.may_read(actor, &walker).await?),
-            None => Ok(false),
+            Some(walker) if engine.may_read(actor, &walker).await? => Ok(Some(walker)),
+            _ => Ok(None),
         }
     }
 
@@ -294,7 +381,7 @@ impl Runtime {
         after: u64,
         limit: usize,
     ) -> Result<Option<EventPage>> {
-        if !self.readable(caller, id).await? {
+        if self.readable(caller, id).await?.is_none() {
             return Ok(None);
         }
         let kept = self.inner.engine.store.events(id.uuid(), after, limit).await?;
@@ -308,7 +395,7 @@ impl Runtime {
     /// # Errors
     /// When the store refuses.
     pub async fn follow(&self, caller: &Caller, id: &WalkerId) -> Result<Option<broadcast::Receiver<Frame>>> {
-        if !self.readable(caller, id).await? {
+        if self.readable(caller, id).await?.is_none() {
             return Ok(None);
         }
         Ok(Some(self.inner.engine.runs.follow(id.uuid())))
@@ -319,7 +406,7 @@ impl Runtime {
     /// # Errors
     /// When the store refuses.
     pub async fn file(&self, caller: &Caller, id: &WalkerId, name: &str) -> Result<Option<PathBuf>> {
-        if !is_file_name(name) || !self.readable(caller, id).await? {
+        if !is_file_name(name) || self.readable(caller, id).await?.is_none() {
             return Ok(None);
         }
         Ok(Some(self.inner.engine.files.join(id.uuid().to_string()).join(name)).filter(|path| path.is_file()))
@@ -504,6 +591,14 @@ pub(crate) fn root_element(id: Uuid, access: Access) -> Element {
         fields: no_fields(),
         decoded: DecodedCell::default(),
     }
+}
+
+async fn token_key(env: &Env, store: &Arc<dyn Store>) -> Result<[u8; 32]> {
+    let mut fresh = [0; 32];
+    env.random(&mut fresh);
+    let kept = store.keep("run-token", fresh.to_vec()).await?;
+    let damaged = |_| store::Error::Damaged("the secret of run tokens".to_owned());
+    Ok(kept.as_slice().try_into().map_err(damaged)?)
 }
 
 /// Removes the files whose writing the end of the last process cut off.

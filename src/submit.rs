@@ -1,14 +1,19 @@
 //! From a request to a stored run, or to an errand for the pool of plain walkers.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use walkabout_schema::{Access, Checkpoint, Fields, Key, Kind, Level, NodeId, Schedule, Status, Walker};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use walkabout_schema::{
+    Access, Checkpoint, Fields, Key, Kind, Level, Name, NodeId, Schedule, Status, Timestamp, Walker,
+};
 
 use crate::{
     Error, Result,
+    registry::WalkerType,
     runner::{Engine, Errand, UnderWay},
-    runtime::Spawn,
-    store::new_run,
+    runtime::{Caller, Spawn},
+    store::{RequestKey, new_run},
     walker::EntryType,
 };
 
@@ -16,11 +21,12 @@ use crate::{
 pub(crate) struct Checked {
     pub(crate) errand: Errand,
     pub(crate) begun: Checkpoint,
+    pub(crate) key: Option<RequestKey>,
 }
 
 /// Checks a request in this order: the walker, its fields, the entry node, access to it. Nothing is stored.
 pub(crate) async fn check(engine: &Arc<Engine>, spawn: Spawn) -> Result<Checked> {
-    let Spawn { walker, node, caller, fields, client_id } = spawn;
+    let Spawn { walker, node, caller, fields, client_id, request_key } = spawn;
     let known = engine.registry.get(&walker).filter(|kind| {
         let fits = match kind.spec.entry {
             EntryType::Both => true,
@@ -30,6 +36,7 @@ pub(crate) async fn check(engine: &Arc<Engine>, spawn: Spawn) -> Result<Checked>
         fits && !kind.spec.private
     });
     let Some(kind) = known.cloned() else { return Err(Error::UnknownWalker(walker)) };
+    let key = request_key.map(|key| request(engine, &kind.name, node.as_ref(), &caller, &key, &fields));
     // A public walker acts as the public root, whoever calls.
     let (actor, admin) =
         if kind.spec.public { (walkabout_schema::PUBLIC_ROOT, false) } else { (caller.root, caller.admin) };
@@ -41,7 +48,7 @@ pub(crate) async fn check(engine: &Arc<Engine>, spawn: Spawn) -> Result<Checked>
             loc: Vec::new(),
             msg: "Value error, the fields cannot be stored: no name in them may hold a NUL character"
                 .to_owned(),
-            input: serde_json::Value::Null,
+            input: Value::Null,
         }])
     })?;
     let entry = match node {
@@ -53,7 +60,7 @@ pub(crate) async fn check(engine: &Arc<Engine>, spawn: Spawn) -> Result<Checked>
     let under_way = Arc::new(UnderWay::new(&kind.spec, None, 0, deadline, Arc::default()));
     let errand =
         Errand { kind, actor, admin, entry, client_id, serial: engine.env.id(), answer: None, under_way };
-    Ok(Checked { errand, begun })
+    Ok(Checked { errand, begun, key })
 }
 
 /// The entry node under its true name.
@@ -71,6 +78,83 @@ async fn entry(engine: &Engine, actor: uuid::Uuid, id: NodeId) -> Result<NodeId>
     }
 }
 
+/// What a request is known by: caller, route and the caller's own name for it; and what it asks for.
+fn request(
+    engine: &Engine,
+    walker: &Name,
+    node: Option<&NodeId>,
+    caller: &Caller,
+    key: &str,
+    fields: &Map<String, Value>,
+) -> RequestKey {
+    let mut name = Sha256::new();
+    name.update(caller.root.as_bytes());
+    for part in [walker.as_str(), &node.map(ToString::to_string).unwrap_or_default(), key] {
+        name.update(part.len().to_be_bytes());
+        name.update(part);
+    }
+    let mut asked = Sha256::new();
+    digest_members(fields, &mut asked);
+    let until = engine.env.now().plus(engine.config.idempotency_keep);
+    RequestKey { key: name.finalize().into(), request: asked.finalize().into(), until }
+}
+
+/// Digests a value; the order of members does not count.
+fn digest(value: &Value, into: &mut Sha256) {
+    match value {
+        Value::Object(members) => digest_members(members, into),
+        Value::Array(items) => {
+            into.update([b'[']);
+            into.update(items.len().to_be_bytes());
+            items.iter().for_each(|item| digest(item, into));
+        }
+        Value::String(text) => {
+            into.update([b'"']);
+            into.update(text.len().to_be_bytes());
+            into.update(text);
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {
+            into.update(value.to_string());
+            into.update([b';']);
+        }
+    }
+}
+
+fn digest_members(members: &Map<String, Value>, into: &mut Sha256) {
+    into.update([b'{']);
+    into.update(members.len().to_be_bytes());
+    for (name, value) in members.iter().collect::<BTreeMap<_, _>>() {
+        into.update(name.len().to_be_bytes());
+        into.update(name);
+        digest(value, into);
+    }
+}
+
+/// The first record of a run that repeats another.
+pub(crate) fn again(engine: &Engine, kind: &WalkerType, of: &Walker, fields: Fields) -> Walker {
+    let now = engine.env.now();
+    let mut run = new_run(now, of.run.admin);
+    run.deadline = kind.spec.timeout.map(|timeout| now.plus(timeout));
+    run.retry_of = Some(of.walker_id());
+    let schedule = new_schedule(now, of.schedule.node_id.clone(), of.schedule.root_id.clone());
+    let (id, name, access) = (Key(engine.env.id()), kind.name.clone(), of.access.clone());
+    Walker { id, name, root: of.root, access, archetype: fields, input: None, version: 1, schedule, run }
+}
+
+fn new_schedule(now: Timestamp, node_id: NodeId, root_id: NodeId) -> Schedule {
+    Schedule {
+        status: Status::Pending,
+        node_id,
+        root_id,
+        execute_date: now,
+        executed_date: None,
+        http_status: None,
+        reports: Vec::new(),
+        custom: Value::Null,
+        error: None,
+    }
+}
+
 /// The first record of a run.
 pub(crate) fn record(engine: &Engine, errand: &Errand, fields: Fields) -> Walker {
     let now = engine.env.now();
@@ -85,17 +169,7 @@ pub(crate) fn record(engine: &Engine, errand: &Errand, fields: Fields) -> Walker
         archetype: fields,
         input: None,
         version: 1,
-        schedule: Schedule {
-            status: Status::Pending,
-            node_id: errand.entry.clone(),
-            root_id: NodeId::root(errand.actor),
-            execute_date: now,
-            executed_date: None,
-            http_status: None,
-            reports: Vec::new(),
-            custom: serde_json::Value::Null,
-            error: None,
-        },
+        schedule: new_schedule(now, errand.entry.clone(), NodeId::root(errand.actor)),
         run,
     }
 }

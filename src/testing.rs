@@ -151,13 +151,19 @@ impl Bench {
             Ok(Value::Object(fields)) => fields,
             _ => Map::new(),
         };
-        let spawn =
-            Spawn { walker: W::NAME.to_owned(), node, caller: caller.clone(), fields, client_id: None };
+        let spawn = Spawn {
+            walker: W::NAME.to_owned(),
+            node,
+            caller: caller.clone(),
+            fields,
+            client_id: None,
+            request_key: None,
+        };
         match self.runtime.spawn(spawn).await {
-            Ok(Spawned::Done { status, reports }) => {
+            Ok(Spawned::Done { status, reports, .. }) => {
                 Ran { walker: Some(walker), reports, status, error: None, record: None }
             }
-            Ok(Spawned::Accepted(id)) => {
+            Ok(Spawned::Accepted { id, .. }) => {
                 let record = self.finished(caller, &id).await;
                 Ran {
                     walker: serde_json::from_value(Value::Object(record.context.clone())).ok(),

@@ -7,6 +7,7 @@
 mod email;
 mod extract;
 mod feed;
+mod govern;
 mod health;
 mod json;
 mod problem;

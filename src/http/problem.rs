@@ -11,7 +11,7 @@ use axum::{
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use walkabout_schema::{ErrorCode, NodeId, WalkerId};
+use walkabout_schema::{ErrorCode, NodeId, State, WalkerId};
 
 use crate::{Error, FieldError, store};
 
@@ -122,6 +122,8 @@ pub(crate) enum Problem {
     Invalid(Vec<FieldError>),
     /// A run failed. `message` is safe to send.
     Failed { status: StatusCode, code: &'static str, message: String, run: Option<WalkerId> },
+    /// The run cannot be acted on this way.
+    RunState { code: &'static str, detail: String, state: State },
     /// The server cannot do it now, or at all.
     Refused { status: StatusCode, code: &'static str, detail: &'static str },
 }
@@ -135,15 +137,26 @@ impl From<Error> for Problem {
             Error::EntryForbidden(node) => return Self::EntryForbidden(node.clone()),
             Error::Invalid(fields) => return Self::Invalid(fields.clone()),
             Error::Walker { code: failure, message, run } => Self::Failed {
-                status: if *failure == ErrorCode::Conflict {
-                    StatusCode::CONFLICT
-                } else {
-                    StatusCode::INTERNAL_SERVER_ERROR
+                status: match failure {
+                    ErrorCode::Conflict | ErrorCode::Cancelled => StatusCode::CONFLICT,
+                    ErrorCode::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+                    _ => StatusCode::INTERNAL_SERVER_ERROR,
                 },
                 code,
                 message: message.clone(),
                 run: run.clone(),
             },
+            Error::NotAllowed => refused(
+                StatusCode::FORBIDDEN,
+                "This run is not yours to act on. Send the run_token of its submission as X-Run-Token.",
+            ),
+            Error::RunState { state, .. } => {
+                return Self::RunState { code, detail: error.to_string(), state: *state };
+            }
+            Error::KeyReused => refused(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "This Idempotency-Key was used for another request.",
+            ),
             Error::Busy(_) => {
                 refused(StatusCode::SERVICE_UNAVAILABLE, "The server is busy. Try again later.")
             }
@@ -236,6 +249,9 @@ impl IntoResponse for Problem {
             Self::Failed { status, code, message, run } => {
                 answer(status, &json!({ "errors": [message], "code": code, "run": run }))
             }
+            Self::RunState { code, detail, state } => {
+                answer(StatusCode::CONFLICT, &json!({ "detail": detail, "code": code, "state": state }))
+            }
             Self::Refused { status, code, detail } => {
                 let response = answer(status, &json!({ "detail": detail, "code": code }));
                 if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -262,6 +278,9 @@ impl Problem {
             }
             Self::Failed { code, message, run, .. } => {
                 json!({ "type": event, "error": message, "code": code, "run": run })
+            }
+            Self::RunState { code, detail, .. } => {
+                json!({ "type": event, "error": detail, "code": code })
             }
             Self::Refused { code, detail, .. } => json!({ "type": event, "error": detail, "code": code }),
         }

@@ -5,7 +5,7 @@ use std::{io::Write, sync::Arc};
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::StatusCode,
+    http::{HeaderMap, HeaderValue, StatusCode},
     response::Response,
 };
 use serde_json::{Map, Value, json};
@@ -17,7 +17,7 @@ use super::{
     problem::{Detail, Refusal, answer, json_bytes},
 };
 use crate::{
-    runtime::{Caller, Spawn, Spawned},
+    runtime::{Caller, REQUEST_KEY_MAX, Spawn, Spawned},
     walker::{EntryType, FieldKind, Spec},
 };
 
@@ -50,7 +50,7 @@ pub(crate) async fn spawn_on_events(
 }
 
 /// In the order of Jac Cloud: route, JSON, caller, then fields and entry, which the runtime checks.
-async fn run(
+pub(crate) async fn run(
     server: &Server,
     walker: String,
     node: Option<String>,
@@ -69,11 +69,30 @@ async fn run(
     let caller =
         if spec.is_public() { Caller::public() } else { extract::user(server, &parts.headers).await? };
     let node = node.map(|text| entry(&text)).transpose()?;
-    let spawned = server.runtime.spawn(Spawn { walker, node, caller, fields, client_id: None }).await?;
-    Ok(match spawned {
-        Spawned::Done { status, reports } => done(status, &reports),
-        Spawned::Accepted(id) => answer(StatusCode::OK, &accepted(&id)),
-    })
+    let request_key = request_key(&parts.headers)?;
+    let spawn = Spawn { walker, node, caller, fields, client_id: None, request_key };
+    let (mut response, repeated) = match server.runtime.spawn(spawn).await? {
+        Spawned::Done { status, reports, repeated } => (done(status, &reports), repeated),
+        Spawned::Accepted { id, run_token, repeated } => {
+            (answer(StatusCode::OK, &accepted(&id, run_token)), repeated)
+        }
+    };
+    if repeated {
+        response.headers_mut().insert("x-idempotent-replay", HeaderValue::from_static("1"));
+    }
+    Ok(response)
+}
+
+/// The caller's own name for the request.
+fn request_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = value.to_str().ok().map(str::trim).filter(|key| (1..=REQUEST_KEY_MAX).contains(&key.len()));
+    let Some(key) = key else {
+        let msg = format!("An idempotency key has 1 to {REQUEST_KEY_MAX} visible ASCII characters");
+        let loc = vec!["header".into(), "Idempotency-Key".into()];
+        return Err(Refusal::detail(Detail::new("value_error", loc, msg)));
+    };
+    Ok(Some(key.to_owned()))
 }
 
 /// Whether a walker may be entered this way.
@@ -88,7 +107,7 @@ pub(crate) fn enters(entry: EntryType, on_node: bool) -> bool {
 async fn fields(
     server: &Server,
     spec: &Spec,
-    headers: &axum::http::HeaderMap,
+    headers: &HeaderMap,
     body: Body,
 ) -> Result<Map<String, Value>, Refusal> {
     let config = server.runtime.config();
@@ -109,8 +128,11 @@ fn entry(text: &str) -> Result<NodeId, Refusal> {
 }
 
 /// What an async walker is answered with.
-pub(crate) fn accepted(id: &WalkerId) -> Value {
-    json!({ "status": 200, "walker_id": id })
+pub(crate) fn accepted(id: &WalkerId, run_token: Option<String>) -> Value {
+    match run_token {
+        None => json!({ "status": 200, "walker_id": id }),
+        Some(token) => json!({ "status": 200, "walker_id": id, "run_token": token }),
+    }
 }
 
 /// `{"status","reports"}`, under that status.

@@ -12,8 +12,8 @@ use walkabout::{
     },
     store::{
         Act, Acted, Change, Claim, Claimed, Commit, Direction, Due, Element, End, Ends, Error, Finish, Guard,
-        Limits, Registered, Release, RequestKey, RunCommit, RunFilter, Snapshot, Store, Submission, Submitted,
-        Then, embedded, memory,
+        Limits, Registered, Release, RequestKey, RunCommit, RunFilter, Snapshot, Store, Submission,
+        Submitted, Then, embedded, memory,
     },
 };
 
@@ -373,7 +373,13 @@ async fn a_run_goes_from_submission_to_its_end(store: &Shared, env: &Env) {
     assert_eq!(store.run(id).await.unwrap().unwrap(), walker);
     let before = Uuid::from_u128(id.as_u128() - 1);
     assert!(
-        store.open_runs(Some(before), 10).await.unwrap().due.iter().any(|due| due.id == id && due.root == root)
+        store
+            .open_runs(Some(before), 10)
+            .await
+            .unwrap()
+            .due
+            .iter()
+            .any(|due| due.id == id && due.root == root)
     );
     assert!(store.open_runs(Some(id), 1000).await.unwrap().due.iter().all(|due| due.id > id));
     let claim = take(store, env, id).await;

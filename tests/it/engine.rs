@@ -85,9 +85,10 @@ async fn submit(bench: &Bench, caller: &Caller, walker: &str) -> walkabout::sche
         caller: caller.clone(),
         fields: serde_json::Map::new(),
         client_id: None,
+        request_key: None,
     };
     match bench.runtime.spawn(spawn).await.unwrap() {
-        Spawned::Accepted(id) => id,
+        Spawned::Accepted { id, .. } => id,
         Spawned::Done { .. } => panic!("not async"),
     }
 }
@@ -147,12 +148,13 @@ async fn a_hundred_make_one_profile() {
             caller: user.clone(),
             fields: serde_json::Map::new(),
             client_id: None,
+            request_key: None,
         };
         runtime.spawn(spawn)
     });
     let mut seen = std::collections::BTreeSet::new();
     for spawned in futures_util::future::join_all(submitted).await {
-        let Spawned::Accepted(id) = spawned.unwrap() else { panic!("not async") };
+        let Spawned::Accepted { id, .. } = spawned.unwrap() else { panic!("not async") };
         let record = bench.finished(&user, &id).await;
         assert_eq!(record.schedule.error, None);
         seen.insert(record.schedule.reports[0].to_string());

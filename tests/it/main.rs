@@ -12,6 +12,7 @@
 mod airports;
 mod conformance;
 mod crash;
+mod durable;
 mod endings;
 mod engine;
 mod http;

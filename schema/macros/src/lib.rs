@@ -6,6 +6,7 @@ mod abilities;
 mod archetype;
 mod case;
 mod faults;
+mod policy;
 mod serde;
 mod signature;
 mod walker;
@@ -38,6 +39,10 @@ pub fn object(input: TokenStream) -> TokenStream {
 ///
 /// `#[walker(async, public, websocket, private, entry = "root", rerun = "never", name = "other", alias = "old", crate = "path")]`;
 /// on a field `#[walker(excluded)]`: the caller cannot set it. The name is the type's in snake case unless given.
+///
+/// How its runs are driven: `retry(attempts = 5, delay = "1s", backoff = "exponential", delay_max = "10m", jitter = 0.1, on = "a, b",
+/// never_on = "c", after_timeout)`, `timeout = "30s"`, `visit_timeout = "5s"`, `checkpoint = "visits(100)"` or `"every(5s)"` or `"end"`,
+/// `version = 2`, `resumes = "1"`; `docs/runs.md` says what each means.
 #[proc_macro_derive(Walker, attributes(walker))]
 pub fn walker(input: TokenStream) -> TokenStream {
     finish(walker::derive(&parse_macro_input!(input as DeriveInput)))

@@ -3,13 +3,15 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{
-    Attribute, DeriveInput, Error, Expr, ExprLit, Field, Lit, LitStr, Meta, Result, Type, ext::IdentExt,
+    Attribute, DeriveInput, Error, Expr, ExprLit, Field, Lit, LitInt, LitStr, Meta, Result, Type,
+    ext::IdentExt,
 };
 
 use crate::{
     archetype::{Common, fields_of, key},
     case,
     faults::Faults,
+    policy::{self, Checkpoints, Retry},
     serde::Serde,
 };
 
@@ -18,7 +20,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let ident = &input.ident;
     let mut common = Common::new(&case::snake(&ident.unraw().to_string()), ident.span());
     let mut calls = Vec::new();
-    let mut entry = None;
+    let (mut entry, mut retry, mut checkpoints) = (None, None, None);
     for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("walker")) {
         attribute.parse_nested_meta(|meta| {
             let key = key(&meta);
@@ -35,10 +37,28 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
                     calls.push(quote!(.rerun_never()));
                 }
                 "entry" => entry = Some(Entry::parse(&meta.value()?.parse()?)?),
+                "retry" => retry = Some(Retry::parse(&meta)?),
+                "timeout" => {
+                    let span = policy::span(&meta)?;
+                    calls.push(quote!(.timeout(#span)));
+                }
+                "visit_timeout" => {
+                    let span = policy::span(&meta)?;
+                    calls.push(quote!(.visit_timeout(#span)));
+                }
+                "checkpoint" => checkpoints = Some(Checkpoints::parse(&meta.value()?.parse()?)?),
+                "version" => {
+                    let version: u32 = meta.value()?.parse::<LitInt>()?.base10_parse()?;
+                    calls.push(quote!(.version(#version)));
+                }
+                "resumes" => {
+                    let versions = policy::versions(&meta.value()?.parse()?)?;
+                    calls.push(quote!(.resumes(&[#(#versions),*])));
+                }
                 key if common.take(key, &meta)? => {}
                 _ => {
                     return Err(meta.error(
-                        "unknown: use async, public, websocket, private, entry, rerun, name, alias or crate",
+                        "unknown: use async, public, websocket, private, entry, rerun, retry, timeout, visit_timeout, checkpoint, version, resumes, name, alias or crate",
                     ));
                 }
             }
@@ -49,6 +69,8 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     faults.sort(common.check_name("walker"));
     let Common { name, aliases, library } = common;
     calls.extend(entry.map(|entry| entry.call(&library)));
+    calls.extend(retry.map(|retry: Retry| retry.call(&library)));
+    calls.extend(checkpoints.map(|checkpoints: Checkpoints| checkpoints.call(&library)));
     let description = first_paragraph(&input.attrs);
     let describe = (!description.is_empty()).then(|| quote!(.describe(#description)));
     let of_struct = Serde::of(&input.attrs)?;

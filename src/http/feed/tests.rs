@@ -40,9 +40,17 @@ async fn a_slow_subscriber_is_sent_back_to_the_store() {
     let caller = bench.register().await;
     // More than two pages.
     let fields = [("lines".to_owned(), json!(PAGE * 2 + 10))].into_iter().collect();
-    let spawn =
-        Spawn { walker: "chatter".to_owned(), node: None, caller: caller.clone(), fields, client_id: None };
-    let Spawned::Accepted(id) = bench.runtime.spawn(spawn).await.unwrap() else { panic!("it is async") };
+    let spawn = Spawn {
+        walker: "chatter".to_owned(),
+        node: None,
+        caller: caller.clone(),
+        fields,
+        client_id: None,
+        request_key: None,
+    };
+    let Spawned::Accepted { id, .. } = bench.runtime.spawn(spawn).await.unwrap() else {
+        panic!("it is async")
+    };
 
     let mut feed = Feed::open(bench.runtime.clone(), caller.clone(), &id, 0).await.unwrap().unwrap();
     let mut told = Vec::new();

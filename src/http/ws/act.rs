@@ -61,7 +61,14 @@ pub(super) async fn act(asker: Asker, event: Event) -> Effect {
         Event::Connection => Effect::Greet,
         Event::Walker { walker, node, response, context } => {
             let Asker { server, caller, client_id, .. } = asker;
-            let spawn = Spawn { walker, node, caller, fields: context, client_id: Some(client_id) };
+            let spawn = Spawn {
+                walker,
+                node,
+                caller,
+                fields: context,
+                client_id: Some(client_id),
+                request_key: None,
+            };
             walker_event(&server, spawn, response).await
         }
         Event::User { roots, data } => {
@@ -97,8 +104,8 @@ async fn walker_event(server: &Server, mut spawn: Spawn, response: bool) -> Effe
         return refuse(format!("Event {} requires to be authenticated!", spawn.walker));
     }
     match server.runtime.spawn(spawn).await {
-        Ok(Spawned::Accepted(id)) => Effect::reply(&accepted(&id)),
-        Ok(Spawned::Done { status, reports }) if response => match envelope(status, &reports) {
+        Ok(Spawned::Accepted { id, run_token, .. }) => Effect::reply(&accepted(&id, run_token)),
+        Ok(Spawned::Done { status, reports, .. }) if response => match envelope(status, &reports) {
             Ok(bytes) => Effect::Reply(String::from_utf8_lossy(&bytes).into_owned()),
             Err(error) => {
                 tracing::error!(%error, "reports cannot be written as JSON");

@@ -184,8 +184,9 @@ async fn a_run_that_finds_no_room_waits_for_some() {
         caller: caller.clone(),
         fields: serde_json::Map::new(),
         client_id: None,
+        request_key: None,
     };
-    let Spawned::Accepted(id) = runtime.spawn(spawn).await.unwrap() else { panic!("it is async") };
+    let Spawned::Accepted { id, .. } = runtime.spawn(spawn).await.unwrap() else { panic!("it is async") };
     BEGUN.acquire().await.unwrap().forget();
     told.used.store(u64::MAX, Ordering::SeqCst);
     let mut refused = 0;
