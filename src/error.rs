@@ -34,6 +34,9 @@ pub enum Error {
     /// More was asked at once than the configured bound.
     #[error("too much at once: {0}")]
     Busy(String),
+    /// Walkers hold as many threads as can be made up for.
+    #[error("{0} threads are held by walkers that never await")]
+    Hogged(usize),
     /// The store said no.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -79,6 +82,7 @@ impl Error {
             Self::EntryNotFound(_) => "entry-not-found",
             Self::Walker { code, .. } => code.as_str(),
             Self::Busy(_) => "busy",
+            Self::Hogged(_) => "hogged",
             Self::Store(store::Error::Conflict(_)) => "conflict",
             Self::Store(store::Error::NotANumber { .. }) => "walker-failed",
             Self::Store(store::Error::LeaseLost) => "lease-lost",
@@ -98,6 +102,7 @@ impl Error {
         matches!(
             self,
             Self::Busy(_)
+                | Self::Hogged(_)
                 | Self::Store(
                     store::Error::Conflict(_) | store::Error::Full(_) | store::Error::Unavailable(_)
                 )

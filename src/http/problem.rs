@@ -144,7 +144,7 @@ impl From<Error> for Problem {
                 message: message.clone(),
                 run: run.clone(),
             },
-            Error::Busy(_) => {
+            Error::Busy(_) | Error::Hogged(_) => {
                 refused(StatusCode::SERVICE_UNAVAILABLE, "The server is busy. Try again later.")
             }
             Error::Store(inner) => match inner {

@@ -8,6 +8,9 @@ mod attempt;
 mod contention;
 mod pool;
 mod queue;
+mod ready;
+mod seat;
+mod supervisor;
 mod turn;
 
 use std::{collections::BTreeSet, panic::AssertUnwindSafe, path::PathBuf, sync::Arc, time::Duration};
@@ -23,8 +26,10 @@ use walkabout_schema::{
 
 pub(crate) use attempt::{Attempt, Book, RunRef, UNFINISHED, is_file_name};
 pub(crate) use contention::{Contention, Turns};
-pub(crate) use pool::{Job, Pool, Source};
+pub(crate) use pool::{Bounds, Ground, Job, Pool, Source};
 pub(crate) use queue::{DueQueue, Taken};
+pub(crate) use seat::Label;
+pub(crate) use supervisor::Supervisor;
 pub(crate) use turn::Turn;
 
 use crate::{

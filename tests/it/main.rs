@@ -14,6 +14,7 @@ mod conformance;
 mod crash;
 mod endings;
 mod engine;
+mod hogs;
 mod http;
 mod macros;
 mod socket;
