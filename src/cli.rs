@@ -80,6 +80,12 @@ pub struct ServeArgs {
     /// Threads for plain walkers [default: the cores, at least 2]
     #[arg(long, env = "WALKABOUT_SYNC_THREADS", value_name = "N", value_parser = at_least_one::<usize>)]
     pub sync_threads: Option<usize>,
+    /// How long a walker may hold its thread before another takes its place, in milliseconds [default: 1000]
+    #[arg(long, env = "WALKABOUT_HOG_AFTER_MS", value_name = "MS", value_parser = at_least_one::<u64>)]
+    pub hog_after_ms: Option<u64>,
+    /// Threads of each kind that are replaced while walkers hold them [default: 32]
+    #[arg(long, env = "WALKABOUT_HOGGED_THREADS_MAX", value_name = "N", value_parser = at_least_one::<usize>)]
+    pub hogged_threads_max: Option<usize>,
     /// Open WebSockets [default: 20000]
     #[arg(long, env = "WALKABOUT_SOCKETS_MAX", value_name = "N", value_parser = at_least_one::<usize>)]
     pub sockets_max: Option<usize>,
@@ -125,6 +131,8 @@ impl ServeArgs {
         config.external_api = self.external_api.clone().or_else(|| config.external_api.take());
         set(&mut config.async_threads, &self.async_threads);
         set(&mut config.sync_threads, &self.sync_threads);
+        set(&mut config.hog_after, &self.hog_after_ms.map(Duration::from_millis));
+        set(&mut config.hogged_threads_max, &self.hogged_threads_max);
         set(&mut config.sockets_max, &self.sockets_max);
         set(&mut config.frame_bytes_max, &self.frame_bytes_max);
         set(&mut config.body_bytes_max, &self.body_bytes_max);

@@ -17,8 +17,13 @@ pub struct Config {
     pub async_threads: usize,
     /// Threads for plain walkers. Default: the cores of the machine, at least 2.
     pub sync_threads: usize,
-    /// Attempts under way at once on one thread. Default 512.
+    /// Attempts under way at once, for each of these threads. Default 512.
     pub attempts_per_thread_max: usize,
+    /// How long a walker may go without awaiting anything before another thread takes the place of its own. Default 1 s.
+    pub hog_after: Duration,
+    /// Threads of each kind that are replaced while walkers hold them; when as many are held the server is not ready. Default 32,
+    /// at least 1.
+    pub hogged_threads_max: usize,
     /// Plain walkers waiting for a thread; beyond it the answer is 503. Default 4096.
     pub sync_queue_max: usize,
     /// Due runs held in memory; the rest wait in the store. Default 65,536.
@@ -85,6 +90,8 @@ impl Default for Config {
             async_threads: cores,
             sync_threads: cores,
             attempts_per_thread_max: 512,
+            hog_after: Duration::from_secs(1),
+            hogged_threads_max: 32,
             sync_queue_max: 4096,
             due_window: 65_536,
             commit_changes_max: 10_000,

@@ -48,6 +48,9 @@ pub enum Error {
     /// More was asked at once than the configured bound.
     #[error("too much at once: {0}")]
     Busy(String),
+    /// Walkers hold as many threads as can be made up for.
+    #[error("{0} threads are held by walkers that never await")]
+    Hogged(usize),
     /// The store said no.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -96,6 +99,7 @@ impl Error {
             Self::RunState { .. } => "run-state",
             Self::KeyReused => "key-reused",
             Self::Busy(_) => "busy",
+            Self::Hogged(_) => "hogged",
             Self::Store(store::Error::Conflict(_)) => "conflict",
             Self::Store(store::Error::NotANumber { .. }) => "walker-failed",
             Self::Store(store::Error::LeaseLost) => "lease-lost",
@@ -115,6 +119,7 @@ impl Error {
         matches!(
             self,
             Self::Busy(_)
+                | Self::Hogged(_)
                 | Self::Store(
                     store::Error::Conflict(_) | store::Error::Full(_) | store::Error::Unavailable(_)
                 )

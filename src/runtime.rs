@@ -22,8 +22,8 @@ use crate::{
     publish::{Frame, Runs, Sockets},
     registry::Registry,
     runner::{
-        Contention, DueQueue, Engine, Job, Pool, Source, Taken, Timekeeper, UNFINISHED, Unended,
-        is_file_name, sentence,
+        Bounds, Contention, DueQueue, Engine, Ground, Job, Label, Pool, Source, Supervisor, Taken,
+        Timekeeper, UNFINISHED, Unended, is_file_name, sentence,
     },
     store::{
         self, Change, Claimed, Commit, Due, Element, Registered, Store, Submission, Submitted, no_fields,
@@ -117,11 +117,53 @@ pub struct Runtime {
 struct Inner {
     engine: Arc<Engine>,
     due: Arc<DueQueue>,
-    plain: async_channel::Sender<Job>,
-    pools: [Pool; 2],
     stopping: watch::Sender<bool>,
     /// Makes the tokens of runs that nobody owns.
     token_key: [u8; 32],
+    pools: Pools,
+}
+
+/// Where walkers run. In the order in which they go.
+struct Pools {
+    plain: Pool,
+    asynchronous: Pool,
+    _supervisor: Option<Supervisor>,
+    _ground: Option<Ground>,
+}
+
+impl Pools {
+    fn start(config: &Config, env: &Env) -> Result<Self> {
+        let ground = Ground::start()?;
+        let plain = Pool::start("plain", bounds(config, config.sync_threads), &ground, env)?;
+        let asynchronous = Pool::start("async", bounds(config, config.async_threads), &ground, env)?;
+        let crews = [&plain, &asynchronous].into_iter().filter_map(Pool::crew).map(Arc::clone).collect();
+        let supervisor = Some(Supervisor::start(crews, config.hog_after)?);
+        Ok(Self { plain, asynchronous, _supervisor: supervisor, _ground: Some(ground) })
+    }
+
+    /// Without threads: walkers are tasks of the present executor.
+    fn inline(config: &Config) -> Self {
+        Self {
+            plain: Pool::inline(bounds(config, config.sync_threads)),
+            asynchronous: Pool::inline(bounds(config, config.async_threads)),
+            _supervisor: None,
+            _ground: None,
+        }
+    }
+
+    fn all(&self) -> [&Pool; 2] {
+        [&self.plain, &self.asynchronous]
+    }
+}
+
+fn bounds(config: &Config, threads: usize) -> Bounds {
+    Bounds {
+        threads,
+        per_thread_max: config.attempts_per_thread_max,
+        waiting_max: config.sync_queue_max,
+        hog_after: config.hog_after,
+        hogged_max: config.hogged_threads_max,
+    }
 }
 
 impl Runtime {
@@ -134,6 +176,31 @@ impl Runtime {
         env: Env,
         store: Arc<dyn Store>,
         registry: Registry,
+    ) -> Result<Self> {
+        let pools = Pools::start(&config, &env)?;
+        Self::begin(config, env, store, registry, pools).await
+    }
+
+    /// As [`Runtime::start`], without threads: walkers are tasks of the executor that this is awaited in.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub(crate) async fn start_inline(
+        config: Config,
+        env: Env,
+        store: Arc<dyn Store>,
+        registry: Registry,
+    ) -> Result<Self> {
+        let pools = Pools::inline(&config);
+        Self::begin(config, env, store, registry, pools).await
+    }
+
+    async fn begin(
+        config: Config,
+        env: Env,
+        store: Arc<dyn Store>,
+        registry: Registry,
+        pools: Pools,
     ) -> Result<Self> {
         registry.check()?;
         let runs = Runs::new(config.subscriber_lag_max);
@@ -155,26 +222,10 @@ impl Runtime {
         remove_unfinished(&engine.files.join(UNFINISHED));
         let config = &engine.config;
         let (stopping, _) = watch::channel(false);
-        let (plain, jobs) = async_channel::bounded::<Job>(config.sync_queue_max.max(1));
-        let take: Source = Arc::new(move || {
-            let jobs = jobs.clone();
-            Box::pin(async move { jobs.recv().await.ok() })
-        });
-        let plain_pool = Pool::start("plain", config.sync_threads, config.attempts_per_thread_max, &take)?;
         let due = Arc::new(DueQueue::new(store, config.due_window, config.lost_max));
         keep_time(&engine, &due, &stopping);
-        let claim = claim_source(&engine, &due, &stopping);
-        let async_pool = Pool::start("async", config.async_threads, config.attempts_per_thread_max, &claim)?;
-        Ok(Self {
-            inner: Arc::new(Inner {
-                engine,
-                due,
-                plain,
-                pools: [plain_pool, async_pool],
-                stopping,
-                token_key,
-            }),
-        })
+        pools.asynchronous.pull(claim_source(&engine, &due, &stopping));
+        Ok(Self { inner: Arc::new(Inner { engine, due, stopping, token_key, pools }) })
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
@@ -251,11 +302,12 @@ impl Runtime {
         errand.under_way.door.answer_to(send);
         let for_job = Arc::clone(engine);
         let name = errand.kind.name.clone();
+        let label = Label::Plain(name.clone());
         let job: Job = Box::pin(async move {
             let under_way = Arc::clone(&errand.under_way);
-            let seat = under_way.is_timed().then(|| for_job.keeper.seat(None));
-            if let Some(seat) = &seat {
-                seat.begin(&under_way, for_job.env.now());
+            let entry = under_way.is_timed().then(|| for_job.keeper.enter(None));
+            if let Some(entry) = &entry {
+                entry.begin(&under_way, for_job.env.now());
             }
             let ended = for_job.run_errand(&errand, begun).await;
             under_way.door.answer(ended.map_err(|unended| match unended {
@@ -264,10 +316,9 @@ impl Runtime {
                 Unended::Released(_) => fail("the walker was interrupted"),
             }));
         });
-        self.inner
-            .plain
-            .try_send(job)
-            .map_err(|_| Error::Busy("too many walkers wait for a thread".to_owned()))?;
+        if !self.inner.pools.plain.spawn(label, job) {
+            return Err(Error::Busy("too many walkers wait for a thread".to_owned()));
+        }
         match receive.await {
             Ok(Ok(ended)) => {
                 Ok(Spawned::Done { status: ended.status, reports: ended.reports, repeated: false })
@@ -460,7 +511,16 @@ impl Runtime {
         if *self.inner.stopping.borrow() {
             return Err(Error::Busy("the server is stopping".to_owned()));
         }
+        let crews = self.inner.pools.all().into_iter().filter_map(Pool::crew);
+        if let Some(crew) = crews.into_iter().find(|crew| crew.is_exhausted()) {
+            return Err(Error::Hogged(crew.hogged()));
+        }
         Ok(self.inner.engine.store.health()?)
+    }
+
+    /// How many threads are held now by walkers that have not awaited anything for `hog_after`.
+    pub fn hogged(&self) -> usize {
+        self.inner.pools.all().into_iter().filter_map(Pool::crew).map(|crew| crew.hogged()).sum()
     }
 
     /// How many due runs wait in memory.
@@ -474,7 +534,7 @@ impl Runtime {
     /// When the store cannot be closed.
     pub async fn stop(&self) -> Result<()> {
         self.inner.stopping.send_replace(true);
-        self.inner.plain.close();
+        self.inner.pools.plain.close();
         let engine = &self.inner.engine;
         let grace = engine.config.stop_grace;
         let told = engine.keeper.stop(engine.env.now().plus(grace));
@@ -484,7 +544,7 @@ impl Runtime {
         }
         // Plain walkers have their callers to wait for, who have gone by now.
         let begun = engine.env.instant();
-        while !self.inner.pools.iter().all(Pool::is_finished) && begun.elapsed() < grace {
+        while !self.inner.pools.all().into_iter().all(Pool::is_finished) && begun.elapsed() < grace {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let left = engine.keeper.under_way();
@@ -498,7 +558,7 @@ impl Runtime {
     }
 }
 
-/// Gives due runs to the threads of the async pool: each claims what it takes.
+/// Gives due runs to the async pool: each is claimed by its job.
 fn claim_source(engine: &Arc<Engine>, due: &Arc<DueQueue>, stopping: &watch::Sender<bool>) -> Source {
     let (engine, due, stopping) = (Arc::clone(engine), Arc::clone(due), stopping.subscribe());
     Arc::new(move || {
@@ -513,22 +573,22 @@ fn claim_source(engine: &Arc<Engine>, due: &Arc<DueQueue>, stopping: &watch::Sen
                 // An error means that the runtime is gone.
                 _ = stopping.wait_for(|stopping| *stopping) => return None,
             };
-            let queue = Arc::clone(&due);
-            Some(Box::pin(async move {
-                let id = run.due.id;
+            let (queue, id) = (Arc::clone(&due), run.due.id);
+            let job: Job = Box::pin(async move {
                 let again = take_up(&engine, run).await;
                 queue.ended(id, again, engine.env.now());
-            }) as Job)
+            });
+            Some((Label::Run(id), job))
         })
     })
 }
 
 /// Claims a due run and runs it. Gives when it is due again.
 async fn take_up(engine: &Arc<Engine>, Taken { due, alone }: Taken) -> Option<Due> {
-    let seat = engine.keeper.seat(Some(due.id));
+    let entry = engine.keeper.enter(Some(due.id));
     match engine.store.claim(due.id, engine.env.now()).await {
         Ok(Claimed::Taken(claim)) => {
-            let mut running = std::pin::pin!(engine.run_claimed(*claim, &seat));
+            let mut running = std::pin::pin!(engine.run_claimed(*claim, &entry));
             if alone.is_some() {
                 tokio::select! {
                     again = &mut running => return again,

@@ -77,7 +77,24 @@ impl Bench {
     ///
     /// # Errors
     /// When the types do not fit together.
-    pub async fn build(register: impl FnOnce(&mut Registry), mut config: Config, env: Env) -> Result<Self> {
+    pub async fn build(register: impl FnOnce(&mut Registry), config: Config, env: Env) -> Result<Self> {
+        let (config, store, registry, folder) = Self::prepare(register, config)?;
+        Ok(Self { runtime: Runtime::start(config, env, store, registry).await?, folder: Some(folder) })
+    }
+
+    /// As [`Bench::build`], with walkers that are tasks of the present executor in place of threads.
+    ///
+    /// # Errors
+    /// When the types do not fit together.
+    pub async fn inline(register: impl FnOnce(&mut Registry), config: Config, env: Env) -> Result<Self> {
+        let (config, store, registry, folder) = Self::prepare(register, config)?;
+        Ok(Self { runtime: Runtime::start_inline(config, env, store, registry).await?, folder: Some(folder) })
+    }
+
+    fn prepare(
+        register: impl FnOnce(&mut Registry),
+        mut config: Config,
+    ) -> Result<(Config, Arc<dyn Store>, Registry, std::path::PathBuf)> {
         let mut registry = Registry::default();
         register(&mut registry);
         let folder = std::env::temp_dir().join(format!("walkabout-bench-{}", Env::system().random_hex(8)));
@@ -88,7 +105,7 @@ impl Bench {
             disk_free_min: 0,
         };
         let store: Arc<dyn Store> = store::memory::open(limits)?;
-        Ok(Self { runtime: Runtime::start(config, env, store, registry).await?, folder: Some(folder) })
+        Ok((config, store, registry, folder))
     }
 
     /// A new user with an empty graph.

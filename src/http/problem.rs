@@ -157,7 +157,7 @@ impl From<Error> for Problem {
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "This Idempotency-Key was used for another request.",
             ),
-            Error::Busy(_) => {
+            Error::Busy(_) | Error::Hogged(_) => {
                 refused(StatusCode::SERVICE_UNAVAILABLE, "The server is busy. Try again later.")
             }
             Error::Store(inner) => match inner {

@@ -338,14 +338,14 @@ struct Kin {
 }
 
 /// The place of an attempt that is about to begin or under way, until it is dropped.
-pub(crate) struct Seat {
+pub(crate) struct Entry {
     keeper: Timekeeper,
     serial: u64,
     /// What is asked of it.
     pub(crate) halt: Arc<Halt>,
 }
 
-impl Seat {
+impl Entry {
     /// The attempt begins.
     pub(crate) fn begin(&self, under_way: &Arc<UnderWay>, now: Timestamp) {
         let mut kept = self.keeper.kept();
@@ -360,7 +360,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Entry {
     fn drop(&mut self) {
         self.keeper.kept().remove(self.serial);
     }
@@ -372,7 +372,7 @@ impl Timekeeper {
     }
 
     /// A place for an attempt. That of a run is taken before the run is claimed: so nothing that is asked of it is missed.
-    pub(crate) fn seat(&self, run: Option<Uuid>) -> Seat {
+    pub(crate) fn enter(&self, run: Option<Uuid>) -> Entry {
         let halt = Arc::<Halt>::default();
         let mut kept = self.kept();
         kept.next += 1;
@@ -381,7 +381,7 @@ impl Timekeeper {
         if let Some(run) = run {
             kept.by_run.insert(run, serial);
         }
-        Seat { keeper: self.clone(), serial, halt }
+        Entry { keeper: self.clone(), serial, halt }
     }
 
     /// Asks the attempt of a run for its end; it has until then.

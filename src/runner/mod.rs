@@ -9,6 +9,9 @@ mod contention;
 mod halt;
 mod pool;
 mod queue;
+mod ready;
+mod seat;
+mod supervisor;
 mod travel;
 mod turn;
 
@@ -24,9 +27,11 @@ use walkabout_schema::{
 
 pub(crate) use attempt::{Attempt, Book, Origin, RunRef, UNFINISHED, is_file_name};
 pub(crate) use contention::{Contention, Turns};
-pub(crate) use halt::{End, Rest, Seat, Timekeeper, UnderWay};
-pub(crate) use pool::{Job, Pool, Source};
+pub(crate) use halt::{End, Entry, Rest, Timekeeper, UnderWay};
+pub(crate) use pool::{Bounds, Ground, Job, Pool, Source};
 pub(crate) use queue::{DueQueue, Taken};
+pub(crate) use seat::Label;
+pub(crate) use supervisor::Supervisor;
 pub(crate) use travel::{Stop, travel};
 use travel::{Top, due_of, event_of};
 pub(crate) use turn::Turn;
@@ -111,7 +116,7 @@ pub(crate) fn start(slot: &Slot) -> Vec<Location> {
 impl Engine {
     /// Runs a claimed run until it ends or is let go. Everything that can be said of it is in its record afterwards. Gives when it is due
     /// again.
-    pub(crate) async fn run_claimed(self: &Arc<Self>, claim: Claim, seat: &Seat) -> Option<Due> {
+    pub(crate) async fn run_claimed(self: &Arc<Self>, claim: Claim, entry: &Entry) -> Option<Due> {
         let Claim { token, walker, checkpoint, answer } = claim;
         let id = walker.walker_id();
         let run = RunRef { id: id.clone(), token };
@@ -120,7 +125,7 @@ impl Engine {
             let error = format!("walker {} is not registered in this program", walker.name);
             return self.let_go(&run, root, 0, Release::Park { error }).await;
         };
-        let (deadline, halt) = (walker.run.deadline, Arc::clone(&seat.halt));
+        let (deadline, halt) = (walker.run.deadline, Arc::clone(&entry.halt));
         let under_way = Arc::new(UnderWay::new(&kind.spec, Some(run), walker.run.retries, deadline, halt));
         let lost_max = if kind.spec.rerun_never { 1 } else { self.config.lost_max.max(1) };
         let times = walker.run.lost;
@@ -131,7 +136,7 @@ impl Engine {
         }
         let begun = checkpoint.filter(|checkpoint| kind.spec.takes_up(checkpoint.walker_version));
         let begun = begun.unwrap_or_else(|| first_checkpoint(&walker));
-        seat.begin(&under_way, self.env.now());
+        entry.begin(&under_way, self.env.now());
         let errand = Errand {
             kind,
             actor: root,

@@ -15,6 +15,7 @@ mod crash;
 mod durable;
 mod endings;
 mod engine;
+mod hogs;
 mod http;
 mod macros;
 mod socket;
