@@ -51,7 +51,8 @@ pub enum EventKind {
     /// It waits, and holds nothing meanwhile.
     Waiting {
         /// When it goes on by itself.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::time::text::option")]
+        #[schemars(with = "Option<Timestamp>")]
         until: Option<Timestamp>,
         /// The outside answer that it waits for.
         #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
@@ -64,6 +65,8 @@ pub enum EventKind {
         /// Its slug.
         code: ErrorCode,
         /// When the next one is due.
+        #[serde(with = "crate::time::text")]
+        #[schemars(with = "Timestamp")]
         at: Timestamp,
     },
     /// Somebody asked for its end.

@@ -5,8 +5,8 @@
 use proptest::prelude::*;
 use uuid::Uuid;
 use walkabout_schema::{
-    Access, EdgeId, ElementId, Level, Name, NodeId, ObjectId, PUBLIC_ROOT, SYSTEM_ROOT, Timestamp, WalkerId,
-    decide,
+    Access, EdgeId, ElementId, ErrorCode, Event, EventKind, Level, Name, NodeId, ObjectId, PUBLIC_ROOT,
+    SYSTEM_ROOT, Timestamp, WalkerId, decide,
 };
 
 fn name() -> impl Strategy<Value = Name> {
@@ -96,4 +96,22 @@ fn well_known_roots_and_what_is_no_id() {
     }
     let edge = "e::00000000000000000000000000000001";
     assert!(edge.parse::<EdgeId>().is_ok() && edge.parse::<NodeId>().is_err());
+}
+
+#[test]
+fn events_are_the_same_in_both_formats() {
+    let at = Timestamp::from_millis(1_767_225_600_123);
+    let error = "why".to_owned();
+    for event in [
+        EventKind::Waiting { until: Some(at), waits_for: None },
+        EventKind::Waiting { until: None, waits_for: Some("x".to_owned()) },
+        EventKind::Retrying { error: error.clone(), code: ErrorCode::WalkerFailed, at },
+        EventKind::Failed { error, code: ErrorCode::TimedOut },
+    ] {
+        let event = Event { seq: 1, at, attempt: 1, event };
+        let bytes = bson::serialize_to_vec(&event).unwrap();
+        assert_eq!(bson::deserialize_from_slice::<Event>(&bytes).unwrap(), event);
+        let text = serde_json::to_string(&event).unwrap();
+        assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event);
+    }
 }

@@ -106,10 +106,8 @@ async fn over_time(bench: &Bench, caller: &Caller, id: &WalkerId) -> (Record, Ve
         }
         let span = record.run.next_attempt_at.unwrap().since(bench.runtime.now());
         waits.push(span.as_secs());
-        let retries = record.run.retries;
         bench.advance(span);
-        until(bench, caller, id, |record| record.run.state != State::Waiting || record.run.retries > retries)
-            .await;
+        until(bench, caller, id, |now| now.run.next_attempt_at != record.run.next_attempt_at).await;
     }
 }
 
