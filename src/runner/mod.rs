@@ -321,7 +321,7 @@ impl Engine {
             return self.let_go(run, root, conflicts, Release::Park { error: message }).await;
         }
         // Who asked for the end gets it, also when the attempt failed meanwhile.
-        let verdict = match failure.end.or(under_way.end()) {
+        let verdict = match failure.end().or(under_way.end()) {
             Some(End::Cancel) => Verdict::Cancel,
             Some(End::RunTime(_)) => Verdict::TimeOut,
             Some(End::Rest(Rest::Pause)) => return self.let_go(run, root, conflicts, Release::Pause).await,
@@ -330,7 +330,7 @@ impl Engine {
                 let ended = retry::Ended {
                     kind: failure.kind_of(),
                     timed_out: ended.is_some(),
-                    wish: failure.wish,
+                    wish: failure.wish(),
                     failed_before: under_way.retries,
                 };
                 retry::decide(&under_way.retry, ended, self.env.chance())

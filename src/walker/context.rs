@@ -190,7 +190,7 @@ impl Context {
     /// Always: that is how the attempt ends.
     pub fn snooze(&mut self, span: Duration) -> Outcome {
         let message = "the walker asked to be taken up again later".to_owned();
-        Err(Failure { wish: Wish::Snooze(span), ..fail(message) })
+        Err(fail(message).wishing(Wish::Snooze(span)))
     }
 
     /// Ends the run as cancelled, with a reason that the caller may read: `return cx.cancel("the order is gone")`. What was done since
@@ -199,7 +199,7 @@ impl Context {
     /// # Errors
     /// Always: that is how the attempt ends.
     pub fn cancel(&mut self, reason: impl Into<String>) -> Outcome {
-        Err(Failure { wish: Wish::Cancel, ..Failure::coded(walkabout_schema::ErrorCode::Cancelled, reason) })
+        Err(Failure::coded(walkabout_schema::ErrorCode::Cancelled, reason).wishing(Wish::Cancel))
     }
 
     /// True once somebody asked for the end of this run, or its time is over. The attempt ends by itself at its next visit or `await`;

@@ -72,12 +72,18 @@ pub struct Failure {
     pub(crate) source: Option<Box<dyn std::error::Error + Send + Sync>>,
     /// What the store said: it decides how the run goes on.
     pub(crate) store: Option<store::Error>,
+    /// What is to become of the run, where anybody said so.
+    terms: Option<Box<Terms>>,
+}
+
+#[derive(Default)]
+struct Terms {
     /// What the application calls this kind of error, for the walker's retry policy.
-    pub(crate) kind: Option<Cow<'static, str>>,
-    /// What the ability wants to become of the run.
-    pub(crate) wish: Wish,
+    kind: Option<Cow<'static, str>>,
+    /// What the ability wants.
+    wish: Wish,
     /// The attempt was ended from outside.
-    pub(crate) end: Option<End>,
+    end: Option<End>,
 }
 
 impl Failure {
@@ -86,39 +92,60 @@ impl Failure {
     }
 
     fn bare(code: ErrorCode) -> Self {
-        Self { code, message: None, source: None, store: None, kind: None, wish: Wish::Policy, end: None }
+        Self { code, message: None, source: None, store: None, terms: None }
     }
 
     /// The attempt was ended from outside.
     pub(crate) fn ended(end: End) -> Self {
-        Self { end: Some(end), ..Self::coded(end.code(), end.sentence()) }
+        let mut failure = Self::coded(end.code(), end.sentence());
+        failure.terms().end = Some(end);
+        failure
+    }
+
+    fn terms(&mut self) -> &mut Terms {
+        self.terms.get_or_insert_default()
+    }
+
+    /// Says what is to become of the run.
+    pub(crate) fn wishing(mut self, wish: Wish) -> Self {
+        self.terms().wish = wish;
+        self
+    }
+
+    /// What is to become of the run.
+    pub(crate) fn wish(&self) -> Wish {
+        self.terms.as_ref().map_or(Wish::Policy, |terms| terms.wish)
+    }
+
+    /// Why the attempt was ended from outside.
+    pub(crate) fn end(&self) -> Option<End> {
+        self.terms.as_ref()?.end
     }
 
     /// Names the kind of error, for `on` and `never_on` of the walker's retry policy.
     #[must_use]
     pub fn kind(mut self, kind: impl Into<Cow<'static, str>>) -> Self {
-        self.kind = Some(kind.into());
+        self.terms().kind = Some(kind.into());
         self
     }
 
     /// Asks for another attempt after this long, whatever kind of error it is: as many as the walker's retry policy allows, and ten in
     /// all without one. A plain walker just fails.
     #[must_use]
-    pub fn retry_after(mut self, delay: Duration) -> Self {
-        self.wish = Wish::RetryAfter(delay);
-        self
+    pub fn retry_after(self, delay: Duration) -> Self {
+        self.wishing(Wish::RetryAfter(delay))
     }
 
     /// Ends the run, whatever the walker's retry policy says.
     #[must_use]
-    pub fn for_good(mut self) -> Self {
-        self.wish = Wish::FailForGood;
-        self
+    pub fn for_good(self) -> Self {
+        self.wishing(Wish::FailForGood)
     }
 
     /// What the retry policy goes by.
     pub(crate) fn kind_of(&self) -> &str {
-        self.kind.as_deref().unwrap_or_else(|| self.code.as_str())
+        let kind = self.terms.as_ref().and_then(|terms| terms.kind.as_deref());
+        kind.unwrap_or_else(|| self.code.as_str())
     }
 
     /// The sentence for the caller, when there is one.
