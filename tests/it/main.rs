@@ -12,9 +12,11 @@
 mod airports;
 mod conformance;
 mod crash;
+mod deploy;
 mod durable;
 mod endings;
 mod engine;
+mod govern;
 mod hogs;
 mod http;
 mod macros;

@@ -65,6 +65,12 @@ impl Server {
         self.child.wait().unwrap();
     }
 
+    /// Asks it to stop.
+    pub fn terminate(&self) {
+        let killed = Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status();
+        assert!(killed.unwrap().success());
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -1,0 +1,306 @@
+//! New code over stored runs.
+
+use std::path::Path;
+
+use walkabout::{
+    Walkabout,
+    config::Config,
+    prelude::*,
+    runtime::{Caller, RunFilter, Runtime, Spawn, Spawned},
+    schema::{State, WalkerId, wire::Record},
+};
+
+/// A generation of an application: the same names, other code.
+mod first {
+    use super::*;
+
+    /// Notes every step in the graph.
+    #[derive(Node, Serialize, Deserialize)]
+    pub struct Note {
+        pub text: String,
+    }
+
+    /// Waits half way, with a field that a later version does not know and one that is renamed.
+    #[derive(Walker, Serialize, Deserialize)]
+    #[walker(async)]
+    pub struct Migrant {
+        pub label: String,
+        #[serde(default)]
+        pub dropped: u64,
+    }
+
+    #[abilities]
+    impl Migrant {
+        #[entry]
+        async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+            self.dropped = 7;
+            cx.attach(&here, Note { text: "first".to_owned() })?;
+            cx.wait_for("deploy").then("end")
+        }
+        #[step]
+        async fn end(&mut self, _here: Here<Root>, _cx: &mut Context) -> Outcome {
+            DONE
+        }
+    }
+}
+
+/// Fields renamed, dropped and added; goes on where the first version stood.
+mod second {
+    use super::*;
+
+    #[derive(Walker, Serialize, Deserialize)]
+    #[walker(async)]
+    pub struct Migrant {
+        #[serde(alias = "label")]
+        pub title: String,
+        #[serde(default)]
+        pub added: Option<u64>,
+    }
+
+    #[abilities]
+    impl Migrant {
+        #[entry]
+        async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+            cx.attach(&here, first::Note { text: "again".to_owned() })?;
+            cx.wait_for("deploy").then("end")
+        }
+        #[step]
+        async fn end(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+            cx.attach(&here, first::Note { text: self.title.clone() })?;
+            cx.report(self.added)?;
+            DONE
+        }
+    }
+}
+
+/// A field that is needed and was never stored.
+mod broken {
+    use super::*;
+
+    #[derive(Walker, Serialize, Deserialize)]
+    #[walker(async)]
+    pub struct Migrant {
+        pub needed: u64,
+    }
+
+    #[abilities]
+    impl Migrant {
+        #[entry]
+        async fn start(&mut self, _here: Here<Root>, _cx: &mut Context) -> Outcome {
+            DONE
+        }
+    }
+}
+
+/// The ability that comes next is gone.
+mod stepless {
+    use super::*;
+
+    #[derive(Walker, Serialize, Deserialize)]
+    #[walker(async)]
+    pub struct Migrant {
+        pub label: String,
+    }
+
+    #[abilities]
+    impl Migrant {
+        #[entry]
+        async fn start(&mut self, _here: Here<Root>, _cx: &mut Context) -> Outcome {
+            DONE
+        }
+    }
+}
+
+/// Another version of the code, which begins again.
+mod third {
+    use super::*;
+
+    #[derive(Walker, Serialize, Deserialize)]
+    #[walker(async, version = 3)]
+    pub struct Migrant {
+        pub label: String,
+        #[serde(default)]
+        pub dropped: u64,
+    }
+
+    #[abilities]
+    impl Migrant {
+        #[entry]
+        async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+            cx.attach(&here, first::Note { text: format!("anew {}", self.dropped) })?;
+            DONE
+        }
+    }
+}
+
+/// Another version of the code, which goes on.
+mod fourth {
+    use super::*;
+
+    #[derive(Walker, Serialize, Deserialize)]
+    #[walker(async, version = 4, resumes = "1, 2, 3")]
+    pub struct Migrant {
+        pub label: String,
+    }
+
+    #[abilities]
+    impl Migrant {
+        #[entry]
+        async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+            cx.attach(&here, first::Note { text: "again".to_owned() })?;
+            DONE
+        }
+        #[step]
+        async fn end(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+            cx.attach(&here, first::Note { text: "went on".to_owned() })?;
+            DONE
+        }
+    }
+}
+
+/// Reports the notes.
+#[derive(Walker, Serialize, Deserialize)]
+struct Notes {}
+
+#[abilities]
+impl Notes {
+    #[entry]
+    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        for note in cx.list(here.out().node::<first::Note>()).await? {
+            cx.report(note.read().text.clone())?;
+        }
+        DONE
+    }
+}
+
+const CALLER: Caller = Caller { root: walkabout::schema::SYSTEM_ROOT, admin: false };
+
+async fn start<W: walkabout::walker::Walker>(folder: &Path) -> Runtime {
+    start_with(folder, |types| _ = types.walker::<W>()).await
+}
+
+async fn start_with(folder: &Path, walkers: impl Fn(&mut walkabout::registry::Registry)) -> Runtime {
+    let config = Config { data: folder.to_owned(), disk_free_min: 0, ..Config::default() };
+    let app = || Walkabout::new().config(config.clone()).walker::<Notes>().register(|types| walkers(types));
+    loop {
+        match app().start().await {
+            Ok(runtime) => return runtime,
+            // The engine of the program before tidies up until it lets go of the lock.
+            Err(error) if error.to_string().contains("another process has it open") => {
+                tokio::task::yield_now().await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+async fn spawn(runtime: &Runtime, walker: &str, fields: Value) -> Spawned {
+    let Value::Object(fields) = fields else { panic!("fields are an object") };
+    let (walker, caller) = (walker.to_owned(), CALLER);
+    let spawn = Spawn { walker, node: None, caller, fields, client_id: None, request_key: None };
+    runtime.spawn(spawn).await.unwrap()
+}
+
+async fn until(runtime: &Runtime, id: &WalkerId, state: State) -> Record {
+    let mut frames = runtime.follow(&CALLER, id).await.unwrap().unwrap();
+    loop {
+        let record = runtime.record(&CALLER, id).await.unwrap().unwrap();
+        if record.run.state == state {
+            return record;
+        }
+        assert!(!record.run.state.is_final(), "{record:?}");
+        drop(frames.recv().await);
+    }
+}
+
+/// A run of the first version that waits, in a store that is closed by now.
+async fn waiting(folder: &Path) -> WalkerId {
+    let runtime = start::<first::Migrant>(folder).await;
+    let Spawned::Accepted { id, .. } = spawn(&runtime, "migrant", json!({ "label": "moved" })).await else {
+        panic!("it is async")
+    };
+    let record = until(&runtime, &id, State::Waiting).await;
+    assert_eq!(record.context["dropped"], 7);
+    runtime.stop().await.unwrap();
+    id
+}
+
+async fn answer(runtime: &Runtime, id: &WalkerId) {
+    use walkabout::{govern::Governor, runtime::Act};
+    let act = Act::Answer { name: "deploy".to_owned(), value: json!(1) };
+    runtime.act(Governor { caller: &CALLER, run_token: None }, id, act).await.unwrap().unwrap();
+}
+
+async fn notes(runtime: &Runtime) -> Value {
+    match spawn(runtime, "notes", json!({})).await {
+        Spawned::Done { reports, .. } => Value::Array(reports),
+        Spawned::Accepted { .. } => panic!("it is plain"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_may_be_added_dropped_and_renamed() {
+    let folder = tempfile::tempdir().unwrap();
+    let id = waiting(folder.path()).await;
+    let runtime = start::<second::Migrant>(folder.path()).await;
+    answer(&runtime, &id).await;
+    let record = until(&runtime, &id, State::Succeeded).await;
+    assert_eq!(
+        (record.context["title"].clone(), record.schedule.reports),
+        (json!("moved"), vec![json!(null)])
+    );
+    assert_eq!(notes(&runtime).await, json!(["first", "moved"]), "it went on where it was");
+    runtime.stop().await.unwrap();
+}
+
+async fn parked<W: walkabout::walker::Walker>(folder: &Path, id: &WalkerId, why: &str, wakes: bool) {
+    let runtime = start::<W>(folder).await;
+    if wakes {
+        answer(&runtime, id).await;
+    }
+    // The program before may have parked it too, for another reason.
+    let mut frames = runtime.follow(&CALLER, id).await.unwrap().unwrap();
+    loop {
+        let record = runtime.record(&CALLER, id).await.unwrap().unwrap();
+        let error = record.schedule.error.unwrap_or_default();
+        if record.run.state == State::Incompatible && error.contains(why) {
+            break;
+        }
+        assert!(!record.run.state.is_final(), "{error}");
+        drop(frames.recv().await);
+    }
+    let filter = RunFilter { state: Some(State::Incompatible), ..RunFilter::default() };
+    let listed = runtime.records(&CALLER, filter, None, 10).await.unwrap().walkers;
+    assert_eq!(listed.iter().map(|record| &record.id).collect::<Vec<_>>(), [id]);
+    runtime.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_parked_by_every_program_that_cannot_run_it_and_taken_up_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let id = waiting(folder.path()).await;
+    parked::<broken::Migrant>(folder.path(), &id, "do not fit", true).await;
+    parked::<Notes>(folder.path(), &id, "not registered", false).await;
+    parked::<stepless::Migrant>(folder.path(), &id, "no ability", false).await;
+    let runtime = start::<second::Migrant>(folder.path()).await;
+    let record = until(&runtime, &id, State::Succeeded).await;
+    assert_eq!((record.schedule.error, record.run.attempt, record.run.lost), (None, 1, 0));
+    assert_eq!(notes(&runtime).await, json!(["first", "moved"]));
+    runtime.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_of_another_version_is_left_unless_the_walker_takes_it_up() {
+    for (goes_on, wanted) in [(false, json!(["first", "anew 0"])), (true, json!(["first", "went on"]))] {
+        let folder = tempfile::tempdir().unwrap();
+        let id = waiting(folder.path()).await;
+        let runtime = match goes_on {
+            true => start::<fourth::Migrant>(folder.path()).await,
+            false => start::<third::Migrant>(folder.path()).await,
+        };
+        answer(&runtime, &id).await;
+        until(&runtime, &id, State::Succeeded).await;
+        assert_eq!(notes(&runtime).await, wanted);
+        runtime.stop().await.unwrap();
+    }
+}
