@@ -11,7 +11,6 @@
 
 mod airports;
 mod conformance;
-mod crash;
 mod endings;
 mod engine;
 mod http;
