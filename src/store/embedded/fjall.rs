@@ -24,6 +24,9 @@ const BLOCK_CACHE_BYTES: u64 = 16 << 20;
 /// What one key space gathers in memory before it goes to a file.
 const MEMTABLE_BYTES: u64 = 16 << 20;
 
+/// Where the library keeps the key spaces.
+const SPACES_FOLDER: &str = "keyspaces";
+
 pub(super) struct FjallEngine {
     // The key spaces go before the database, and the database before the lock of the folder: who gets that finds no engine.
     spaces: Arc<HashMap<Space, Keyspace>>,
@@ -34,6 +37,14 @@ pub(super) struct FjallEngine {
 
 fn failed(error: ::fjall::Error) -> Error {
     Error::Unavailable(format!("{error:?}"))
+}
+
+fn gone(name: &str, files: &Path) -> Error {
+    let folder = files.join(SPACES_FOLDER);
+    Error::Open(format!(
+        "key space {name} is gone from {}. Nothing was changed: restore the folder from a backup",
+        folder.display()
+    ))
 }
 
 impl FjallEngine {
@@ -54,11 +65,27 @@ impl FjallEngine {
             .cache_size(BLOCK_CACHE_BYTES)
             .open()
             .map_err(refused)?;
-        let mut spaces = HashMap::new();
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+        let (mut spaces, mut missing) = (HashMap::new(), Vec::new());
         for (space, name) in SPACES {
-            let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+            if database.keyspace_exists(name) {
+                spaces.insert(space, database.keyspace(name, options).map_err(refused)?);
+            } else {
+                missing.push((space, name));
+            }
+        }
+        // All are made before the first group is written: in the place of one that is gone the library would make an empty one.
+        // Who adds a key space has to let stores in that were made before.
+        for (space, name) in missing {
+            for there in spaces.values() {
+                if !there.is_empty().map_err(refused)? {
+                    return Err(gone(name, files));
+                }
+            }
             spaces.insert(space, database.keyspace(name, options).map_err(refused)?);
         }
+        // The library syncs what is in the folder of a key space, and not its name.
+        journals::sync_folder(&files.join(SPACES_FOLDER)).map_err(|error| refused(error.into()))?;
         Ok(Self { spaces: Arc::new(spaces), database, folder: folder.to_owned(), _lock: Arc::clone(lock) })
     }
 

@@ -188,7 +188,8 @@ fn remove(path: &Path) -> std::io::Result<()> {
     removed.or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
-fn sync_folder(folder: &Path) -> std::io::Result<()> {
+/// Makes the names in a folder last.
+pub(super) fn sync_folder(folder: &Path) -> std::io::Result<()> {
     File::open(folder)?.sync_all()
 }
 

@@ -192,3 +192,21 @@ fn user(owner: uuid::Uuid) -> (User, Arc<Element>) {
     };
     (user, Arc::new(root))
 }
+
+#[tokio::test]
+async fn a_store_without_one_of_its_key_spaces_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    killed(folder.path(), &[10]).await;
+    while journals::lock(folder.path()).is_err() {
+        std::thread::yield_now();
+    }
+    let (spaces, aside) = (folder.path().join(FILES).join("keyspaces"), folder.path().join("gone"));
+    std::fs::rename(spaces.join("5"), &aside).unwrap();
+    let before = parts(&spaces);
+    let refused = open(folder.path(), Limits::default()).err().unwrap().to_string();
+    assert!(refused.contains("key space"), "{refused}");
+    assert_eq!(parts(&spaces), before, "nothing was made in its place");
+    std::fs::rename(&aside, spaces.join("5")).unwrap();
+    let store = open(folder.path(), Limits::default()).unwrap();
+    assert_eq!(store.keep("0", vec![8]).await.unwrap(), [7; 10]);
+}
