@@ -10,8 +10,10 @@
 )]
 
 mod after;
+mod disk;
 mod kills;
 mod ledger;
+mod power;
 mod program;
 mod shim;
 #[path = "../it/support.rs"]
