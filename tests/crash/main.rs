@@ -6,11 +6,13 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
+    clippy::print_stdout,
     reason = "a test that cannot go on has to stop"
 )]
 
 mod after;
 mod disk;
+mod faults;
 mod kills;
 mod ledger;
 mod power;
