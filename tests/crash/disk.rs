@@ -20,13 +20,35 @@ const SECTOR: u64 = 512;
 /// One recorded operation. Paths are relative to the folder.
 #[derive(Debug)]
 pub enum Op {
-    Create { path: String },
-    Write { path: String, offset: u64, bytes: Vec<u8> },
-    Truncate { path: String, length: u64 },
-    Sync { path: String },
-    Rename { from: String, to: String },
-    Unlink { path: String },
-    Mkdir { path: String },
+    Create {
+        path: String,
+    },
+    Write {
+        path: String,
+        offset: u64,
+        bytes: Vec<u8>,
+    },
+    Truncate {
+        path: String,
+        length: u64,
+    },
+    Sync {
+        path: String,
+    },
+    Rename {
+        from: String,
+        to: String,
+    },
+    Unlink {
+        path: String,
+    },
+    Mkdir {
+        path: String,
+    },
+    /// A sync failed. What was to be synced is not tried again by the system, so the next sync says nothing about it.
+    Lost {
+        path: String,
+    },
 }
 
 /// Reads what `shim.c` wrote: entries of a fixed head, two paths, and bytes.
@@ -50,6 +72,7 @@ pub fn read_log(path: &Path) -> Vec<Op> {
             5 => Op::Rename { from: path, to: other },
             6 => Op::Unlink { path },
             7 => Op::Mkdir { path },
+            8 => Op::Lost { path },
             kind => panic!("the log has an operation of kind {kind}"),
         });
         rest = after;
@@ -235,6 +258,12 @@ impl Disk {
                 self.rename(folder, Naming::Move(from.to_owned(), to.to_owned()));
             }
             Op::Sync { path } => self.sync(&path),
+            Op::Lost { path } => {
+                let id = self.find(&path);
+                if let Some(Node::File { changes, .. }) = id.map(|id| &mut self.nodes[id]) {
+                    changes.clear();
+                }
+            }
         }
     }
 

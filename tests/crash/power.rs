@@ -7,10 +7,10 @@ use rand::Rng;
 use crate::{
     Folder,
     disk::{self, Disk, Loss, Op},
-    ledger::Ledger,
+    ledger::{Ledger, Reply, WALKERS, unmarked},
     program::{Ended, Program},
     seeded, setting,
-    shim::{Act, Shim},
+    shim::{Act, Fault, Shim},
 };
 
 /// What was recorded of one store over several processes.
@@ -92,6 +92,39 @@ async fn after_a_power_loss_all_that_was_answered_is_there() {
     disk.build(whole.path(), Loss::Nothing, &mut rng);
     disk::assert_same(whole.path(), recording.folder.path());
     assert!(unsynced > 0, "something was to be lost");
+}
+
+/// What comes after a sync that failed proves nothing about what was to be synced.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_answered_behind_a_failed_sync() {
+    let mut rng = seeded();
+    for _ in 0..setting("CUTS").unwrap_or(20) / 4 {
+        let folder = Folder::new();
+        let shim = Shim::recording(folder.path());
+        let program = Program::start(folder.path(), Some((&shim, Act::Watch))).await.unwrap();
+        let ledger = Ledger::register(&program.url, unmarked).await;
+        ledger.work(&program.url, &mut rng, (20, 0.1), unmarked).await;
+        assert!(program.stop().await.status.success());
+        let at = rng.random_range(1..150);
+        println!("the first sync from operation {at} on fails");
+        let second = Program::start(folder.path(), Some((&shim, Act::Fail(Fault::Sync, at)))).await;
+        if let Ok(program) = second {
+            for walker in WALKERS.into_iter().cycle().take(30) {
+                let (reply, id) = ledger.submit(&program.url, walker, unmarked).await;
+                let Some(id) = id else { break };
+                assert_eq!(reply, Reply::Accepted);
+                ledger.follow(&program.url, &id, unmarked).await;
+            }
+            program.stop().await;
+        }
+        let mut disk = Disk::new();
+        disk::read_log(&shim.log()).into_iter().for_each(|op| disk.perform(op));
+        for loss in [Loss::Nothing, Loss::All, Loss::Any] {
+            let after = Folder::new();
+            disk.build(after.path(), loss, &mut rng);
+            check(after.path(), (&ledger, 0), u64::MAX).await.unwrap();
+        }
+    }
 }
 
 /// The names of what the engine makes at its first start were once not synced.

@@ -9,7 +9,8 @@
  * SHIM_STATE   a file of one page, shared with the test: struct state
  * SHIM_LOG     where operations are appended to, if anywhere
  * SHIM_KILL    "before" or "after": SIGKILL at operation SHIM_AT
- * SHIM_FAULT   "eio", "enospc": operation SHIM_AT fails; "short": it writes half; "torn": it writes half, and all after it fail
+ * SHIM_FAULT   "eio", "enospc": operation SHIM_AT fails; "short": it writes half; "torn": it writes half, and all after it fail;
+ *              "sync": the first sync from there on fails, and the system forgets what was to be synced
  * SHIM_ON      "1": with eio, enospc and short, all operations after it too
  *
  * Operations are numbered from 1 in the order in which they are done: one at a time. Numbers go on over processes that share a
@@ -47,7 +48,7 @@ struct state {
     uint64_t here;    /* operations begun by this process */
 };
 
-enum kind { CREATE = 1, WRITE, TRUNCATE, SYNC, RENAME, UNLINK, MKDIR };
+enum kind { CREATE = 1, WRITE, TRUNCATE, SYNC, RENAME, UNLINK, MKDIR, LOST };
 
 /* One operation in the log; the paths and the bytes follow. */
 struct entry {
@@ -71,7 +72,7 @@ static size_t folder_length;
 static int log_fd = -1;
 static uint64_t at;
 static enum { NO_KILL, BEFORE, AFTER } kill_at;
-static enum { NO_FAULT, EIO_FAULT, ENOSPC_FAULT, SHORT, TORN } fault;
+static enum { NO_FAULT, EIO_FAULT, ENOSPC_FAULT, SHORT, TORN, SYNC_FAULT } fault;
 static int goes_on;
 static int taken;
 
@@ -191,7 +192,16 @@ static void record(const struct op *op, uint64_t offset, uint64_t bytes) {
 }
 
 /* What this operation is made to answer, or 0. Sets `half` when it is to write a part only. */
-static long fault_of(const struct op *op, uint64_t number, int *half) {
+static long fault_of(struct op *op, uint64_t number, int *half) {
+    if (fault == SYNC_FAULT && number >= at && op->kind == SYNC) {
+        fault = NO_FAULT;
+        op->kind = LOST;
+        record(op, 0, 0);
+        state->done++;
+        __atomic_fetch_add(&state->faults, 1, __ATOMIC_SEQ_CST);
+        return -EIO;
+    }
+    if (fault == SYNC_FAULT) return 0;
     if (fault == NO_FAULT || number < at || (number > at && !goes_on && fault != TORN)) return 0;
     int can_be_short = op->kind == WRITE && total(op) > 1;
     if (fault == SHORT || (fault == TORN && number == at && can_be_short)) {
@@ -411,7 +421,8 @@ __attribute__((constructor)) static void set_up(void) {
     at = strtoull(given("SHIM_AT"), NULL, 10);
     kill_at = !strcmp(kill, "before") ? BEFORE : !strcmp(kill, "after") ? AFTER : NO_KILL;
     fault = !strcmp(how, "eio") ? EIO_FAULT : !strcmp(how, "enospc") ? ENOSPC_FAULT
-        : !strcmp(how, "short") ? SHORT : !strcmp(how, "torn") ? TORN : NO_FAULT;
+        : !strcmp(how, "short") ? SHORT : !strcmp(how, "torn") ? TORN
+        : !strcmp(how, "sync") ? SYNC_FAULT : NO_FAULT;
     goes_on = *given("SHIM_ON") == '1';
     state->here = 0;
     state->loaded++;

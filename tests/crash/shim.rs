@@ -50,10 +50,12 @@ pub enum Fault {
     ShortFromThen,
     /// A write writes its first half, and all operations after it but removals find no room.
     Torn,
+    /// The first sync from there on fails, once.
+    Sync,
 }
 
 impl Fault {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Io,
         Self::IoFromThen,
         Self::Full,
@@ -61,6 +63,7 @@ impl Fault {
         Self::Short,
         Self::ShortFromThen,
         Self::Torn,
+        Self::Sync,
     ];
 
     /// Whether a program has to notice nothing.
@@ -116,6 +119,7 @@ impl Shim {
                     Fault::Short => ("short", "0"),
                     Fault::ShortFromThen => ("short", "1"),
                     Fault::Torn => ("torn", "0"),
+                    Fault::Sync => ("sync", "0"),
                 };
                 command.env("SHIM_ON", goes_on);
                 ("SHIM_FAULT", value, at)
