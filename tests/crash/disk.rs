@@ -199,6 +199,32 @@ impl Disk {
         Self { nodes: vec![Node::folder()] }
     }
 
+    /// A folder as it is, all of it synced.
+    pub fn of(folder: &Path) -> Self {
+        let mut disk = Self::new();
+        disk.read(folder, "");
+        for node in &mut disk.nodes {
+            if let Node::Folder { names, synced, namings } = node {
+                synced.clone_from(names);
+                namings.clear();
+            }
+        }
+        disk
+    }
+
+    fn read(&mut self, folder: &Path, inside: &str) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = format!("{inside}/{}", path.file_name().unwrap().to_str().unwrap());
+            if path.is_dir() {
+                self.add(&name, Node::folder());
+                self.read(&path, &name);
+            } else {
+                self.add(&name, Node::File { synced: read_sparse(&path), changes: Vec::new() });
+            }
+        }
+    }
+
     fn find(&self, path: &str) -> Option<usize> {
         path.split('/').filter(|part| !part.is_empty()).try_fold(0, |id, part| match &self.nodes[id] {
             Node::Folder { names, .. } => names.get(part).copied(),

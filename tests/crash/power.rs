@@ -50,6 +50,24 @@ async fn record(rng: &mut impl Rng) -> Recording {
     Recording { folder, ops, ledger: ledger.unwrap(), ready }
 }
 
+/// Loses the power again while the store opens.
+async fn lose_again(folder: Folder, rng: &mut impl Rng) -> Folder {
+    let mut disk = Disk::of(folder.path());
+    let shim = Shim::recording(folder.path());
+    let at = rng.random_range(1..60);
+    let opening = Program::start(folder.path(), Some((&shim, Act::KillAfter(at)))).await;
+    match opening {
+        Ok(program) => drop(program.kill().await),
+        Err(ended) => assert!(ended.was_killed(), "the store does not open: {ended:?}"),
+    }
+    disk::read_log(&shim.log()).into_iter().for_each(|op| disk.perform(op));
+    let loss = Loss::draw(rng);
+    println!("and again at operation {at} of the next start: {loss:?} of {}", disk.unsynced());
+    let after = Folder::new();
+    disk.build(after.path(), loss, rng);
+    after
+}
+
 /// Opens a folder after a power loss at an operation, and checks it.
 async fn check(folder: &Path, recorded: (&Ledger, u64), cut: u64) -> Result<(), Ended> {
     let (ledger, ready) = recorded;
@@ -84,6 +102,7 @@ async fn after_a_power_loss_all_that_was_answered_is_there() {
         println!("cut after operation {cut}: {loss:?} of {} unsynced changes", disk.unsynced());
         let folder = Folder::new();
         disk.build(folder.path(), loss, &mut rng);
+        let folder = if rng.random() { lose_again(folder, &mut rng).await } else { folder };
         let opened = check(folder.path(), (&recording.ledger, recording.ready), cut).await;
         assert!(opened.is_ok(), "the store does not open: {opened:?}");
     }

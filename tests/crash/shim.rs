@@ -163,3 +163,21 @@ impl Shim {
         self.field(4)
     }
 }
+
+#[test]
+fn a_change_that_is_not_modelled_is_loud() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("one"), "text").unwrap();
+    let shim = Shim::on(folder.path());
+    let run = |program: &str, arguments: [&str; 2]| {
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(folder.path());
+        shim.put_under(&mut command, Act::Watch);
+        command.output().unwrap().status.code()
+    };
+    assert_eq!(run("mkdir", ["-p", "two"]), Some(0));
+    shim.assert_all_seen();
+    assert_eq!((shim.loaded(), shim.done()), (1, 1));
+    assert_eq!(run("ln", ["one", "three"]), Some(97));
+    assert!(std::panic::catch_unwind(|| shim.assert_all_seen()).is_err());
+}
