@@ -2,7 +2,10 @@
 
 use serde_json::json;
 
-use crate::support::{Client, Server, example, stock};
+use crate::{
+    program::Program,
+    support::{Client, Server, example, stock},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_takes_the_process_down_is_tried_three_times() {
@@ -69,4 +72,16 @@ async fn what_a_killed_write_left_is_removed() {
     }
     let _server = Server::start(&stock(), folder.path(), &[]);
     assert_eq!((whole.exists(), half.exists()), (true, false));
+}
+
+/// The line that says it is ready comes when a stop is a stop: before, the signal could end the process as a kill does.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_ready_can_be_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    for _ in 0..10 {
+        let program = Program::start(folder.path(), None).await.unwrap();
+        let ended = program.stop().await;
+        assert!(ended.status.success(), "{ended:?}");
+        assert!(folder.path().join("clean-stop").exists());
+    }
 }
