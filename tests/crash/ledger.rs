@@ -35,6 +35,8 @@ struct Answered {
 struct Told {
     asked: BTreeMap<u64, Asked>,
     answered: BTreeMap<String, Answered>,
+    /// By user, the walkers that were found complete.
+    found: BTreeSet<(usize, u64)>,
     /// By run and number, each event as it was first seen, with the mark of that moment.
     events: BTreeMap<String, BTreeMap<u64, (Value, u64)>>,
 }
@@ -80,8 +82,12 @@ impl Ledger {
     /// A ledger of its own, which knows the same so far.
     pub fn fork(&self) -> Self {
         let told = self.told();
-        let copy =
-            Told { asked: told.asked.clone(), answered: told.answered.clone(), events: told.events.clone() };
+        let copy = Told {
+            asked: told.asked.clone(),
+            answered: told.answered.clone(),
+            found: told.found.clone(),
+            events: told.events.clone(),
+        };
         Self { users: self.users.clone(), registered: self.registered, told: Arc::new(Mutex::new(copy)) }
     }
 
@@ -253,12 +259,17 @@ impl Ledger {
         for (id, answered) in told.answered.iter().filter(|(_, answered)| answered.user == user) {
             assert!(found.contains_key(&answered.n), "{id} was answered and left nothing");
         }
+        for (_, n) in told.found.range((user, 0)..=(user, u64::MAX)) {
+            assert!(found.contains_key(n), "what walker {n} left was there and is gone");
+        }
     }
 
-    /// Forgets the events and answers that were checked, so that checks do not grow with all that was before.
+    /// Forgets the events and answers that were checked, so that checks do not grow with all that was before. What the walkers
+    /// left has to be there still.
     pub fn forget_checked(&self) {
         let mut told = self.told();
         told.events.clear();
-        told.answered.clear();
+        let answered = std::mem::take(&mut told.answered);
+        told.found.extend(answered.into_values().map(|answered| (answered.user, answered.n)));
     }
 }
