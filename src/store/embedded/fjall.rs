@@ -26,6 +26,11 @@ const MEMTABLE_BYTES: u64 = 16 << 20;
 
 /// Where the library keeps the key spaces.
 const SPACES_FOLDER: &str = "keyspaces";
+/// Its lock, which stands below ours.
+const LOCK_FILE: &str = "lock";
+/// Where it notes its version, when all else of an empty database is there; and how long that is.
+const VERSION_FILE: &str = "version";
+const VERSION_BYTES: u64 = 4;
 
 pub(super) struct FjallEngine {
     // The key spaces go before the database, and the database before the lock of the folder: who gets that finds no engine.
@@ -37,6 +42,20 @@ pub(super) struct FjallEngine {
 
 fn failed(error: ::fjall::Error) -> Error {
     Error::Unavailable(format!("{error:?}"))
+}
+
+/// Removes what a first opening left that was cut off: the library would stumble over it for ever. Where there may be data, nothing
+/// is removed.
+fn clear_unfinished(files: &Path) -> std::io::Result<()> {
+    let (version, spaces) = (files.join(VERSION_FILE), files.join(SPACES_FOLDER));
+    let is_whole = version.metadata().is_ok_and(|version| version.len() >= VERSION_BYTES);
+    let has_spaces = spaces.exists() && spaces.read_dir()?.next().is_some();
+    if is_whole || has_spaces || !journals::are_empty(files)? {
+        return Ok(());
+    }
+    journals::remove_all(files)?;
+    journals::remove(&version)?;
+    journals::remove(&files.join(LOCK_FILE))
 }
 
 fn gone(name: &str, files: &Path) -> Error {
@@ -58,6 +77,7 @@ impl FjallEngine {
             }
             other => Error::Open(format!("its files are damaged ({other:?}): restore them from a backup")),
         };
+        clear_unfinished(files).map_err(|error| refused(error.into()))?;
         let database = Database::builder(files)
             .manual_journal_persist(true)
             .worker_threads(THREADS)
