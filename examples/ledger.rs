@@ -1,4 +1,5 @@
-//! The application of the crash test: each walker adds one entry and adds one to a counter, once, whatever is killed in between.
+//! The application of the crash tests: walkers that leave entries and count them in one counter, once each, whatever is killed in
+//! between.
 
 use std::process::ExitCode;
 
@@ -7,10 +8,19 @@ use walkabout::prelude::*;
 /// One walker was here.
 #[derive(Node, Serialize, Deserialize)]
 struct Entry {
+    /// Which.
     n: u64,
+    /// Which of its entries, from 0.
+    part: u64,
 }
 
-/// How many were here.
+/// Something large that hangs from an entry.
+#[derive(Node, Serialize, Deserialize)]
+struct Load {
+    text: String,
+}
+
+/// How many entries there are.
 #[derive(Node, Serialize, Deserialize, Default)]
 struct Counter {
     #[serde(default)]
@@ -18,6 +28,14 @@ struct Counter {
 }
 
 /// Adds one entry, and one to the counter.
+async fn enter(here: &Here<Root>, cx: &mut Context, n: u64, part: u64) -> Result<Here<Entry>, Failure> {
+    let counter = cx.first_or_create(here.out().node::<Counter>(), Counter::default).await?;
+    counter.edit().value += 1;
+    cx.progress(json!({ "n": n, "part": part }));
+    cx.attach(here, Entry { n, part })
+}
+
+/// Leaves one entry.
 #[derive(Walker, Serialize, Deserialize)]
 #[walker(async)]
 struct Record {
@@ -28,15 +46,96 @@ struct Record {
 impl Record {
     #[entry]
     async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
-        let counter = cx.first_or_create(here.out().node::<Counter>(), Counter::default).await?;
-        counter.edit().value += 1;
-        cx.attach(&here, Entry { n: self.n })?;
-        cx.progress(json!({ "n": self.n }));
+        enter(&here, cx, self.n, 0).await?;
         DONE
     }
 }
 
-/// Reports the counter and the numbers of all entries.
+/// Leaves one entry with a load of 256 KiB, so that the files of the store grow.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(async)]
+struct RecordLarge {
+    n: u64,
+}
+
+#[abilities]
+impl RecordLarge {
+    #[entry]
+    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        // Hardly to be compressed, and the same each time.
+        let words =
+            (0..32 << 10_u64).map(|i| format!("{:08x}", (i ^ self.n).wrapping_mul(0x9e37_79b9) as u32));
+        let entry = enter(&here, cx, self.n, 0).await?;
+        cx.attach(&entry, Load { text: words.collect() })?;
+        DONE
+    }
+}
+
+/// Leaves four entries, with a checkpoint after each.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(async)]
+struct RecordInSteps {
+    n: u64,
+    #[serde(default)]
+    #[walker(excluded)]
+    part: u64,
+}
+
+#[abilities]
+impl RecordInSteps {
+    #[entry]
+    async fn start(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+        cx.then("next")
+    }
+
+    #[step]
+    async fn next(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        enter(&here, cx, self.n, self.part).await?;
+        self.part += 1;
+        if self.part == 4 {
+            return DONE;
+        }
+        cx.checkpoint();
+        cx.then("next")
+    }
+}
+
+/// Leaves an entry, and a walker inside of it leaves two more.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(async)]
+struct RecordNested {
+    n: u64,
+}
+
+#[abilities]
+impl RecordNested {
+    #[entry]
+    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        enter(&here, cx, self.n, 0).await?;
+        for part in [1, 2] {
+            cx.spawn(Inner { n: self.n, part }, &here).await?;
+        }
+        DONE
+    }
+}
+
+/// The walker inside of another.
+#[derive(Walker, Serialize, Deserialize)]
+struct Inner {
+    n: u64,
+    part: u64,
+}
+
+#[abilities]
+impl Inner {
+    #[entry]
+    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        enter(&here, cx, self.n, self.part).await?;
+        DONE
+    }
+}
+
+/// Reports the counter and all entries, each as its two numbers.
 #[derive(Walker, Serialize, Deserialize)]
 struct Audit {}
 
@@ -46,7 +145,8 @@ impl Audit {
     async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
         let counter = cx.first(here.out().node::<Counter>()).await?;
         let entries = cx.list(here.out().node::<Entry>()).await?;
-        let numbers: Vec<u64> = entries.iter().map(|entry| entry.read().n).collect();
+        let numbers: Vec<(u64, u64)> =
+            entries.iter().map(|entry| (entry.read().n, entry.read().part)).collect();
         cx.report(json!({ "counter": counter.map(|counter| counter.read().value), "entries": numbers }))?;
         DONE
     }
@@ -67,5 +167,14 @@ impl TakeDown {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    walkabout::Walkabout::new().walker::<Record>().walker::<Audit>().walker::<TakeDown>().serve().await
+    walkabout::Walkabout::new()
+        .walker::<Record>()
+        .walker::<RecordLarge>()
+        .walker::<RecordInSteps>()
+        .walker::<RecordNested>()
+        .walker::<Inner>()
+        .walker::<Audit>()
+        .walker::<TakeDown>()
+        .serve()
+        .await
 }

@@ -2,7 +2,10 @@
 
 use std::{io::Write, process::ExitCode, sync::Arc};
 
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+};
 
 use crate::{
     Error, Result,
@@ -126,6 +129,8 @@ impl Walkabout {
             .map_err(|source| Error::Io { context: "the address".to_owned(), source })?;
         let runtime = self.start().await?;
         let (_, is_new) = runtime.secret("jwt", 32).await?;
+        // Before anybody is told that it is ready: until then a signal ends the process as a kill does.
+        let stop = signals();
         say(&format!(
             "walkabout is ready at http://{address}, data in {}, {files} open files; try GET /readyz, POST /user/register",
             data.display()
@@ -137,7 +142,7 @@ impl Walkabout {
             say(&lines.replace("{url}", &format!("http://{address}")));
         }
         let result = tokio::select! {
-            result = http::serve(listener, runtime.clone(), signal()) => result,
+            result = http::serve(listener, runtime.clone(), stop) => result,
             error = sick(&runtime) => Err(error),
         };
         runtime.stop().await?;
@@ -161,14 +166,18 @@ async fn sick(runtime: &Runtime) -> Error {
     }
 }
 
-/// Ends at the first SIGINT or SIGTERM; at the second the process ends at once, and loses nothing.
-async fn signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
+/// Takes SIGINT and SIGTERM from now on. Ends at the first; at the second the process ends at once, and loses nothing.
+fn signals() -> impl Future<Output = ()> {
+    let taken = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    async {
+        match taken {
+            (Ok(interrupt), Ok(terminate)) => stopped(interrupt, terminate).await,
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+async fn stopped(mut interrupt: Signal, mut terminate: Signal) {
     let mut next = async move || {
         tokio::select! {
             _ = interrupt.recv() => {}

@@ -558,6 +558,9 @@ pub trait Store: Send + Sync + 'static {
     fn health(&self) -> Result<()>;
 
     /// Finishes what is under way and closes. Later calls fail as [`Error::Unavailable`].
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] as well when an earlier write failed: the outcome of that is still unknown.
     fn close(&self) -> BoxFuture<'_, Result<()>>;
 }
 

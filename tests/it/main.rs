@@ -11,7 +11,6 @@
 
 mod airports;
 mod conformance;
-mod crash;
 mod deploy;
 mod durable;
 mod endings;

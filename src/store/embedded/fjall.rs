@@ -24,6 +24,14 @@ const BLOCK_CACHE_BYTES: u64 = 16 << 20;
 /// What one key space gathers in memory before it goes to a file.
 const MEMTABLE_BYTES: u64 = 16 << 20;
 
+/// Where the library keeps the key spaces.
+const SPACES_FOLDER: &str = "keyspaces";
+/// Its lock, which stands below ours.
+const LOCK_FILE: &str = "lock";
+/// Where it notes its version, when all else of an empty database is there; and how long that is.
+const VERSION_FILE: &str = "version";
+const VERSION_BYTES: u64 = 4;
+
 pub(super) struct FjallEngine {
     // The key spaces go before the database, and the database before the lock of the folder: who gets that finds no engine.
     spaces: Arc<HashMap<Space, Keyspace>>,
@@ -34,6 +42,28 @@ pub(super) struct FjallEngine {
 
 fn failed(error: ::fjall::Error) -> Error {
     Error::Unavailable(format!("{error:?}"))
+}
+
+/// Removes what a first opening left that was cut off: the library would stumble over it for ever. Where there may be data, nothing
+/// is removed.
+fn clear_unfinished(files: &Path) -> std::io::Result<()> {
+    let (version, spaces) = (files.join(VERSION_FILE), files.join(SPACES_FOLDER));
+    let is_whole = version.metadata().is_ok_and(|version| version.len() >= VERSION_BYTES);
+    let has_spaces = spaces.exists() && spaces.read_dir()?.next().is_some();
+    if is_whole || has_spaces || !journals::are_empty(files)? {
+        return Ok(());
+    }
+    journals::remove_all(files)?;
+    journals::remove(&version)?;
+    journals::remove(&files.join(LOCK_FILE))
+}
+
+fn gone(name: &str, files: &Path) -> Error {
+    let folder = files.join(SPACES_FOLDER);
+    Error::Open(format!(
+        "key space {name} is gone from {}. Nothing was changed: restore the folder from a backup",
+        folder.display()
+    ))
 }
 
 impl FjallEngine {
@@ -47,6 +77,7 @@ impl FjallEngine {
             }
             other => Error::Open(format!("its files are damaged ({other:?}): restore them from a backup")),
         };
+        clear_unfinished(files).map_err(|error| refused(error.into()))?;
         let database = Database::builder(files)
             .manual_journal_persist(true)
             .worker_threads(THREADS)
@@ -54,11 +85,27 @@ impl FjallEngine {
             .cache_size(BLOCK_CACHE_BYTES)
             .open()
             .map_err(refused)?;
-        let mut spaces = HashMap::new();
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+        let (mut spaces, mut missing) = (HashMap::new(), Vec::new());
         for (space, name) in SPACES {
-            let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+            if database.keyspace_exists(name) {
+                spaces.insert(space, database.keyspace(name, options).map_err(refused)?);
+            } else {
+                missing.push((space, name));
+            }
+        }
+        // All are made before the first group is written: in the place of one that is gone the library would make an empty one.
+        // Who adds a key space has to let stores in that were made before.
+        for (space, name) in missing {
+            for there in spaces.values() {
+                if !there.is_empty().map_err(refused)? {
+                    return Err(gone(name, files));
+                }
+            }
             spaces.insert(space, database.keyspace(name, options).map_err(refused)?);
         }
+        // The library syncs what is in the folder of a key space, and not its name.
+        journals::sync_folder(&files.join(SPACES_FOLDER)).map_err(|error| refused(error.into()))?;
         Ok(Self { spaces: Arc::new(spaces), database, folder: folder.to_owned(), _lock: Arc::clone(lock) })
     }
 

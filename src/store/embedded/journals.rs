@@ -183,12 +183,13 @@ fn unfinished(folder: &Path) -> PathBuf {
 }
 
 /// Removes a file or a folder that may be there.
-fn remove(path: &Path) -> std::io::Result<()> {
+pub(super) fn remove(path: &Path) -> std::io::Result<()> {
     let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     removed.or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
-fn sync_folder(folder: &Path) -> std::io::Result<()> {
+/// Makes the names in a folder last.
+pub(super) fn sync_folder(folder: &Path) -> std::io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
@@ -204,6 +205,22 @@ fn names(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     // By their numbers: 10 comes after 9.
     names.sort_by_key(|name| name.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok()));
     Ok(names)
+}
+
+/// Whether nothing was ever written to the journals in a folder.
+pub(super) fn are_empty(files: &Path) -> std::io::Result<bool> {
+    for name in names(files)? {
+        let (bytes, _) = read(&files.join(name))?;
+        if bytes.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Removes the journals in a folder.
+pub(super) fn remove_all(files: &Path) -> std::io::Result<()> {
+    names(files)?.iter().try_for_each(|name| remove(&files.join(name)))
 }
 
 /// The bytes of a journal without the empty blocks at its end, and its length with them.

@@ -192,3 +192,52 @@ fn user(owner: uuid::Uuid) -> (User, Arc<Element>) {
     };
     (user, Arc::new(root))
 }
+
+#[tokio::test]
+async fn a_store_without_one_of_its_key_spaces_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    killed(folder.path(), &[10]).await;
+    while journals::lock(folder.path()).is_err() {
+        std::thread::yield_now();
+    }
+    let (spaces, aside) = (folder.path().join(FILES).join("keyspaces"), folder.path().join("gone"));
+    std::fs::rename(spaces.join("5"), &aside).unwrap();
+    let before = parts(&spaces);
+    let refused = open(folder.path(), Limits::default()).err().unwrap().to_string();
+    assert!(refused.contains("key space"), "{refused}");
+    assert_eq!(parts(&spaces), before, "nothing was made in its place");
+    std::fs::rename(&aside, spaces.join("5")).unwrap();
+    let store = open(folder.path(), Limits::default()).unwrap();
+    assert_eq!(store.keep("0", vec![8]).await.unwrap(), [7; 10]);
+}
+
+#[tokio::test]
+async fn a_first_opening_that_was_cut_off_is_begun_again() {
+    for version in [None, Some(&b""[..]), Some(b"FJ")] {
+        let folder = tempfile::tempdir().unwrap();
+        let files = folder.path().join(FILES);
+        std::fs::create_dir_all(files.join("keyspaces")).unwrap();
+        std::fs::write(files.join("lock"), "").unwrap();
+        write_journal(folder.path(), "0.jnl", b"");
+        if let Some(version) = version {
+            std::fs::write(files.join("version"), version).unwrap();
+        }
+        let store = open(folder.path(), Limits::default()).unwrap();
+        store.keep("a", vec![7]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_lost_its_version_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    killed(folder.path(), &[10]).await;
+    while journals::lock(folder.path()).is_err() {
+        std::thread::yield_now();
+    }
+    let (files, aside) = (folder.path().join(FILES), folder.path().join("gone"));
+    std::fs::rename(files.join("version"), &aside).unwrap();
+    assert!(open(folder.path(), Limits::default()).is_err());
+    std::fs::rename(&aside, files.join("version")).unwrap();
+    let store = open(folder.path(), Limits::default()).unwrap();
+    assert_eq!(store.keep("0", vec![8]).await.unwrap(), [7; 10]);
+}

@@ -357,10 +357,10 @@ impl Writer {
 
     /// Hands back what is under way, so that a stop does not count as a crash, and closes the engine.
     fn close(&mut self) -> Result<()> {
-        let healthy = !matches!(self.fault(), Some(Fault::Poisoned(_)));
+        let lost = self.fault().filter(|fault| matches!(fault, Fault::Poisoned(_)));
         self.set_fault(Some(Fault::Closed));
-        if !healthy {
-            return Ok(());
+        if let Some(fault) = lost {
+            return Err(fault.error());
         }
         self.stage.hand_back();
         if !self.stage.is_empty() {

@@ -1,73 +1,11 @@
-//! SIGKILL at any moment: what was answered is done, once.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! What a process finds that was killed before.
 
 use serde_json::json;
 
-use crate::support::{Client, Server, example, stock};
-
-#[tokio::test(flavor = "multi_thread")]
-async fn killed_ten_times_every_walker_is_there_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let program = example("ledger");
-    let mut server = Server::start(&program, folder.path(), &[]);
-    let mut ann = Client::user(&server.url, "ann@example.com").await;
-    let mut answered = BTreeMap::new();
-    let mut n = 0_u64;
-    for round in 0..=10_u64 {
-        let share = 500 * (round + 1) / 11;
-        // The kill comes while later submissions of the round are under way.
-        let mut under_way = tokio::task::JoinSet::new();
-        while (answered.len() as u64) < share {
-            let batch = n..n + 8;
-            n = batch.end;
-            for n in batch {
-                let client = ann.clone();
-                under_way.spawn(async move {
-                    let request =
-                        client.request(reqwest::Method::POST, "/walker/record").json(&json!({ "n": n }));
-                    let answer = request.send().await.ok()?.json::<serde_json::Value>().await.ok()?;
-                    Some((n, answer["walker_id"].as_str()?.to_owned()))
-                });
-            }
-            for _ in 0..4 {
-                if let Some(Ok(Some((n, id)))) = under_way.join_next().await {
-                    answered.insert(n, id);
-                }
-            }
-        }
-        if round < 10 {
-            server.kill();
-        }
-        while let Some(ended) = under_way.join_next().await {
-            if let Ok(Some((n, id))) = ended {
-                answered.insert(n, id);
-            }
-        }
-        if round < 10 {
-            server = Server::start(&program, folder.path(), &[]);
-            ann.url.clone_from(&server.url);
-        }
-    }
-    assert!(answered.len() >= 500);
-    for id in answered.values() {
-        let record = ann.finished(id).await;
-        assert_eq!(record["schedule"]["status"], "completed", "{record}");
-    }
-    // Runs that were stored but whose answer was lost may add more; each of those once as well.
-    loop {
-        let (_, open) = ann.get("/walkers?limit=1&status=running").await;
-        let (_, due) = ann.get("/walkers?limit=1&status=pending").await;
-        let Some(open) = open["walkers"].get(0).or(due["walkers"].get(0)).cloned() else { break };
-        ann.finished(open["id"].as_str().unwrap()).await;
-    }
-    let (_, audit) = ann.post("/walker/audit", &json!({})).await;
-    let entries: Vec<u64> = serde_json::from_value(audit["reports"][0]["entries"].clone()).unwrap();
-    let distinct: BTreeSet<u64> = entries.iter().copied().collect();
-    assert_eq!(distinct.len(), entries.len(), "nothing twice");
-    assert_eq!(audit["reports"][0]["counter"], entries.len(), "the counter is exact");
-    assert!(answered.keys().all(|n| distinct.contains(n)), "nothing answered is lost");
-}
+use crate::{
+    program::Program,
+    support::{Client, Server, example, stock},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_takes_the_process_down_is_tried_three_times() {
@@ -134,4 +72,16 @@ async fn what_a_killed_write_left_is_removed() {
     }
     let _server = Server::start(&stock(), folder.path(), &[]);
     assert_eq!((whole.exists(), half.exists()), (true, false));
+}
+
+/// The line that says it is ready comes when a stop is a stop: before, the signal could end the process as a kill does.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_ready_can_be_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    for _ in 0..10 {
+        let program = Program::start(folder.path(), None).await.unwrap();
+        let ended = program.stop().await;
+        assert!(ended.status.success(), "{ended:?}");
+        assert!(folder.path().join("clean-stop").exists());
+    }
 }
