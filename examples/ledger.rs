@@ -1,7 +1,7 @@
 //! The application of the crash tests: walkers that leave entries and count them in one counter, once each, whatever is killed in
 //! between.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use walkabout::prelude::*;
 
@@ -119,6 +119,66 @@ impl RecordNested {
     }
 }
 
+/// Leaves one entry, in its third attempt; what the first two left is not kept.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(async, retry(attempts = 3, delay = "20ms"))]
+struct RecordRetried {
+    n: u64,
+}
+
+#[abilities]
+impl RecordRetried {
+    #[entry]
+    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        enter(&here, cx, self.n, 0).await?;
+        let Some(id) = cx.walker_id() else { return DONE };
+        let failed = cx.record(&id).await?.map_or(0, |record| record.run.retries);
+        if failed < 2 { Err(fail(format!("attempt after {failed} others"))) } else { DONE }
+    }
+}
+
+/// Leaves an entry, sleeps, and leaves another.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(async)]
+struct RecordAsleep {
+    n: u64,
+}
+
+#[abilities]
+impl RecordAsleep {
+    #[entry]
+    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        enter(&here, cx, self.n, 0).await?;
+        cx.sleep(Duration::from_millis(30)).then("awake")
+    }
+
+    #[step]
+    async fn awake(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        enter(&here, cx, self.n, 1).await?;
+        DONE
+    }
+}
+
+/// Leaves an entry at each of its four visits, with a checkpoint after every other one.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(async, checkpoint = "visits(2)")]
+struct RecordInVisits {
+    n: u64,
+    #[serde(default)]
+    #[walker(excluded)]
+    part: u64,
+}
+
+#[abilities]
+impl RecordInVisits {
+    #[entry]
+    async fn visit(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        enter(&here, cx, self.n, self.part).await?;
+        self.part += 1;
+        if self.part < 4 { cx.visit_one(&here) } else { DONE }
+    }
+}
+
 /// The walker inside of another.
 #[derive(Walker, Serialize, Deserialize)]
 struct Inner {
@@ -172,6 +232,9 @@ async fn main() -> ExitCode {
         .walker::<RecordLarge>()
         .walker::<RecordInSteps>()
         .walker::<RecordNested>()
+        .walker::<RecordRetried>()
+        .walker::<RecordAsleep>()
+        .walker::<RecordInVisits>()
         .walker::<Inner>()
         .walker::<Audit>()
         .walker::<TakeDown>()

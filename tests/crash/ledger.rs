@@ -11,7 +11,14 @@ use serde_json::{Value, json};
 use crate::{program::PATIENCE, support::Client};
 
 /// The walkers of the workload, and how many entries each leaves.
-pub const WALKERS: [(&str, u64); 3] = [("record", 1), ("record_in_steps", 4), ("record_nested", 3)];
+pub const WALKERS: [(&str, u64); 6] = [
+    ("record", 1),
+    ("record_in_steps", 4),
+    ("record_nested", 3),
+    ("record_retried", 1),
+    ("record_asleep", 2),
+    ("record_in_visits", 4),
+];
 /// One that makes the files of the store grow.
 pub const LARGE: (&str, u64) = ("record_large", 1);
 
