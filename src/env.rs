@@ -40,7 +40,7 @@ impl Env {
         Self::build(Clock::System, StdRng::from_os_rng())
     }
 
-    /// A clock that moves only by [`Env::advance`], and random numbers from a seed.
+    /// A clock that moves only by [`Env::advance`] and [`Env::step_back`], and random numbers from a seed.
     pub fn manual(start: Timestamp, seed: u64) -> Self {
         Self::build(Clock::Manual(AtomicI64::new(start.millis())), StdRng::seed_from_u64(seed))
     }
@@ -74,6 +74,13 @@ impl Env {
     pub fn advance(&self, span: Duration) {
         if let Clock::Manual(millis) = &self.inner.clock {
             millis.fetch_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        }
+    }
+
+    /// Moves a manual clock back, as an operator or a time server may; without effect on the system's.
+    pub fn step_back(&self, span: Duration) {
+        if let Clock::Manual(millis) = &self.inner.clock {
+            millis.fetch_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
         }
     }
 

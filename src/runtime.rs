@@ -461,9 +461,10 @@ fn claim_source(engine: &Arc<Engine>, due: &Arc<DueQueue>, stopping: &watch::Sen
                 due.pop().await
             };
             let run = tokio::select! {
-                run = next => run,
+                biased;
                 // An error means that the runtime is gone.
                 _ = stopping.wait_for(|stopping| *stopping) => return None,
+                run = next => run,
             };
             let id = run.due.id;
             let job: Job = Box::pin(async move {
@@ -482,6 +483,7 @@ async fn take_up(engine: &Arc<Engine>, Taken { due, alone }: Taken) {
             let mut running = std::pin::pin!(engine.run_claimed(claim));
             if alone.is_some() {
                 tokio::select! {
+                    biased;
                     () = &mut running => return,
                     () = tokio::time::sleep(SUSPICION) => drop(alone),
                 }

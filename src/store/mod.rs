@@ -22,6 +22,7 @@ use crate::walker::DecodedCell;
 pub mod embedded;
 mod kv;
 pub mod memory;
+pub mod sim;
 
 /// What can go wrong in a store.
 #[derive(Debug, thiserror::Error)]
