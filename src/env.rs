@@ -42,7 +42,7 @@ impl Env {
         Self::build(Clock::System, StdRng::from_os_rng())
     }
 
-    /// A clock that moves only by [`Env::advance`], and random numbers from a seed.
+    /// A clock that moves only by [`Env::advance`] and [`Env::step_back`], and random numbers from a seed.
     pub fn manual(start: Timestamp, seed: u64) -> Self {
         Self::build(Clock::Manual(watch::channel(start.millis()).0), StdRng::seed_from_u64(seed))
     }
@@ -74,13 +74,17 @@ impl Env {
 
     /// Moves a manual clock; without effect on the system's.
     pub fn advance(&self, span: Duration) {
-        self.set_back(-i64::try_from(span.as_millis()).unwrap_or(i64::MAX));
+        self.shift(i64::try_from(span.as_millis()).unwrap_or(i64::MAX));
     }
 
-    /// Moves a manual clock back by milliseconds, as an operator may set that of a machine; without effect on the system's.
-    pub fn set_back(&self, millis: i64) {
+    /// Moves a manual clock back, as an operator or a time server may; without effect on the system's.
+    pub fn step_back(&self, span: Duration) {
+        self.shift(-i64::try_from(span.as_millis()).unwrap_or(i64::MAX));
+    }
+
+    fn shift(&self, millis: i64) {
         if let Clock::Manual(now) = &self.inner.clock {
-            now.send_modify(|now| *now = now.saturating_sub(millis));
+            now.send_modify(|now| *now = now.saturating_add(millis));
         }
     }
 

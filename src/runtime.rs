@@ -543,10 +543,12 @@ impl Runtime {
             tracing::info!(runs = told.len(), first = some.join(" "), ?grace, "waiting for checkpoints");
         }
         // Plain walkers have their callers to wait for, who have gone by now.
-        let begun = engine.env.instant();
-        while !self.inner.pools.all().into_iter().all(Pool::is_finished) && begun.elapsed() < grace {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let ended = async {
+            while !self.inner.pools.all().into_iter().all(Pool::is_finished) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        drop(tokio::time::timeout(grace, ended).await);
         let left = engine.keeper.under_way();
         if left > 0 {
             tracing::warn!(
@@ -569,9 +571,10 @@ fn claim_source(engine: &Arc<Engine>, due: &Arc<DueQueue>, stopping: &watch::Sen
                 due.pop().await
             };
             let run = tokio::select! {
-                run = next => run,
+                biased;
                 // An error means that the runtime is gone.
                 _ = stopping.wait_for(|stopping| *stopping) => return None,
+                run = next => run,
             };
             let (queue, id) = (Arc::clone(&due), run.due.id);
             let job: Job = Box::pin(async move {
@@ -591,6 +594,7 @@ async fn take_up(engine: &Arc<Engine>, Taken { due, alone }: Taken) -> Option<Du
             let mut running = std::pin::pin!(engine.run_claimed(*claim, &entry));
             if alone.is_some() {
                 tokio::select! {
+                    biased;
                     again = &mut running => return again,
                     () = tokio::time::sleep(SUSPICION) => drop(alone),
                 }

@@ -91,6 +91,21 @@ impl Bench {
         Ok(Self { runtime: Runtime::start_inline(config, env, store, registry).await?, folder: Some(folder) })
     }
 
+    /// As [`Bench::inline`], on a store that is there already.
+    ///
+    /// # Errors
+    /// When the types do not fit together, or the store refuses.
+    pub async fn inline_on(
+        store: Arc<dyn Store>,
+        register: impl FnOnce(&mut Registry),
+        config: Config,
+        env: Env,
+    ) -> Result<Self> {
+        let mut registry = Registry::default();
+        register(&mut registry);
+        Ok(Self { runtime: Runtime::start_inline(config, env, store, registry).await?, folder: None })
+    }
+
     fn prepare(
         register: impl FnOnce(&mut Registry),
         mut config: Config,

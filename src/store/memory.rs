@@ -26,7 +26,7 @@ pub fn open(limits: Limits) -> Result<Arc<dyn Store>> {
     Ok(Arc::new(KvStore::start(Box::new(engine), &found, limits)?))
 }
 
-type Maps = HashMap<Space, OrdMap<Vec<u8>, Bytes>>;
+pub(super) type Maps = HashMap<Space, OrdMap<Vec<u8>, Bytes>>;
 
 /// Maps that share their structure with their snapshots.
 pub(super) struct MemoryEngine {
@@ -35,12 +35,27 @@ pub(super) struct MemoryEngine {
 
 impl Default for MemoryEngine {
     fn default() -> Self {
-        let maps = SPACES.iter().map(|(space, _)| (*space, OrdMap::new())).collect();
-        Self { maps: RwLock::new(Arc::new(maps)) }
+        Self::with(SPACES.iter().map(|(space, _)| (*space, OrdMap::new())).collect())
+    }
+}
+
+/// Writes a batch into maps.
+pub(super) fn write(maps: &mut Maps, batch: Vec<Write>) {
+    for (space, key, value) in batch {
+        let map = maps.entry(space).or_default();
+        match value {
+            Some(value) => drop(map.insert(key, value.into())),
+            None => drop(map.remove(&key)),
+        }
     }
 }
 
 impl MemoryEngine {
+    /// An engine that begins with these.
+    pub(super) fn with(maps: Maps) -> Self {
+        Self { maps: RwLock::new(Arc::new(maps)) }
+    }
+
     fn maps(&self) -> Arc<Maps> {
         Arc::clone(&self.maps.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -77,13 +92,7 @@ impl Engine for MemoryEngine {
 
     fn apply(&self, batch: Vec<Write>, _sync: bool) -> Result<()> {
         let mut maps = Maps::clone(&self.maps());
-        for (space, key, value) in batch {
-            let map = maps.entry(space).or_default();
-            match value {
-                Some(value) => drop(map.insert(key, value.into())),
-                None => drop(map.remove(&key)),
-            }
-        }
+        write(&mut maps, batch);
         *self.maps.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(maps);
         Ok(())
     }

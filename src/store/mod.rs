@@ -23,6 +23,7 @@ use crate::{run::lifecycle::Step, walker::DecodedCell};
 pub mod embedded;
 mod kv;
 pub mod memory;
+pub mod sim;
 
 /// What can go wrong in a store.
 #[derive(Debug, thiserror::Error)]

@@ -5,6 +5,7 @@
 
 mod apply;
 mod cache;
+pub(crate) mod check;
 mod codec;
 pub(crate) mod engine;
 pub(crate) mod keys;
@@ -24,7 +25,10 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Duration,
+};
 use uuid::Uuid;
 use walkabout_schema::{Event, FORMAT, Kind, Name, State, Status, Timestamp, User, Walker};
 
@@ -91,6 +95,48 @@ pub(crate) fn look(engine: &dyn Engine) -> Result<Found> {
 impl KvStore {
     /// Raises the epoch, durably, and starts the committer.
     pub(crate) fn start(engine: Box<dyn Engine>, found: &Found, limits: Limits) -> Result<Self> {
+        let (store, writer, queue) = Self::prepare(engine, found, limits)?;
+        let not_started =
+            |error: std::io::Error| Error::Open(format!("its committer cannot be started: {error}"));
+        let executor =
+            tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(not_started)?;
+        thread::Builder::new()
+            .name("committer".to_owned())
+            .spawn(move || executor.block_on(writer.run(queue)))
+            .map_err(not_started)?;
+        Ok(store)
+    }
+
+    /// As [`KvStore::start`], with a committer that is a task of the present executor. Before it takes what has come it waits as
+    /// long as `lag` says.
+    pub(crate) fn start_inline(
+        engine: Box<dyn Engine>,
+        found: &Found,
+        limits: Limits,
+        lag: impl Fn() -> Duration + Send + 'static,
+    ) -> Result<Self> {
+        let (store, writer, mut queue) = Self::prepare(engine, found, limits)?;
+        let (slow, delayed) = mpsc::channel(QUEUE_MAX);
+        tokio::spawn(async move {
+            while let Some(member) = queue.recv().await {
+                let lag = lag();
+                if !lag.is_zero() {
+                    tokio::time::sleep(lag).await;
+                }
+                if slow.send(member).await.is_err() {
+                    break;
+                }
+            }
+        });
+        tokio::spawn(writer.run(delayed));
+        Ok(store)
+    }
+
+    fn prepare(
+        engine: Box<dyn Engine>,
+        found: &Found,
+        limits: Limits,
+    ) -> Result<(Self, Writer, mpsc::Receiver<Member>)> {
         let (epoch, group) = (found.epoch + 1, found.group + 1);
         // What an engine recovers when it opens is on disk.
         let marker = Marker { group, synced: found.group };
@@ -111,15 +157,7 @@ impl KvStore {
         let writer = Writer::new(Arc::clone(&shared), epoch, group);
         writer.look_at_disk();
         let (members, queue) = mpsc::channel(QUEUE_MAX);
-        let not_started =
-            |error: std::io::Error| Error::Open(format!("its committer cannot be started: {error}"));
-        let executor =
-            tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(not_started)?;
-        thread::Builder::new()
-            .name("committer".to_owned())
-            .spawn(move || executor.block_on(writer.run(queue)))
-            .map_err(not_started)?;
-        Ok(Self { shared, members, records: Records::default(), epoch })
+        Ok((Self { shared, members, records: Records::default(), epoch }, writer, queue))
     }
 
     async fn ask<T>(&self, member: impl FnOnce(oneshot::Sender<Result<T>>) -> Member) -> Result<T> {

@@ -1,0 +1,456 @@
+//! The real engine on a simulated disk and simulated time: one thread, one seed.
+//!
+//! Several lives of a server follow each other on one disk. Users submit walkers, follow them, and compare what they find with what
+//! they were told. The disk crashes, fails, fills up and is slow; the wall clock jumps. tests/README.md says how to run it.
+
+#![allow(missing_docs, unreachable_pub, reason = "tests are read, not linked to")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "a test that cannot go on has to stop"
+)]
+
+mod model;
+mod walkers;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use model::{Known, Model, Submission};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, timeout};
+use walkabout::{
+    Error,
+    config::Config,
+    env::Env,
+    runtime::{Caller, Runtime, Spawn, Spawned},
+    schema::{Status, Timestamp, WalkerId},
+    store::{
+        Limits, Store,
+        sim::{Disk, Faults},
+    },
+    testing::Bench,
+};
+
+/// Lives with faults; one without follows.
+const LIVES: u64 = 3;
+const USERS: usize = 2;
+/// In simulated time: longer than any life takes that goes on at all.
+const LIFE_MAX: Duration = Duration::from_secs(200 * 3600);
+
+/// One seed, from the empty disk to the last check.
+#[derive(Clone)]
+struct Sim {
+    disk: Disk,
+    chance: Env,
+    model: Arc<Mutex<Model>>,
+}
+
+impl Sim {
+    fn model(&self) -> MutexGuard<'_, Model> {
+        self.model.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number below a bound.
+    fn below(&self, bound: u64) -> u64 {
+        let mut bytes = [0; 8];
+        self.chance.random(&mut bytes);
+        u64::from_le_bytes(bytes) % bound
+    }
+
+    fn log(&self, line: String) {
+        self.model().log.push(line);
+    }
+
+    /// Opens the store and the runtime; none when the process ends meanwhile.
+    async fn open(&self, env: &Env) -> Option<Bench> {
+        let limits = Limits { disk_free_min: 64, cache_bytes_max: 64 << 10, ..Limits::default() };
+        let opened = async {
+            let store: Arc<dyn Store> = self.disk.open(limits)?;
+            let data = std::env::temp_dir().join("walkabout-sim");
+            let config = Config { data, due_window: 4, conflicts_max: 100_000, ..Config::default() };
+            Bench::inline_on(store, walkers::register, config, env.clone()).await
+        };
+        let opened: Result<Bench, Error> = opened.await;
+        if self.disk.is_crashed() || self.disk.is_failed() {
+            return None;
+        }
+        match opened {
+            Ok(bench) => Some(bench),
+            // The disk may be full before the well-known roots are there.
+            Err(error) if error.code() == "store-full" => None,
+            Err(error) => {
+                self.model().violate(format!("it does not open: {error}"));
+                None
+            }
+        }
+    }
+
+    /// A life with faults, to its end.
+    async fn live(&self, env: Env) {
+        let Some(bench) = self.open(&env).await else { return };
+        let runtime = bench.runtime.clone();
+        tokio::spawn(self.clone().tick(env.clone()));
+        for user in 0..USERS {
+            tokio::spawn(self.clone().use_it(runtime.clone(), user));
+        }
+        self.follow_again(&runtime);
+        let life = Duration::from_millis(200 + self.below(8000));
+        tokio::select! {
+            biased;
+            () = self.disk.crashed() => {}
+            () = self.sick(&runtime) => self.end(&runtime).await,
+            () = sleep(life) => if self.below(2) == 0 { self.end(&runtime).await },
+        }
+    }
+
+    /// As the program does it: a stop, then the end.
+    async fn end(&self, runtime: &Runtime) {
+        let stopped = runtime.stop().await.map_err(|error| error.code());
+        if !self.disk.is_crashed() {
+            self.log(format!("stopped {stopped:?}"));
+        }
+    }
+
+    async fn sick(&self, runtime: &Runtime) {
+        loop {
+            sleep(Duration::from_millis(500)).await;
+            if runtime.health().is_err_and(|error| error.code() == "store-unavailable") {
+                return;
+            }
+        }
+    }
+
+    /// The wall clock goes on with the executor's, and jumps.
+    async fn tick(self, env: Env) {
+        loop {
+            sleep(Duration::from_millis(100)).await;
+            env.advance(Duration::from_millis(100));
+            let jump = Duration::from_secs(self.below(3600));
+            match self.below(20) {
+                0 => env.advance(jump),
+                1 => env.step_back(jump),
+                _ => {}
+            }
+        }
+    }
+
+    /// What one user does.
+    async fn use_it(self, runtime: Runtime, user: usize) {
+        for _ in 0..6 {
+            sleep(Duration::from_millis(self.below(400))).await;
+            for _ in 0..=self.below(3) {
+                let this = self.clone();
+                tokio::spawn(this.submit(runtime.clone(), user));
+            }
+            if self.below(3) == 0 {
+                self.audit(&runtime, user).await;
+            }
+        }
+    }
+
+    async fn submit(self, runtime: Runtime, user: usize) {
+        const WALKERS: [&str; 8] =
+            ["increment", "count", "steps", "build", "destroy", "nest", "see", "plainly"];
+        let walker = WALKERS[self.below(WALKERS.len() as u64) as usize];
+        let (n, chance) = (1 + self.below(5), self.below(8));
+        let fate = if chance < 3 && matches!(walker, "increment" | "steps" | "nest" | "plainly") {
+            chance
+        } else {
+            0
+        };
+        let (tag, caller) = {
+            let mut model = self.model();
+            let tag = model.submissions.len() as u64 + 1;
+            let submission = Submission { user, walker, n, fate, known: Known::Nothing };
+            model.submissions.insert(tag, submission);
+            (tag, model.users[user].clone())
+        };
+        let Value::Object(fields) = fields(walker, tag, n, fate) else { return };
+        let spawn = Spawn {
+            walker: walker.to_owned(),
+            node: None,
+            caller,
+            fields,
+            client_id: None,
+            request_key: None,
+        };
+        let answer = runtime.spawn(spawn).await;
+        if self.disk.is_crashed() {
+            return;
+        }
+        let known = match answer {
+            Ok(Spawned::Accepted { id, .. }) => Known::Accepted(id),
+            Ok(Spawned::Done { .. }) => Known::Ended(true),
+            Err(Error::Walker { .. }) => Known::Ended(false),
+            Err(error) => match error.code() {
+                "store-full" | "store-unavailable" | "busy" => Known::Refused,
+                "outcome-unknown" => Known::Nothing,
+                other => return self.model().violate(format!("{tag} {walker} is answered {other}: {error}")),
+            },
+        };
+        self.log(format!("{tag} {walker} of {user}: {known:?}"));
+        let id = if let Known::Accepted(id) = &known { Some(id.clone()) } else { None };
+        if let Some(submission) = self.model().submissions.get_mut(&tag) {
+            submission.known = known;
+        }
+        if let Some(id) = id.filter(|_| self.below(2) == 0) {
+            self.follow(runtime, user, id).await;
+        }
+    }
+
+    /// Followers of an earlier life come back.
+    fn follow_again(&self, runtime: &Runtime) {
+        for (user, id) in self.accepted() {
+            if self.model().seen.contains_key(&id.to_string()) {
+                tokio::spawn(self.clone().follow(runtime.clone(), user, id));
+            }
+        }
+    }
+
+    fn accepted(&self) -> Vec<(usize, WalkerId)> {
+        let model = self.model();
+        let ids = model.submissions.values().filter_map(|submission| match &submission.known {
+            Known::Accepted(id) => Some((submission.user, id.clone())),
+            _ => None,
+        });
+        ids.collect()
+    }
+
+    /// Follows a run from a number that was seen before to its end.
+    async fn follow(self, runtime: Runtime, user: usize, id: WalkerId) {
+        let (name, caller) = (id.to_string(), self.model().users[user].clone());
+        let known = self.model().seen.entry(name.clone()).or_default().len() as u64;
+        let mut after = self.below(known + 1);
+        'again: loop {
+            let frames = runtime.follow(&caller, &id).await;
+            if self.disk.is_crashed() {
+                return;
+            }
+            let Ok(Some(mut frames)) = frames else {
+                return self.model().violate(format!("{name} was accepted and cannot be followed"));
+            };
+            let Ok(Some(page)) = runtime.events(&caller, &id, after, 1000).await else { return };
+            for event in page.events {
+                if self.disk.is_crashed() {
+                    return;
+                }
+                after = event.seq;
+                let is_final = event.event.is_final();
+                self.model().event(&name, event.seq, serde_json::to_value(&event.event).unwrap());
+                if is_final {
+                    return;
+                }
+            }
+            loop {
+                let frame = match frames.recv().await {
+                    Ok(frame) => frame,
+                    Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => continue 'again,
+                    Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+                };
+                if self.disk.is_crashed() {
+                    return;
+                }
+                if frame.seq <= after {
+                    continue;
+                }
+                after = frame.seq;
+                let text: Value = serde_json::from_str(&frame.text).unwrap();
+                self.model().event(&name, frame.seq, text["event"].clone());
+                if frame.last {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Reads the records of a user, then its graph, and compares.
+    async fn audit(&self, runtime: &Runtime, user: usize) {
+        let caller = self.model().users[user].clone();
+        for (_, id) in self.accepted().into_iter().filter(|(owner, _)| *owner == user) {
+            let record = runtime.record(&caller, &id).await;
+            if self.disk.is_crashed() {
+                return;
+            }
+            self.model().record(&id, record.unwrap().as_ref());
+        }
+        let spawn = Spawn {
+            walker: "audit".to_owned(),
+            node: None,
+            caller,
+            fields: serde_json::Map::new(),
+            client_id: None,
+            request_key: None,
+        };
+        let answer = runtime.spawn(spawn).await;
+        if self.disk.is_crashed() {
+            return;
+        }
+        if let Ok(Spawned::Done { reports, .. }) = answer {
+            self.model().audit(user, &reports);
+        }
+    }
+
+    /// The last life: nothing goes wrong any more, and everything accepted ends.
+    async fn settle(&self, env: Env) {
+        let Some(bench) = self.open(&env).await else {
+            return self.model().violate("it does not open without faults".to_owned());
+        };
+        let runtime = bench.runtime.clone();
+        self.follow_again(&runtime);
+        for (user, id) in self.accepted() {
+            let caller = self.model().users[user].clone();
+            let ended = timeout(Duration::from_secs(3600), bench.finished(&caller, &id)).await;
+            match ended {
+                Ok(record) if matches!(record.schedule.status, Status::Completed | Status::Failed) => {}
+                _ => self.model().violate(format!("{id} was accepted and does not end")),
+            }
+        }
+        // Runs whose submission got no answer end as well, before the graph is looked at for the last time.
+        sleep(Duration::from_secs(60)).await;
+        for user in 0..USERS {
+            self.audit(&runtime, user).await;
+        }
+        self.end(&runtime).await;
+    }
+
+    /// Runs one life in an executor of its own, which is the process.
+    fn process<F: Future<Output = ()>>(&self, life: F) {
+        let executor =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        executor.block_on(async {
+            let begun = Instant::now();
+            if timeout(LIFE_MAX, life).await.is_err() {
+                let open: Vec<String> = self.accepted().iter().map(|(_, id)| id.to_string()).collect();
+                self.model().violate(format!("a life does not end; accepted: {open:?}"));
+            }
+            self.log(format!("up for {:?}", begun.elapsed()));
+        });
+        drop(executor);
+        let mut lines = self.disk.take_log();
+        self.model().log.append(&mut lines);
+        let twice = walkers::twice().or_else(|| self.disk.violation());
+        let twice = twice.or_else(|| self.disk.check().err().map(|error| error.to_string()));
+        if let Some(what) = twice {
+            self.model().violate(what);
+        }
+    }
+}
+
+fn fields(walker: &str, tag: u64, n: u64, fate: u64) -> Value {
+    match walker {
+        "steps" => json!({ "tag": tag, "n": n, "fate": fate }),
+        "build" => json!({ "tag": tag, "n": n }),
+        "increment" | "nest" | "plainly" => json!({ "tag": tag, "fate": fate }),
+        _ => json!({ "tag": tag }),
+    }
+}
+
+/// What happened with a seed, line by line, and what was wrong.
+fn simulate(seed: u64) -> (Vec<String>, Option<String>) {
+    let start = Timestamp::from_millis(1_767_225_600_000);
+    let sim = Sim { disk: Disk::new(seed), chance: Env::manual(start, seed), model: Arc::default() };
+    sim.process(async {
+        let env = Env::manual(start, seed ^ 0xabcd);
+        let bench = sim.open(&env).await.expect("an empty disk opens");
+        for _ in 0..USERS {
+            let user: Caller = bench.register().await;
+            sim.model().users.push(user);
+        }
+        sim.end(&bench.runtime).await;
+    });
+    for life in 1..=LIVES {
+        let faults = Faults { crash: 40, error: 100, full: 60, slow: 10, check: 8 };
+        sim.disk.set_faults(faults);
+        let jump = Duration::from_secs(sim.below(3600));
+        let env = Env::manual(start, seed.wrapping_mul(1_000_003) ^ life);
+        env.advance(Duration::from_secs(60 * life));
+        if sim.below(2) == 0 {
+            env.advance(jump)
+        } else {
+            env.step_back(jump)
+        };
+        sim.process(sim.live(env));
+        if sim.below(2) == 0 {
+            let lost = sim.disk.lose_power();
+            sim.log(format!("power lost, {lost} batches gone"));
+        }
+        if sim.model().violation.is_some() {
+            break;
+        }
+    }
+    sim.disk.set_faults(Faults { check: 8, ..Faults::default() });
+    if sim.model().violation.is_none() {
+        let env = Env::manual(start, seed.wrapping_mul(1_000_003) ^ (LIVES + 1));
+        sim.process(sim.settle(env));
+    }
+    let mut model = sim.model();
+    (std::mem::take(&mut model.log), model.violation.take())
+}
+
+/// Panics that belong to the simulation are not printed.
+fn quiet() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if info.payload().downcast_ref::<&str>() != Some(&"simulated") {
+                usual(info);
+            }
+        }));
+    });
+}
+
+fn check(seed: u64) {
+    quiet();
+    let (log, violation) = simulate(seed);
+    if std::env::var_os("WALKABOUT_SIM_SEED").is_some() {
+        eprintln!("{}", log.join("\n"));
+    }
+    if let Some(what) = violation {
+        panic!(
+            "seed {seed}: {what}\nalone: WALKABOUT_SIM_SEED={seed} cargo test -p walkabout-walkers --test sim every_seed"
+        );
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
+}
+
+#[test]
+fn every_seed_keeps_the_promises() {
+    if let Some(seed) = number("WALKABOUT_SIM_SEED") {
+        return check(seed);
+    }
+    let seeds = number("WALKABOUT_SIM_SEEDS").unwrap_or(500);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads)
+            .map(|thread| {
+                scope.spawn(move || (0..seeds).filter(|seed| seed % threads == thread).for_each(check))
+            })
+            .collect();
+        for thread in running {
+            thread.join().expect("every seed passes: see above");
+        }
+    });
+}
+
+#[test]
+fn the_same_seed_gives_the_same_log() {
+    quiet();
+    for seed in [1, 7, 42, 1000] {
+        let (first, second) = (simulate(seed).0, simulate(seed).0);
+        assert!(first.len() > 50, "seed {seed}: {} lines", first.len());
+        for (index, (first, second)) in first.iter().zip(&second).enumerate() {
+            assert_eq!(first, second, "seed {seed}, line {index}");
+        }
+        assert_eq!(first.len(), second.len(), "seed {seed}");
+    }
+}

@@ -1,0 +1,224 @@
+//! What must hold, from what the users were told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use walkabout::{
+    runtime::Caller,
+    schema::{Status, WalkerId, wire::Record},
+};
+
+/// What a user knows of one submission.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Known {
+    /// No answer, or one that says so.
+    Nothing,
+    Accepted(WalkerId),
+    /// It was refused: nothing may be there of it.
+    Refused,
+    /// A plain walker ended, well or not.
+    Ended(bool),
+}
+
+#[derive(Debug, Clone)]
+pub struct Submission {
+    pub user: usize,
+    pub walker: &'static str,
+    pub n: u64,
+    pub fate: u64,
+    pub known: Known,
+}
+
+#[derive(Default)]
+pub struct Model {
+    pub users: Vec<Caller>,
+    pub submissions: BTreeMap<u64, Submission>,
+    /// The events of followed runs, as they were seen first.
+    pub seen: BTreeMap<String, Vec<Value>>,
+    ended: BTreeMap<String, Value>,
+    pub log: Vec<String>,
+    pub violation: Option<String>,
+}
+
+impl Model {
+    pub fn violate(&mut self, what: String) {
+        self.log.push(format!("VIOLATION {what}"));
+        self.violation.get_or_insert(what);
+    }
+
+    /// A follower got an event.
+    pub fn event(&mut self, run: &str, seq: u64, event: Value) {
+        let seen = self.seen.entry(run.to_owned()).or_default();
+        let (index, length) = (seq as usize - 1, seen.len());
+        let known = seen.get(index).cloned();
+        match known {
+            Some(known) if known == event => {}
+            Some(known) => self.violate(format!("event {seq} of {run} was {known} and is {event}")),
+            None if index == length => {
+                seen.push(event.clone());
+                self.log.push(format!("{run} {seq} {event}"));
+            }
+            None => self.violate(format!("event {seq} of {run} follows {length}")),
+        }
+    }
+
+    /// Somebody read a record; none when it is not there.
+    pub fn record(&mut self, id: &WalkerId, record: Option<&Record>) {
+        let Some(record) = record else { return self.violate(format!("{id} was accepted and is gone")) };
+        let text = serde_json::to_value(record).unwrap();
+        let id = id.to_string();
+        match self.ended.get(&id).cloned() {
+            Some(known) if known != text => self.violate(format!("{id} ended as {known} and is {text}")),
+            Some(_) => {}
+            None if matches!(record.schedule.status, Status::Completed | Status::Failed) => {
+                self.log.push(format!("{id} ended {:?} {:?}", record.schedule.status, record.schedule.error));
+                self.ended.insert(id, text);
+            }
+            None => {}
+        }
+    }
+
+    /// The graph of a user is there as its submissions ended; those that did not may be there.
+    pub fn audit(&mut self, user: usize, reports: &[Value]) {
+        let found = Found::read(reports);
+        self.log.push(format!(
+            "audit {user}: {} entries, {} marks, {} items",
+            found.entries.len(),
+            found.marks.len(),
+            found.items.len()
+        ));
+        if let Err(what) = found.agrees().and_then(|()| self.fits(user, &found)) {
+            self.violate(format!("user {user}: {what}; {}", Value::Array(reports.to_vec())));
+        }
+    }
+
+    fn fits(&self, user: usize, found: &Found) -> Result<(), String> {
+        let of = |tag: u64| self.submissions.get(&tag).filter(|submission| submission.user == user);
+        let tags = found.entries.keys().map(|entry| entry / 100).chain(found.marks.keys().copied());
+        for tag in tags.chain(found.built.keys().copied()) {
+            of(tag).ok_or_else(|| format!("{tag} is there and was never submitted by this user"))?;
+        }
+        for (tag, submission) in &self.submissions {
+            if submission.user == user {
+                self.fits_one(*tag, submission, found)
+                    .map_err(|what| format!("{tag} {submission:?}: {what}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn fits_one(&self, tag: u64, submission: &Submission, found: &Found) -> Result<(), String> {
+        let record = match &submission.known {
+            Known::Accepted(id) => self.ended.get(&id.to_string()),
+            _ => None,
+        };
+        let completed = match &submission.known {
+            Known::Nothing => None,
+            Known::Refused => Some(false),
+            Known::Ended(completed) => Some(*completed),
+            Known::Accepted(_) => record.map(|record| record["schedule"]["status"] == "completed"),
+        };
+        let entries: Vec<u64> =
+            found.entries.range(tag * 100..tag * 100 + 100).map(|(entry, _)| entry % 100).collect();
+        let has_mark = found.marks.contains_key(&tag);
+        let built = found.built.get(&tag).copied().unwrap_or(0);
+        if !entries.iter().copied().eq(0..entries.len() as u64) {
+            return Err(format!("entries {entries:?}"));
+        }
+        let (most_entries, marks, items) = match submission.walker {
+            "increment" | "plainly" => (1, false, 0),
+            "nest" => (1, true, 0),
+            "count" => (0, true, 0),
+            "steps" => (submission.n, false, 0),
+            "build" => (0, false, submission.n),
+            _ => (0, false, 0),
+        };
+        let whole = (entries.len() as u64, has_mark, built) == (most_entries, marks, items);
+        let nothing = entries.is_empty() && !has_mark && built == 0;
+        let part = submission.walker == "steps" && (entries.len() as u64) < submission.n;
+        // A failed run of steps has those before the last.
+        let simulated = record.is_some_and(|record| {
+            record["schedule"]["error"]
+                .as_str()
+                .is_some_and(|error| error.contains("simulated") || error.contains("panicked"))
+        });
+        match completed {
+            None if whole || nothing || part => Ok(()),
+            Some(true) if whole && submission.fate == 0 => Ok(()),
+            Some(false) if part && simulated => {
+                if entries.len() as u64 == submission.n - 1 {
+                    Ok(())
+                } else {
+                    Err("other steps than those before it failed".to_owned())
+                }
+            }
+            Some(false) if nothing || part => Ok(()),
+            _ => Err(format!(
+                "completed {completed:?}, but entries {entries:?}, mark {has_mark}, {built} items"
+            )),
+        }
+    }
+}
+
+/// What an audit found under a root.
+#[derive(Default)]
+struct Found {
+    ledgers: usize,
+    value: i64,
+    entries: BTreeMap<u64, usize>,
+    marks: BTreeMap<u64, usize>,
+    items: BTreeMap<String, Vec<u64>>,
+    tombs: BTreeMap<String, usize>,
+    /// Items and tombs by the submission that built them.
+    built: BTreeMap<u64, u64>,
+}
+
+impl Found {
+    fn read(reports: &[Value]) -> Self {
+        let mut found = Self::default();
+        let numbers = |value: &Value| -> Vec<u64> {
+            value.as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect()
+        };
+        for report in reports {
+            if let Some(value) = report["value"].as_i64() {
+                found.ledgers += 1;
+                found.value += value;
+                for entry in numbers(&report["tags"]) {
+                    *found.entries.entry(entry).or_default() += 1;
+                }
+            } else if let Some(mark) = report["mark"].as_u64() {
+                *found.marks.entry(mark).or_default() += 1;
+            } else if let Some(tag) = report["tag"].as_u64() {
+                *found.built.entry(tag).or_default() += 1;
+                match (report["item"].as_str(), report["tomb"].as_str()) {
+                    (Some(item), _) => drop(found.items.insert(item.to_owned(), numbers(&report["seen"]))),
+                    (_, Some(tomb)) => *found.tombs.entry(tomb.to_owned()).or_default() += 1,
+                    _ => {}
+                }
+            }
+        }
+        found
+    }
+
+    fn agrees(&self) -> Result<(), String> {
+        let once = |counts: &BTreeMap<u64, usize>| counts.values().all(|count| *count == 1);
+        let seen_once =
+            self.items.values().all(|seen| seen.iter().collect::<BTreeSet<_>>().len() == seen.len());
+        let checks = [
+            (self.ledgers <= 1, "two ledgers"),
+            (
+                self.value == (self.entries.len() + self.marks.len()) as i64,
+                "a counter that is not the completed increments",
+            ),
+            (once(&self.entries), "an entry twice"),
+            (once(&self.marks), "a mark twice"),
+            (self.tombs.values().all(|count| *count == 1), "an item destroyed twice"),
+            (!self.tombs.keys().any(|tomb| self.items.contains_key(tomb)), "an item that was destroyed"),
+            (seen_once, "an item visited twice"),
+        ];
+        match checks.iter().find(|(holds, _)| !holds) {
+            Some((_, what)) => Err((*what).to_owned()),
+            None => Ok(()),
+        }
+    }
+}
