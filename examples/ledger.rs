@@ -1,7 +1,7 @@
 //! The application of the crash tests: walkers that leave entries and count them in one counter, once each, whatever is killed in
 //! between.
 
-use std::{process::ExitCode, time::Duration};
+use std::{io::Write, process::ExitCode, time::Duration};
 
 use walkabout::prelude::*;
 
@@ -212,6 +212,67 @@ impl Audit {
     }
 }
 
+/// A stop of a tour.
+#[derive(Node, Serialize, Deserialize, Default)]
+struct Stop {
+    #[serde(default)]
+    visits: u64,
+}
+
+/// Makes stops.
+#[derive(Walker, Serialize, Deserialize)]
+struct Lay {
+    count: usize,
+}
+
+#[abilities]
+impl Lay {
+    #[entry]
+    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        for _ in 0..self.count {
+            cx.attach(&here, Stop::default())?;
+        }
+        DONE
+    }
+}
+
+/// Adds one to every stop, and tells a file outside of the store of each visit. Commits after every hundred.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(async, checkpoint = "visits(100)")]
+struct Tour {
+    witness: std::path::PathBuf,
+}
+
+#[abilities]
+impl Tour {
+    #[entry]
+    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        cx.visit(here.out().node::<Stop>()).await
+    }
+    #[entry]
+    async fn stop(&mut self, here: Here<Stop>, _cx: &mut Context) -> Outcome {
+        here.edit().visits += 1;
+        let mut witness = std::fs::OpenOptions::new().append(true).create(true).open(&self.witness)?;
+        witness.write_all(b".")?;
+        DONE
+    }
+}
+
+/// Reports how many stops were visited how often.
+#[derive(Walker, Serialize, Deserialize)]
+struct Toured {}
+
+#[abilities]
+impl Toured {
+    #[entry]
+    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        let stops = cx.list(here.out().node::<Stop>()).await?;
+        let visits: Vec<u64> = stops.iter().map(|stop| stop.read().visits).collect();
+        cx.report(visits)?;
+        DONE
+    }
+}
+
 /// Ends the process, each time.
 #[derive(Walker, Serialize, Deserialize)]
 #[walker(async)]
@@ -235,6 +296,9 @@ async fn main() -> ExitCode {
         .walker::<RecordRetried>()
         .walker::<RecordAsleep>()
         .walker::<RecordInVisits>()
+        .walker::<Lay>()
+        .walker::<Tour>()
+        .walker::<Toured>()
         .walker::<Inner>()
         .walker::<Audit>()
         .walker::<TakeDown>()

@@ -85,3 +85,35 @@ async fn who_is_ready_can_be_stopped() {
         assert!(folder.path().join("clean-stop").exists());
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tour_of_ten_thousand_killed_ten_times_repeats_at_most_a_hundred_visits_each() {
+    const STOPS: u64 = 10_000;
+    const KILLS: u64 = 10;
+    let folder = tempfile::tempdir().unwrap();
+    let (data, witness) = (folder.path().join("data"), folder.path().join("witness"));
+    let mut server = Server::start(&example("ledger"), &data, &[]);
+    let mut ann = Client::user(&server.url, "ann@example.com").await;
+    for _ in 0..4 {
+        assert_eq!(ann.post("/walker/lay", &json!({ "count": STOPS / 4 })).await.0, 200);
+    }
+    let id = ann.submit("tour", &json!({ "witness": witness })).await;
+    let seen = || std::fs::metadata(&witness).map_or(0, |file| file.len());
+    for kill in 1..=KILLS {
+        // A little further each time, in the middle of a hundred.
+        while seen() < kill * STOPS / (KILLS + 1) + 37 * kill {
+            std::thread::yield_now();
+        }
+        server.kill();
+        server = Server::start(&example("ledger"), &data, &[]);
+        ann.url.clone_from(&server.url);
+    }
+    let record = ann.finished(&id).await;
+    assert_eq!(record["schedule"]["status"], "completed", "{record}");
+    assert_eq!(record["run"]["attempt"], KILLS + 1);
+    let repeated = seen() - STOPS;
+    println!("{repeated} visits were repeated after {KILLS} kills");
+    assert!(repeated <= 100 * KILLS, "{repeated} visits were repeated");
+    let (_, toured) = ann.post("/walker/toured", &json!({})).await;
+    assert_eq!(toured["reports"][0], json!(vec![1; STOPS as usize]));
+}
