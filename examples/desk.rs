@@ -3,9 +3,9 @@
 //! `cargo run --example desk`, then register, log in, `POST /walker/approve {"n": 1}`, and
 //! `POST /walker/<id>/complete {"for": "yes", "value": 42}`.
 
-use std::{process::ExitCode, time::Duration};
+use std::{process::ExitCode, sync::OnceLock, time::Duration};
 
-use walkabout::prelude::*;
+use walkabout::{prelude::*, schema::Timestamp};
 
 /// Something that is to be watered.
 #[derive(Node, Serialize, Deserialize, Default)]
@@ -170,21 +170,23 @@ impl Doze {
     }
 }
 
-/// Takes its time in its first attempt.
+/// Takes its time in the process that it was submitted to, and none in a later one.
 #[derive(Walker, Serialize, Deserialize)]
 #[walker(async)]
 struct Linger {
     first_ms: u64,
 }
 
+/// When this process began.
+static BEGUN: OnceLock<Timestamp> = OnceLock::new();
+
 #[abilities]
 impl Linger {
     #[entry]
     async fn start(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
-        cx.progress(json!("begun"));
         let Some(id) = cx.walker_id() else { return DONE };
-        let attempt = cx.record(&id).await?.map_or(1, |record| record.run.attempt);
-        if attempt == 1 {
+        let submitted = cx.record(&id).await?.map(|record| record.run.created_at);
+        if submitted.as_ref() > BEGUN.get() {
             tokio::time::sleep(Duration::from_millis(self.first_ms)).await;
         }
         DONE
@@ -193,6 +195,7 @@ impl Linger {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    BEGUN.get_or_init(|| walkabout::env::Env::system().now());
     walkabout::Walkabout::new()
         .walker::<Approve>()
         .walker::<ApprovePublic>()

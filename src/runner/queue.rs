@@ -25,6 +25,9 @@ const SUSPICIOUS: u32 = 2;
 /// succession (an operator, a full memory) does not meet it meanwhile.
 const PROBATION: Duration = Duration::from_secs(5);
 
+/// How many runs are asked of the store at once.
+const PAGE: usize = 4096;
+
 /// Due runs. Only a window of them is in memory; the rest wait in the store and are fetched when it runs low.
 pub(crate) struct DueQueue {
     state: Mutex<State>,
@@ -160,12 +163,13 @@ impl DueQueue {
             state.fetching_sleepers = true;
             after
         };
-        let found = self.store.sleepers(Some(after), self.window).await;
+        let page = self.window.min(PAGE);
+        let found = self.store.sleepers(Some(after), page).await;
         let mut state = self.state();
         state.fetching_sleepers = false;
         match found {
             Ok(found) => {
-                let last = found.last().filter(|_| found.len() >= self.window).map(|due| (due.at, due.id));
+                let last = found.last().filter(|_| found.len() >= page).map(|due| (due.at, due.id));
                 // One that lay down meanwhile may have moved the bound already.
                 if state.sleeping == Some(after) {
                     state.sleeping = last;
@@ -269,7 +273,7 @@ impl DueQueue {
         };
         // Of the nil id nothing can be before.
         let after = Some(after).filter(|after| !after.is_nil());
-        let fetched = self.store.open_runs(after, self.window).await;
+        let fetched = self.store.open_runs(after, self.window.min(PAGE)).await;
         let mut state = self.state();
         state.fetching = false;
         match fetched {

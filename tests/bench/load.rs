@@ -1,6 +1,7 @@
 //! The load program: `cargo bench -p walkabout-walkers --bench load`. Starts `examples/load_app` on a store of its own, and prints
 //! rates with the limits that they are held against, measured in the same run. One client, on the same machine as the server.
-//! Names after `--` choose parts: `http`, `submit`, `complete`, `create`, `traverse`, `push`; without any, all are run.
+//! Names after `--` choose parts: `http`, `submit`, `complete`, `create`, `traverse`, `push`, `sleep`, `recover`; without any, all are
+//! run. The last two start `examples/desk`.
 //!
 //! Not a test: nothing here fails for being slow.
 
@@ -53,7 +54,11 @@ struct Server {
 
 impl Server {
     fn start(data: &Path) -> Self {
-        let program = examples().join("load_app");
+        Self::of("load_app", data)
+    }
+
+    fn of(example: &str, data: &Path) -> Self {
+        let program = examples().join(example);
         let begun = Instant::now();
         let mut child = Command::new(program)
             .args(["--listen", "127.0.0.1:0", "--data"])
@@ -233,6 +238,12 @@ async fn measure() {
     if wants("push") {
         fan_out(address, &token).await;
     }
+    if wants("sleep") {
+        sleepers(&folder.path().join("sleep")).await;
+    }
+    if wants("recover") {
+        recovery(&folder.path().join("recover")).await;
+    }
     println!("{:<46} {:>10.1} MiB", "resident, at the end", server.resident_mib());
 }
 
@@ -275,6 +286,95 @@ async fn login(address: &str, email: &str) -> String {
     client.post(format!("http://{address}/user/register")).json(&body).send().await.unwrap();
     let answer = client.post(format!("http://{address}/user/login")).json(&body).send().await.unwrap();
     answer.json::<Value>().await.unwrap()["token"].as_str().unwrap().to_owned()
+}
+
+/// Submits this many runs of a walker, on 64 connections.
+async fn submit_many(address: &str, request: &[u8], count: usize) {
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..64 {
+        let (address, request) = (address.to_owned(), request.to_vec());
+        tasks.spawn(async move {
+            let mut wire = Wire::open(&address).await;
+            for _ in 0..count / 64 {
+                wire.call(&request).await;
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+}
+
+/// Bytes of all files in a folder.
+fn on_disk(folder: &Path) -> f64 {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let sizes = files.map(|entry| match entry.file_type().unwrap().is_dir() {
+        true => on_disk(&entry.path()),
+        false => entry.metadata().unwrap().len() as f64,
+    });
+    sizes.sum()
+}
+
+/// What sleeping walkers cost, and how long it takes to find them again after a kill.
+async fn sleepers(folder: &Path) {
+    const COUNT: usize = 100_032;
+    let server = Server::of("desk", folder);
+    let token = login(&server.address, "ann@example.com").await;
+    let request = post("/walker/doze", &token, r#"{"seconds":86400}"#);
+    submit_many(&server.address, &request, 6400).await;
+    drain_pending(&server.address, &token).await;
+    let bytes = |mib: f64| mib * f64::from(1 << 20) / COUNT as f64;
+    for what in ["100,000 sleeping walkers", "100,000 more"] {
+        let (before, disk) = (server.resident_mib(), on_disk(folder));
+        submit_many(&server.address, &request, COUNT).await;
+        drain_pending(&server.address, &token).await;
+        let (resident, disk) =
+            (bytes(server.resident_mib() - before), (on_disk(folder) - disk) / COUNT as f64);
+        println!("{what:<46} {resident:>10.0} bytes each, resident; {disk:.0} on disk");
+    }
+    drop(server);
+    let server = Server::of("desk", folder);
+    println!("{:<46} {:>10.0} ms", "ready after SIGKILL with them", server.cold.as_secs_f64() * 1e3);
+}
+
+/// From the start of the process after a SIGKILL, with this many unfinished runs, to the end of the first one that is taken up again.
+async fn recovery(folder: &Path) {
+    const COUNT: usize = 100_032;
+    let server = Server::of("desk", folder);
+    let token = login(&server.address, "ann@example.com").await;
+    // Its first attempt takes ten minutes, the next ones nothing.
+    let request = post("/walker/linger", &token, r#"{"first_ms":600000}"#);
+    submit_many(&server.address, &request, COUNT).await;
+    drop(server);
+    let begun = Instant::now();
+    let server = Server::of("desk", folder);
+    let mut wire = Wire::open(&server.address).await;
+    let completed = get("/walkers?limit=1&status=completed", &token);
+    loop {
+        let page: Value = serde_json::from_slice(wire.call(&completed).await).unwrap();
+        if !page["walkers"].as_array().unwrap().is_empty() {
+            break;
+        }
+    }
+    let resumed = begun.elapsed().as_secs_f64() * 1e3;
+    println!(
+        "{:<46} {:>10.0} ms",
+        "ready after SIGKILL, 100,000 unfinished runs",
+        server.cold.as_secs_f64() * 1e3
+    );
+    println!("{:<46} {resumed:>10.0} ms", "first of them completed");
+}
+
+/// Waits until nothing waits for a runner any more.
+async fn drain_pending(address: &str, token: &str) {
+    let (mut wire, request) = (Wire::open(address).await, get("/walkers?limit=1&status=pending", token));
+    loop {
+        let page: Value = serde_json::from_slice(wire.call(&request).await).unwrap();
+        if page["walkers"].as_array().unwrap().is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Waits until nothing is due any more.
