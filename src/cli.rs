@@ -23,7 +23,7 @@ use crate::config::Config;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serves HTTP and WebSocket
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Prints the events of a run until it ends
     Follow(FollowArgs),
 }
@@ -107,6 +107,15 @@ pub struct ServeArgs {
     /// How long a login lasts, in seconds [default: 43200]
     #[arg(long, env = "WALKABOUT_TOKEN_LIFETIME_S", value_name = "S", value_parser = at_least_one::<u64>)]
     pub token_lifetime_s: Option<u64>,
+    /// How long an attempt may go on after its cancel or pause was asked for, in milliseconds [default: 10000]
+    #[arg(long, env = "WALKABOUT_CANCEL_GRACE_MS", value_name = "MS")]
+    pub cancel_grace_ms: Option<u64>,
+    /// How long attempts may take to reach a checkpoint when the process stops, in milliseconds [default: 10000]
+    #[arg(long, env = "WALKABOUT_STOP_GRACE_MS", value_name = "MS")]
+    pub stop_grace_ms: Option<u64>,
+    /// How long an Idempotency-Key is kept, in seconds [default: 86400]
+    #[arg(long, env = "WALKABOUT_IDEMPOTENCY_KEEP_S", value_name = "S", value_parser = at_least_one::<u64>)]
+    pub idempotency_keep_s: Option<u64>,
     /// Let walkers call addresses of private networks
     #[arg(long, env = "WALKABOUT_ALLOW_PRIVATE_ADDRESSES")]
     pub allow_private_addresses: bool,
@@ -140,6 +149,9 @@ impl ServeArgs {
         set(&mut config.file_bytes_max, &self.file_bytes_max);
         set(&mut config.events_per_run_max, &self.events_per_run_max);
         set(&mut config.token_lifetime, &self.token_lifetime_s.map(Duration::from_secs));
+        set(&mut config.cancel_grace, &self.cancel_grace_ms.map(Duration::from_millis));
+        set(&mut config.stop_grace, &self.stop_grace_ms.map(Duration::from_millis));
+        set(&mut config.idempotency_keep, &self.idempotency_keep_s.map(Duration::from_secs));
         config.allow_private_addresses |= self.allow_private_addresses;
     }
 }
@@ -336,6 +348,19 @@ fn line(frame: &EventFrame) -> String {
         EventKind::Log { message } => format!("log {}", message.escape_debug()),
         EventKind::Completed => "completed".to_owned(),
         EventKind::Failed { error, .. } => format!("failed {}", error.escape_debug()),
+        EventKind::Resumed => format!("resumed attempt {}", frame.attempt),
+        EventKind::Waiting { until, waits_for } => {
+            let until = until.map(|at| format!(" until {at}")).unwrap_or_default();
+            let what = waits_for.as_ref().map(|what| format!(" for {what:?}")).unwrap_or_default();
+            format!("waiting{what}{until}")
+        }
+        EventKind::Retrying { error, at, .. } => format!("retrying at {at} {}", error.escape_debug()),
+        EventKind::CancelRequested => "cancel requested".to_owned(),
+        EventKind::PauseRequested => "pause requested".to_owned(),
+        EventKind::Paused => "paused".to_owned(),
+        EventKind::Released => "released".to_owned(),
+        EventKind::Answered { waits_for } => format!("answered {waits_for:?}"),
+        EventKind::Incompatible { error } => format!("incompatible {}", error.escape_debug()),
         other => serde_json::to_string(other).unwrap_or_default(),
     };
     format!("{:>5} {} {what}", frame.seq, frame.at)
