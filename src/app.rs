@@ -141,6 +141,12 @@ impl Walkabout {
         for lines in hints {
             say(&lines.replace("{url}", &format!("http://{address}")));
         }
+        // While connections end, runs reach their checkpoints.
+        let draining = runtime.clone();
+        let stop = async move {
+            stop.await;
+            draining.drain();
+        };
         let result = tokio::select! {
             result = http::serve(listener, runtime.clone(), stop) => result,
             error = sick(&runtime) => Err(error),

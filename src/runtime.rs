@@ -528,21 +528,30 @@ impl Runtime {
         self.inner.due.len()
     }
 
-    /// Takes no more work, gives attempts a moment to end, closes the store. What did not end is taken up at the next start.
-    ///
-    /// # Errors
-    /// When the store cannot be closed.
-    pub async fn stop(&self) -> Result<()> {
-        self.inner.stopping.send_replace(true);
+    /// Takes no more work from now on, and asks attempts to stop at their next checkpoint. [`Runtime::stop`] follows.
+    pub fn drain(&self) {
+        if self.inner.stopping.send_replace(true) {
+            return;
+        }
         self.inner.pools.plain.close();
         let engine = &self.inner.engine;
         let grace = engine.config.stop_grace;
         let told = engine.keeper.stop(engine.env.now().plus(grace));
         if !told.is_empty() {
             let some: Vec<String> = told.iter().take(TOLD).map(ToString::to_string).collect();
-            tracing::info!(runs = told.len(), first = some.join(" "), ?grace, "waiting for checkpoints");
+            tracing::warn!(runs = told.len(), first = some.join(" "), ?grace, "waiting for checkpoints");
         }
-        // Plain walkers have their callers to wait for, who have gone by now.
+    }
+
+    /// Takes no more work, gives attempts `stop_grace` to end or to reach a checkpoint, and closes the store. What did neither is handed
+    /// back: it goes on from its last checkpoint at the next start, and spends no attempt.
+    ///
+    /// # Errors
+    /// When the store cannot be closed.
+    pub async fn stop(&self) -> Result<()> {
+        self.drain();
+        let engine = &self.inner.engine;
+        let grace = engine.config.stop_grace;
         let ended = async {
             while !self.inner.pools.all().into_iter().all(Pool::is_finished) {
                 tokio::time::sleep(Duration::from_millis(20)).await;

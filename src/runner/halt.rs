@@ -21,7 +21,6 @@ use walkabout_schema::{ErrorCode, Timestamp, WalkerId};
 use super::{Ended, RunRef};
 use crate::{
     env::Env,
-    ids::IdMap,
     walker::{Failure, Retry, Spec},
 };
 
@@ -324,7 +323,8 @@ struct Inner {
 struct Kept {
     next: u64,
     all: BTreeMap<u64, Kin>,
-    by_run: IdMap<u64>,
+    /// By run: mostly one, more while an entry of the due queue turns out to be an old one.
+    by_run: BTreeSet<(Uuid, u64)>,
     times: BTreeSet<(Timestamp, u64)>,
 }
 
@@ -379,7 +379,7 @@ impl Timekeeper {
         let serial = kept.next;
         kept.all.insert(serial, Kin { run, halt: Arc::clone(&halt), under_way: None, at: None });
         if let Some(run) = run {
-            kept.by_run.insert(run, serial);
+            kept.by_run.insert((run, serial));
         }
         Entry { keeper: self.clone(), serial, halt }
     }
@@ -399,12 +399,16 @@ impl Timekeeper {
         self.ask(run, Halt::withdraw);
     }
 
-    fn ask(&self, run: Uuid, ask: impl FnOnce(&Halt)) {
+    fn ask(&self, run: Uuid, ask: impl Fn(&Halt)) {
         let mut kept = self.kept();
-        let Some(serial) = kept.by_run.get(&run).copied() else { return };
-        let Some(kin) = kept.all.get(&serial) else { return };
-        ask(&kin.halt);
-        kept.arrange(serial, Timestamp::default());
+        let serials: Vec<u64> =
+            kept.by_run.range((run, 0)..=(run, u64::MAX)).map(|(_, serial)| *serial).collect();
+        for serial in serials {
+            if let Some(kin) = kept.all.get(&serial) {
+                ask(&kin.halt);
+            }
+            kept.arrange(serial, Timestamp::default());
+        }
         drop(kept);
         self.inner.changed.notify_one();
     }
@@ -412,7 +416,7 @@ impl Timekeeper {
     /// Asks all attempts of runs to stop at a checkpoint; they have until then. Gives their runs.
     pub(crate) fn stop(&self, until: Timestamp) -> Vec<WalkerId> {
         let mut kept = self.kept();
-        let serials: Vec<u64> = kept.by_run.values().copied().collect();
+        let serials: Vec<u64> = kept.by_run.iter().map(|(_, serial)| *serial).collect();
         let mut told = Vec::with_capacity(serials.len());
         for serial in serials {
             let Some(kin) = kept.all.get(&serial) else { continue };
@@ -495,10 +499,8 @@ impl Kept {
         if let Some(at) = kin.at {
             self.times.remove(&(at, serial));
         }
-        let Some(run) = kin.run else { return };
-        // A later attempt may have taken the place.
-        if self.by_run.get(&run) == Some(&serial) {
-            self.by_run.remove(&run);
+        if let Some(run) = kin.run {
+            self.by_run.remove(&(run, serial));
         }
     }
 }

@@ -25,6 +25,8 @@ const SUSPICIOUS: u32 = 2;
 /// succession (an operator, a full memory) does not meet it meanwhile.
 const PROBATION: Duration = Duration::from_secs(5);
 
+/// How long to wait after the store refused to give sleepers.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How many runs are asked of the store at once.
 const PAGE: usize = 4096;
 
@@ -133,7 +135,9 @@ impl DueQueue {
     /// A dropped call loses nothing.
     pub(crate) async fn wake(&self, env: &Env) {
         let resorted = self.resorted.notified();
-        self.fetch_sleepers().await;
+        if !self.fetch_sleepers().await {
+            return tokio::time::sleep(LOOK_AGAIN).await;
+        }
         let first = self.state().sleepers.first_key_value().map(|((at, _), _)| *at);
         match first {
             None => resorted.await,
@@ -155,11 +159,11 @@ impl DueQueue {
         self.arrived.notify_one();
     }
 
-    /// Brings sleepers from the store into memory when none are left there.
-    async fn fetch_sleepers(&self) {
+    /// Brings sleepers from the store into memory when none are left there. False when the store refuses.
+    async fn fetch_sleepers(&self) -> bool {
         let after = {
             let mut state = self.state();
-            let Some(after) = state.sleeping.filter(|_| state.sleepers.is_empty()) else { return };
+            let Some(after) = state.sleeping.filter(|_| state.sleepers.is_empty()) else { return true };
             state.fetching_sleepers = true;
             after
         };
@@ -177,9 +181,12 @@ impl DueQueue {
                 for due in &found {
                     state.sleepers.insert((due.at, due.id), due.root);
                 }
+                true
             }
-            // The next one that lies down, or the next start, finds them.
-            Err(error) => tracing::error!(%error, "sleeping runs cannot be fetched"),
+            Err(error) => {
+                tracing::error!(%error, "sleeping runs cannot be fetched");
+                false
+            }
         }
     }
 
