@@ -38,7 +38,10 @@ fn the_traversal_is_pure() {
 
 #[test]
 fn the_rules_of_runs_are_pure() {
-    absent("src/run", &["tokio", "crate::http", "crate::store", "crate::runner", "SystemTime", "Instant::now"]);
+    absent(
+        "src/run",
+        &["tokio", "crate::http", "crate::store", "crate::runner", "SystemTime", "Instant::now"],
+    );
 }
 
 #[test]
