@@ -743,6 +743,22 @@ async fn a_run_that_ended_is_retried_as_a_new_one() {
     assert_eq!((record.run.retry_of, record.context["patience_s"].clone()), (Some(id), json!(9)));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_has_no_more_rights_than_who_asks_for_it() {
+    let bench = Bench::new(waits).await;
+    let user = bench.register().await;
+    let admin = Caller { admin: true, ..user.clone() };
+    let id = submit(&bench, &admin, "asks", json!({})).await;
+    act(&bench, &user, &id, cancel()).await.unwrap();
+    bench.finished(&user, &id).await;
+    for (by, keeps) in [(&admin, true), (&user, false)] {
+        let by = Governor { caller: by, run_token: None };
+        let again = bench.runtime.retry(by, &id).await.unwrap().unwrap();
+        let record = bench.runtime.record(&user, &again).await.unwrap().unwrap();
+        assert_eq!(record.run.admin, keeps);
+    }
+}
+
 /// Anybody may call it.
 #[derive(Walker, Serialize, Deserialize)]
 #[walker(async, public)]
