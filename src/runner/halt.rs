@@ -127,6 +127,11 @@ impl UnderWay {
         }
     }
 
+    /// That of the run.
+    pub(crate) fn deadline(&self) -> Option<Timestamp> {
+        self.deadline
+    }
+
     /// True when a plain walker's time has to be kept: that of a run always is, as others may ask for its end.
     pub(crate) fn is_timed(&self) -> bool {
         self.run.is_some() || self.deadline.is_some() || self.visit_timeout.is_some()
