@@ -13,6 +13,7 @@
     reason = "a test that cannot go on has to stop"
 )]
 
+mod keyed;
 mod model;
 mod walkers;
 
@@ -151,6 +152,10 @@ impl Sim {
             if self.below(3) == 0 {
                 self.audit(&runtime, user).await;
             }
+            if self.below(3) == 0 {
+                tokio::spawn(self.clone().submit_keyed(runtime.clone(), user));
+            }
+            self.send_some_again(&runtime, user).await;
         }
     }
 
@@ -303,6 +308,9 @@ impl Sim {
         };
         let runtime = bench.runtime.clone();
         self.follow_again(&runtime);
+        for user in 0..USERS {
+            self.settle_keyed(&runtime, user).await;
+        }
         for (user, id) in self.accepted() {
             let caller = self.model().users[user].clone();
             let ended = timeout(Duration::from_secs(3600), bench.finished(&caller, &id)).await;
