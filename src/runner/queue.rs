@@ -30,6 +30,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How many runs are asked of the store at once.
 const PAGE: usize = 4096;
 
+#[cfg(test)]
+mod suspects;
+
 /// Due runs. Only a window of them is in memory; the rest wait in the store and are fetched when it runs low.
 pub(crate) struct DueQueue {
     state: Mutex<State>,
@@ -109,8 +112,12 @@ impl DueQueue {
             return;
         }
         self.add(&mut state, due);
+        let suspected = !state.suspects.is_empty();
         drop(state);
         self.arrived.notify_one();
+        if suspected {
+            self.suspected.notify_one();
+        }
     }
 
     fn add(&self, state: &mut State, due: &Due) {
