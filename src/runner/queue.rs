@@ -145,7 +145,11 @@ impl DueQueue {
         if !self.fetch_sleepers().await {
             return tokio::time::sleep(LOOK_AGAIN).await;
         }
-        let first = self.state().sleepers.first_key_value().map(|((at, _), _)| *at);
+        let first = {
+            let state = self.state();
+            let has_room = self.lets_in(&state);
+            state.sleepers.first_key_value().map(|((at, _), _)| *at).filter(|_| has_room)
+        };
         match first {
             None => resorted.await,
             Some(at) => tokio::select! {
@@ -156,9 +160,16 @@ impl DueQueue {
         }
     }
 
+    /// Sleepers have a window of their own, behind that of those who are due at once.
+    fn lets_in(&self, state: &State) -> bool {
+        state.waiting < self.window.saturating_mul(2)
+    }
+
     fn let_in(&self, now: Timestamp) {
         let mut state = self.state();
-        while let Some(first) = state.sleepers.first_entry().filter(|first| first.key().0 <= now) {
+        while self.lets_in(&state)
+            && let Some(first) = state.sleepers.first_entry().filter(|first| first.key().0 <= now)
+        {
             let ((at, id), root) = first.remove_entry();
             state.enter(&Due { id, root, lost: 0, at }, &self.suspicious);
         }
@@ -272,6 +283,10 @@ impl DueQueue {
         }
         if run.is_some() {
             state.waiting -= 1;
+            if state.waiting == self.window {
+                // Sleepers may have found no room.
+                self.resorted.notify_one();
+            }
         }
         run
     }

@@ -28,3 +28,33 @@ async fn a_suspect_that_comes_again_is_taken_up_on_an_idle_server() {
     let (popped, ()) = tokio::join!(tokio::time::timeout(Duration::from_secs(10), queue.pop()), pushed);
     assert_eq!(popped.map(|popped| popped.due.id).ok(), Some(due(1, 0).id));
 }
+
+#[tokio::test]
+async fn many_sleepers_whose_time_comes_at_once_wait_in_the_store() {
+    const WINDOW: usize = 4;
+    let (queue, env) = (queue(WINDOW).await, Env::manual(now(), 1));
+    // What it does until it waits.
+    let wake = async || {
+        for _ in 0..3 {
+            tokio::select! {
+                biased;
+                () = queue.wake(&env) => {}
+                () = std::future::ready(()) => {}
+            }
+        }
+    };
+    for id in 1..=40 {
+        queue.push(&due(id, env.now().plus(Duration::from_secs(1)).millis()), env.now());
+        if id % 4 == 0 {
+            env.advance(Duration::from_secs(1));
+            wake().await;
+        }
+    }
+    let most = queue.len();
+    assert!((WINDOW..=2 * WINDOW).contains(&most), "{most}");
+    for _ in 0..most {
+        queue.pop().await;
+    }
+    wake().await;
+    assert_eq!(queue.len(), WINDOW, "there is room for the next ones");
+}
