@@ -162,7 +162,15 @@ impl Runtime {
     }
 
     async fn act_on(&self, walker: &Walker, act: Act) -> Result<Governed> {
-        let (engine, id) = (self.engine(), walker.id.0);
+        // A task of its own: when the caller goes away meanwhile, the queue and the attempt still hear of what is stored.
+        let (runtime, id, state) = (self.clone(), walker.id.0, walker.run.state);
+        let acted = tokio::spawn(async move { runtime.act_and_tell(id, state, act).await });
+        acted.await.map_err(|_| Error::Busy("the server is stopping".to_owned()))?
+    }
+
+    /// Acts on a run that was in this state, and tells whom it concerns.
+    async fn act_and_tell(&self, id: Uuid, state: State, act: Act) -> Result<Governed> {
+        let engine = self.engine();
         let now = engine.env.now();
         let acted = engine.store.act(id, now, act.clone()).await?;
         match acted {
@@ -186,7 +194,7 @@ impl Runtime {
                 Ok(Governed::Asked)
             }
             Some(Acted::Refused(state)) => refused(&act, state),
-            None => refused(&act, walker.run.state),
+            None => refused(&act, state),
         }
     }
 }

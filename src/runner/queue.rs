@@ -30,6 +30,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How many runs are asked of the store at once.
 const PAGE: usize = 4096;
 
+#[cfg(test)]
+mod suspects;
+
 /// Due runs. Only a window of them is in memory; the rest wait in the store and are fetched when it runs low.
 pub(crate) struct DueQueue {
     state: Mutex<State>,
@@ -112,8 +115,12 @@ impl DueQueue {
             return;
         }
         self.add(&mut state, due);
+        let suspected = !state.suspects.is_empty();
         drop(state);
         self.arrived.notify_one();
+        if suspected {
+            self.suspected.notify_one();
+        }
     }
 
     fn add(&self, state: &mut State, due: &Due) {
@@ -141,7 +148,11 @@ impl DueQueue {
         if !self.fetch_sleepers().await {
             return tokio::time::sleep(LOOK_AGAIN).await;
         }
-        let first = self.state().sleepers.first_key_value().map(|((at, _), _)| *at);
+        let first = {
+            let state = self.state();
+            let has_room = self.lets_in(&state);
+            state.sleepers.first_key_value().map(|((at, _), _)| *at).filter(|_| has_room)
+        };
         match first {
             None => resorted.await,
             Some(at) => tokio::select! {
@@ -152,9 +163,16 @@ impl DueQueue {
         }
     }
 
+    /// Sleepers have a window of their own, behind that of those who are due at once.
+    fn lets_in(&self, state: &State) -> bool {
+        state.waiting < self.window.saturating_mul(2)
+    }
+
     fn let_in(&self, now: Timestamp) {
         let mut state = self.state();
-        while let Some(first) = state.sleepers.first_entry().filter(|first| first.key().0 <= now) {
+        while self.lets_in(&state)
+            && let Some(first) = state.sleepers.first_entry().filter(|first| first.key().0 <= now)
+        {
             let ((at, id), root) = first.remove_entry();
             state.enter(&Due { id, root, lost: 0, at }, &self.suspicious);
         }
@@ -265,6 +283,10 @@ impl DueQueue {
         }
         if run.is_some() {
             state.waiting -= 1;
+            if state.waiting == self.window {
+                // Sleepers may have found no room.
+                self.resorted.notify_one();
+            }
         }
         run
     }

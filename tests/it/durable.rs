@@ -17,7 +17,7 @@ use walkabout::{
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
-async fn submit(bench: &Bench, caller: &Caller, walker: &str, fields: Value) -> WalkerId {
+pub(crate) async fn submit(bench: &Bench, caller: &Caller, walker: &str, fields: Value) -> WalkerId {
     let Value::Object(fields) = fields else { panic!("fields are an object") };
     let caller = caller.clone();
     let walker = walker.to_owned();
@@ -41,7 +41,7 @@ async fn until(bench: &Bench, caller: &Caller, id: &WalkerId, wanted: impl Fn(&R
     }
 }
 
-async fn until_state(bench: &Bench, caller: &Caller, id: &WalkerId, state: State) -> Record {
+pub(crate) async fn until_state(bench: &Bench, caller: &Caller, id: &WalkerId, state: State) -> Record {
     until(bench, caller, id, |record| record.run.state == state).await
 }
 
@@ -51,7 +51,12 @@ async fn events(bench: &Bench, caller: &Caller, id: &WalkerId) -> Vec<EventKind>
     page.events.into_iter().map(|event| event.event).collect()
 }
 
-async fn act(bench: &Bench, caller: &Caller, id: &WalkerId, act: Act) -> Result<Option<Governed>, Error> {
+pub(crate) async fn act(
+    bench: &Bench,
+    caller: &Caller,
+    id: &WalkerId,
+    act: Act,
+) -> Result<Option<Governed>, Error> {
     bench.runtime.act(Governor { caller, run_token: None }, id, act).await
 }
 

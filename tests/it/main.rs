@@ -23,3 +23,4 @@ mod socket;
 mod stock;
 mod support;
 mod tidy;
+mod wakes;
