@@ -110,15 +110,15 @@ impl Runtime {
         }
     }
 
-    /// Begins a run again that has ended: a new run with the fields of its submission. `None` when it is unknown or the caller may not
-    /// read it.
+    /// Begins a run again that has ended: a new run with the fields of its submission. Gives its id, and its token when nobody owns it.
+    /// `None` when it is unknown or the caller may not read it.
     ///
     /// # Errors
     /// As [`Runtime::act`]; [`Error::UnknownWalker`] when the walker is gone, [`Error::Walker`] when the fields do not fit it any more.
     ///
     /// # Cancel safety
     /// A dropped call may or may not have stored a run.
-    pub async fn retry(&self, by: Governor<'_>, id: &WalkerId) -> Result<Option<WalkerId>> {
+    pub async fn retry(&self, by: Governor<'_>, id: &WalkerId) -> Result<Option<(WalkerId, Option<String>)>> {
         let Some(walker) = self.governed(by, id).await? else { return Ok(None) };
         let state = walker.run.state;
         if !state.is_final() {
@@ -136,7 +136,8 @@ impl Runtime {
         let again = submit::again(engine, kind, &walker, fields, by.caller.admin);
         let due = Due { id: again.id.0, root: walker.owner(), lost: 0, at: Timestamp::default() };
         let (id, _) = self.submit(Submission { walker: again, key: None }, due).await?;
-        Ok(Some(id))
+        let run_token = (walker.owner() == PUBLIC_ROOT).then(|| self.run_token(&id));
+        Ok(Some((id, run_token)))
     }
 
     /// What proves that a run was submitted by whoever knows it. For runs of the public root.

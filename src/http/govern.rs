@@ -75,8 +75,8 @@ pub(crate) async fn one(
     let act = match verb.act() {
         Some(act) => act,
         None if verb == Verb::Retry => {
-            let again = server.runtime.retry(by, &id).await?.ok_or(Refusal::NotFound)?;
-            return Ok(answer(StatusCode::OK, &walkers::accepted(&again, None)));
+            let (again, run_token) = server.runtime.retry(by, &id).await?.ok_or(Refusal::NotFound)?;
+            return Ok(answer(StatusCode::OK, &walkers::accepted(&again, run_token)));
         }
         None => {
             let config = server.runtime.config();

@@ -791,7 +791,7 @@ async fn a_run_that_ended_is_retried_as_a_new_one() {
     let by = Governor { caller: &user, run_token: None };
     assert_eq!(bench.runtime.retry(by, &id).await.unwrap_err().code(), "run-state");
     act(&bench, &user, &id, cancel()).await.unwrap();
-    let again = bench.runtime.retry(by, &id).await.unwrap().unwrap();
+    let (again, _) = bench.runtime.retry(by, &id).await.unwrap().unwrap();
     let record = until_state(&bench, &user, &again, State::Waiting).await;
     assert_eq!((record.run.retry_of, record.context["patience_s"].clone()), (Some(id), json!(9)));
 }

@@ -158,6 +158,14 @@ async fn an_anonymous_submission_is_governed_by_its_token() {
     }
     assert_eq!(cancel(Some(token)).await.0, 200);
     assert_eq!(nobody.finished(id).await["run"]["state"], "cancelled");
+    // The run that a retry begins has a token of its own.
+    let request = nobody.request(Method::POST, &format!("/walker/{id}/retry")).header("X-Run-Token", token);
+    let (_, again) = nobody.send(request).await;
+    let id = again["walker_id"].as_str().unwrap();
+    let own = again["run_token"].as_str().expect("who asked for it is told");
+    let request = nobody.request(Method::POST, &format!("/walker/{id}/cancel")).header("X-Run-Token", own);
+    assert_eq!(nobody.send(request).await.0, 200);
+    assert_eq!(nobody.finished(id).await["run"]["state"], "cancelled");
 }
 
 #[tokio::test(flavor = "multi_thread")]
