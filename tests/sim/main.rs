@@ -28,7 +28,8 @@ use walkabout::{
     Error,
     config::Config,
     env::Env,
-    runtime::{Caller, Runtime, Spawn, Spawned},
+    govern::Governor,
+    runtime::{Act, Caller, Runtime, Spawn, Spawned},
     schema::{Status, Timestamp, WalkerId},
     store::{
         Limits, Store,
@@ -70,6 +71,7 @@ impl Sim {
     /// Opens the store and the runtime; none when the process ends meanwhile.
     async fn open(&self, env: &Env) -> Option<Bench> {
         let limits = Limits { disk_free_min: 64, cache_bytes_max: 64 << 10, ..Limits::default() };
+        walkers::clock(env.now());
         let opened = async {
             let store: Arc<dyn Store> = self.disk.open(limits)?;
             let data = std::env::temp_dir().join("walkabout-sim");
@@ -131,12 +133,23 @@ impl Sim {
         loop {
             sleep(Duration::from_millis(100)).await;
             env.advance(Duration::from_millis(100));
+            walkers::clock(env.now());
             let jump = Duration::from_secs(self.below(3600));
             match self.below(20) {
                 0 => env.advance(jump),
                 1 => env.step_back(jump),
                 _ => {}
             }
+            walkers::clock(env.now());
+        }
+    }
+
+    /// The wall clock goes ahead, faster than the executor's: what was to wait for a time that an earlier clock showed need not.
+    async fn hurry(self, env: Env) {
+        loop {
+            sleep(Duration::from_secs(1)).await;
+            env.advance(Duration::from_secs(60));
+            walkers::clock(env.now());
         }
     }
 
@@ -155,15 +168,26 @@ impl Sim {
     }
 
     async fn submit(self, runtime: Runtime, user: usize) {
-        const WALKERS: [&str; 8] =
-            ["increment", "count", "steps", "build", "destroy", "nest", "see", "plainly"];
+        const WALKERS: [&str; 14] = [
+            "increment",
+            "count",
+            "steps",
+            "build",
+            "destroy",
+            "nest",
+            "see",
+            "plainly",
+            "again",
+            "later",
+            "quit",
+            "doze",
+            "ask",
+            "browse",
+        ];
+        const FATED: [&str; 6] = ["increment", "steps", "nest", "plainly", "again", "ask"];
         let walker = WALKERS[self.below(WALKERS.len() as u64) as usize];
         let (n, chance) = (1 + self.below(5), self.below(8));
-        let fate = if chance < 3 && matches!(walker, "increment" | "steps" | "nest" | "plainly") {
-            chance
-        } else {
-            0
-        };
+        let fate = if chance < 3 && FATED.contains(&walker) { chance } else { 0 };
         let (tag, caller) = {
             let mut model = self.model();
             let tag = model.submissions.len() as u64 + 1;
@@ -199,8 +223,65 @@ impl Sim {
         if let Some(submission) = self.model().submissions.get_mut(&tag) {
             submission.known = known;
         }
-        if let Some(id) = id.filter(|_| self.below(2) == 0) {
+        let Some(id) = id else { return };
+        if walker == "ask" {
+            for _ in 0..self.below(4) {
+                tokio::spawn(self.clone().answer_some_time(runtime.clone(), user, id.clone()));
+            }
+        }
+        if self.below(2) == 0 {
             self.follow(runtime, user, id).await;
+        }
+    }
+
+    /// Answers a run: too early, in time, too late, or wrongly.
+    async fn answer_some_time(self, runtime: Runtime, user: usize, id: WalkerId) {
+        // Several at one moment, often.
+        sleep(Duration::from_secs(self.below(4))).await;
+        let name = if self.below(4) == 0 { "no" } else { "yes" };
+        self.answer(&runtime, user, &id, name).await;
+    }
+
+    /// True when it was taken.
+    async fn answer(&self, runtime: &Runtime, user: usize, id: &WalkerId, name: &str) -> bool {
+        let caller = self.model().users[user].clone();
+        let by = Governor { caller: &caller, run_token: None };
+        let value = self.below(1 << 40);
+        self.model().answered(&id.to_string(), value, None);
+        let act = Act::Answer { name: name.to_owned(), value: json!(value) };
+        let acted = runtime.act(by, id, act).await;
+        if self.disk.is_crashed() {
+            return false;
+        }
+        let taken = match acted {
+            Ok(Some(_)) if name == "yes" => Some(true),
+            Err(Error::RunState { .. }) => Some(false),
+            Err(error) => match error.code() {
+                "store-full" | "busy" => Some(false),
+                "store-unavailable" | "outcome-unknown" => None,
+                other => {
+                    self.model().violate(format!("answering {id} is answered {other}: {error}"));
+                    None
+                }
+            },
+            Ok(other) => {
+                self.model().violate(format!("answering {id} with {name} is answered {other:?}"));
+                None
+            }
+        };
+        self.model().answered(&id.to_string(), value, taken);
+        taken == Some(true)
+    }
+
+    /// Answers a run until it ends.
+    async fn answer_at_last(self, runtime: Runtime, user: usize, id: WalkerId) {
+        while !self.answer(&runtime, user, &id, "yes").await {
+            let caller = self.model().users[user].clone();
+            match runtime.record(&caller, &id).await {
+                Ok(Some(record)) if record.run.finished_at.is_none() => {}
+                _ => return,
+            }
+            sleep(Duration::from_secs(1)).await;
         }
     }
 
@@ -302,7 +383,13 @@ impl Sim {
             return self.model().violate("it does not open without faults".to_owned());
         };
         let runtime = bench.runtime.clone();
+        tokio::spawn(self.clone().hurry(env.clone()));
         self.follow_again(&runtime);
+        for (user, id) in self.accepted() {
+            if id.name().as_str() == "ask" {
+                tokio::spawn(self.clone().answer_at_last(runtime.clone(), user, id));
+            }
+        }
         for (user, id) in self.accepted() {
             let caller = self.model().users[user].clone();
             let ended = timeout(Duration::from_secs(3600), bench.finished(&caller, &id)).await;
@@ -323,6 +410,7 @@ impl Sim {
     fn process<F: Future<Output = ()>>(&self, life: F) {
         let executor =
             tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        walkers::begin();
         executor.block_on(async {
             let begun = Instant::now();
             if timeout(LIFE_MAX, life).await.is_err() {
@@ -334,9 +422,9 @@ impl Sim {
         drop(executor);
         let mut lines = self.disk.take_log();
         self.model().log.append(&mut lines);
-        let twice = walkers::twice().or_else(|| self.disk.violation());
-        let twice = twice.or_else(|| self.disk.check().err().map(|error| error.to_string()));
-        if let Some(what) = twice {
+        let wrong = walkers::wrong().or_else(|| self.disk.violation());
+        let wrong = wrong.or_else(|| self.disk.check().err().map(|error| error.to_string()));
+        if let Some(what) = wrong {
             self.model().violate(what);
         }
     }
@@ -344,8 +432,8 @@ impl Sim {
 
 fn fields(walker: &str, tag: u64, n: u64, fate: u64) -> Value {
     match walker {
-        "steps" => json!({ "tag": tag, "n": n, "fate": fate }),
-        "build" => json!({ "tag": tag, "n": n }),
+        "steps" | "again" | "ask" => json!({ "tag": tag, "n": n, "fate": fate }),
+        "build" | "later" | "doze" => json!({ "tag": tag, "n": n }),
         "increment" | "nest" | "plainly" => json!({ "tag": tag, "fate": fate }),
         _ => json!({ "tag": tag }),
     }
@@ -353,6 +441,7 @@ fn fields(walker: &str, tag: u64, n: u64, fate: u64) -> Value {
 
 /// What happened with a seed, line by line, and what was wrong.
 fn simulate(seed: u64) -> (Vec<String>, Option<String>) {
+    walkers::reset();
     let start = Timestamp::from_millis(1_767_225_600_000);
     let sim = Sim { disk: Disk::new(seed), chance: Env::manual(start, seed), model: Arc::default() };
     sim.process(async {

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use walkabout::{
     runtime::Caller,
-    schema::{Status, WalkerId, wire::Record},
+    schema::{State, Status, WalkerId, wire::Record},
 };
+
+use crate::walkers::ATTEMPTS;
 
 /// What a user knows of one submission.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +38,10 @@ pub struct Model {
     /// The events of followed runs, as they were seen first.
     pub seen: BTreeMap<String, Vec<Value>>,
     ended: BTreeMap<String, Value>,
+    /// The number of each run's latest attempt.
+    attempts: BTreeMap<String, u32>,
+    /// What runs were answered with, and whether that was taken; none when nobody knows.
+    pub answers: BTreeMap<String, BTreeMap<u64, Option<bool>>>,
     pub log: Vec<String>,
     pub violation: Option<String>,
 }
@@ -44,6 +50,24 @@ impl Model {
     pub fn violate(&mut self, what: String) {
         self.log.push(format!("VIOLATION {what}"));
         self.violation.get_or_insert(what);
+    }
+
+    fn attempt(&mut self, run: &str, attempt: u32) {
+        let known = self.attempts.entry(run.to_owned()).or_default();
+        let before = std::mem::replace(known, attempt.max(*known));
+        if before > attempt {
+            self.violate(format!("{run} was at attempt {before} and is at {attempt}"));
+        }
+    }
+
+    /// A run was given an answer; whether it was taken, when that is known.
+    pub fn answered(&mut self, run: &str, value: u64, taken: Option<bool>) {
+        self.log.push(format!("{run} answered {value}: {taken:?}"));
+        let answers = self.answers.entry(run.to_owned()).or_default();
+        answers.insert(value, taken);
+        if answers.values().filter(|taken| **taken == Some(true)).count() > 1 {
+            self.violate(format!("{run} took two answers"));
+        }
     }
 
     /// A follower got an event.
@@ -67,6 +91,10 @@ impl Model {
         let Some(record) = record else { return self.violate(format!("{id} was accepted and is gone")) };
         let text = serde_json::to_value(record).unwrap();
         let id = id.to_string();
+        // Nothing of an attempt that starts is durable yet.
+        if record.run.state != State::Starting {
+            self.attempt(&id, record.run.attempt);
+        }
         match self.ended.get(&id).cloned() {
             Some(known) if known != text => self.violate(format!("{id} ended as {known} and is {text}")),
             Some(_) => {}
@@ -125,17 +153,25 @@ impl Model {
         if !entries.iter().copied().eq(0..entries.len() as u64) {
             return Err(format!("entries {entries:?}"));
         }
+        let most = match submission.walker {
+            "ask" | "quit" => 2,
+            _ => submission.n,
+        };
+        if let (Some(record), Known::Accepted(id)) = (record, &submission.known) {
+            self.ended_well(submission, &id.to_string(), record, entries.len() as u64)?;
+        }
         let (most_entries, marks, items) = match submission.walker {
-            "increment" | "plainly" => (1, false, 0),
+            "increment" | "plainly" | "again" | "later" => (1, false, 0),
             "nest" => (1, true, 0),
             "count" => (0, true, 0),
-            "steps" => (submission.n, false, 0),
+            "steps" | "doze" | "ask" | "quit" => (most, false, 0),
             "build" => (0, false, submission.n),
             _ => (0, false, 0),
         };
         let whole = (entries.len() as u64, has_mark, built) == (most_entries, marks, items);
         let nothing = entries.is_empty() && !has_mark && built == 0;
-        let part = submission.walker == "steps" && (entries.len() as u64) < submission.n;
+        let part =
+            matches!(submission.walker, "steps" | "doze" | "ask" | "quit") && (entries.len() as u64) < most;
         // A failed run of steps has those before the last.
         let simulated = record.is_some_and(|record| {
             record["schedule"]["error"]
@@ -144,9 +180,9 @@ impl Model {
         });
         match completed {
             None if whole || nothing || part => Ok(()),
-            Some(true) if whole && submission.fate == 0 => Ok(()),
+            Some(true) if whole => Ok(()),
             Some(false) if part && simulated => {
-                if entries.len() as u64 == submission.n - 1 {
+                if entries.len() as u64 == most - 1 {
                     Ok(())
                 } else {
                     Err("other steps than those before it failed".to_owned())
@@ -158,6 +194,86 @@ impl Model {
             )),
         }
     }
+}
+
+/// How a run has to end when nobody does anything about it.
+enum End {
+    Well,
+    Failed(&'static str),
+    Cancelled,
+}
+
+impl Submission {
+    fn end(&self) -> End {
+        match (self.walker, self.fate) {
+            ("again", 0 | 2) if self.n < ATTEMPTS => End::Well,
+            ("again", 0) | ("nest", 2) => End::Failed("walker-failed"),
+            ("ask", _) => End::Well,
+            ("quit", _) => End::Cancelled,
+            (_, 0) => End::Well,
+            (_, 2) => End::Failed("walker-panicked"),
+            _ => End::Failed("walker-failed"),
+        }
+    }
+
+    /// How many attempts failed and were followed by another, at the end.
+    fn retries(&self) -> u64 {
+        match (self.walker, self.fate) {
+            ("again", 0 | 2) => self.n.min(ATTEMPTS - 1),
+            _ => 0,
+        }
+    }
+}
+
+impl Model {
+    /// A run ended as its walker has to.
+    fn ended_well(
+        &self,
+        submission: &Submission,
+        id: &str,
+        record: &Value,
+        entries: u64,
+    ) -> Result<(), String> {
+        let run = &record["run"];
+        let (state, code) = (run["state"].as_str().unwrap_or_default(), run["error_code"].as_str());
+        let number = |name: &str| run[name].as_u64().unwrap_or_default();
+        if code == Some("lost") {
+            // One attempt in a row for each life that it was under way in.
+            let holds = state == "failed" && number("lost") >= 3 && number("attempt") >= 3;
+            return if holds { Ok(()) } else { Err(format!("lost without a reason: {run}")) };
+        }
+        let holds = match submission.end() {
+            End::Well => state == "succeeded" && code.is_none(),
+            End::Failed(slug) => state == "failed" && code == Some(slug),
+            End::Cancelled => state == "cancelled" && code == Some("cancelled") && entries == 1,
+        };
+        if !holds || number("retries") != submission.retries() {
+            return Err(format!("it ended otherwise than it has to: {run}"));
+        }
+        if number("attempt") < 1 + number("retries") + number("lost") {
+            return Err(format!("fewer attempts than were made: {run}"));
+        }
+        match self.answers.get(id) {
+            Some(answers) if submission.walker == "ask" => answered_well(submission, answers, &run["result"]),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Of several answers that one counts which was taken.
+fn answered_well(
+    submission: &Submission,
+    answers: &BTreeMap<u64, Option<bool>>,
+    result: &Value,
+) -> Result<(), String> {
+    let taken = answers.iter().find(|(_, taken)| **taken == Some(true)).map(|(value, _)| *value);
+    let holds = match (taken, result.as_u64()) {
+        (Some(taken), found) => found == Some(taken),
+        (None, Some(found)) => answers.get(&found) == Some(&None),
+        // It may have waited long enough.
+        (None, None) => result.is_null() && submission.fate == 1,
+    };
+    if holds { Ok(()) } else { Err(format!("answered {answers:?}, and found {result}")) }
 }
 
 /// What an audit found under a root.
