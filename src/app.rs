@@ -100,6 +100,12 @@ impl Walkabout {
         drop(tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init());
         let args = match Command::parse() {
             Command::Follow(args) => return cli::follow(args).await,
+            Command::Runs(args) => return cli::runs(args).await,
+            Command::Cancel(args) => return cli::act("cancel", args).await,
+            Command::Pause(args) => return cli::act("pause", args).await,
+            Command::Resume(args) => return cli::act("resume", args).await,
+            Command::Retry(args) => return cli::retry(args).await,
+            Command::Complete(args) => return cli::complete(args).await,
             Command::Serve(args) => args,
         };
         let mut this = self;

@@ -1,4 +1,6 @@
-//! The command line: what an application's binary takes, and `follow`, the client side of the WebSocket.
+//! The command line: what an application's binary takes, `follow`, the client side of the WebSocket, and what acts on runs.
+
+mod govern;
 
 use std::{
     ffi::OsString, io::Write, net::SocketAddr, path::PathBuf, process::ExitCode, str::FromStr, time::Duration,
@@ -19,6 +21,8 @@ use walkabout_schema::{EventKind, WalkerId, wire::EventFrame};
 
 use crate::config::Config;
 
+pub use govern::{ActArgs, CompleteArgs, Filter, RetryArgs, RunsArgs, Server, act, complete, retry, runs};
+
 /// What the arguments ask for.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -26,6 +30,18 @@ pub enum Command {
     Serve(Box<ServeArgs>),
     /// Prints the events of a run until it ends
     Follow(FollowArgs),
+    /// Lists own runs, newest first
+    Runs(RunsArgs),
+    /// Ends one run, or those of a filter
+    Cancel(ActArgs),
+    /// Holds one run, or those of a filter
+    Pause(ActArgs),
+    /// Lets one run go on, or those of a filter
+    Resume(ActArgs),
+    /// Begins a run again that has ended
+    Retry(RetryArgs),
+    /// Gives a run the answer that it waits for
+    Complete(CompleteArgs),
 }
 
 /// Serves walkers over user-rooted graphs.

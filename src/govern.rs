@@ -133,7 +133,7 @@ impl Runtime {
             message: format!("the fields of this run do not fit walker {} any more", walker.name),
             run: Some(id.clone()),
         })?;
-        let again = submit::again(engine, kind, &walker, fields);
+        let again = submit::again(engine, kind, &walker, fields, by.caller.admin);
         let due = Due { id: again.id.0, root: walker.owner(), lost: 0, at: Timestamp::default() };
         let (id, _) = self.submit(Submission { walker: again, key: None }, due).await?;
         Ok(Some(id))

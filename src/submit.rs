@@ -130,10 +130,10 @@ fn digest_members(members: &Map<String, Value>, into: &mut Sha256) {
     }
 }
 
-/// The first record of a run that repeats another.
-pub(crate) fn again(engine: &Engine, kind: &WalkerType, of: &Walker, fields: Fields) -> Walker {
+/// The first record of a run that repeats another. It has an admin's rights when that had them, and who asks has them now.
+pub(crate) fn again(engine: &Engine, kind: &WalkerType, of: &Walker, fields: Fields, admin: bool) -> Walker {
     let now = engine.env.now();
-    let mut run = new_run(now, of.run.admin);
+    let mut run = new_run(now, of.run.admin && admin);
     run.deadline = kind.spec.timeout.map(|timeout| now.plus(timeout));
     run.retry_of = Some(of.walker_id());
     let schedule = new_schedule(now, of.schedule.node_id.clone(), of.schedule.root_id.clone());

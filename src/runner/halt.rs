@@ -127,6 +127,11 @@ impl UnderWay {
         }
     }
 
+    /// That of the run.
+    pub(crate) fn deadline(&self) -> Option<Timestamp> {
+        self.deadline
+    }
+
     /// True when a plain walker's time has to be kept: that of a run always is, as others may ask for its end.
     pub(crate) fn is_timed(&self) -> bool {
         self.run.is_some() || self.deadline.is_some() || self.visit_timeout.is_some()
@@ -326,6 +331,8 @@ struct Kept {
     /// By run: mostly one, more while an entry of the due queue turns out to be an old one.
     by_run: BTreeSet<(Uuid, u64)>,
     times: BTreeSet<(Timestamp, u64)>,
+    /// The process stops: attempts have until then.
+    stops: Option<Timestamp>,
 }
 
 struct Kin {
@@ -377,6 +384,9 @@ impl Timekeeper {
         let mut kept = self.kept();
         kept.next += 1;
         let serial = kept.next;
+        if let Some(until) = kept.stops.filter(|_| run.is_some()) {
+            halt.ask_rest(Rest::Stop, until);
+        }
         kept.all.insert(serial, Kin { run, halt: Arc::clone(&halt), under_way: None, at: None });
         if let Some(run) = run {
             kept.by_run.insert((run, serial));
@@ -413,9 +423,10 @@ impl Timekeeper {
         self.inner.changed.notify_one();
     }
 
-    /// Asks all attempts of runs to stop at a checkpoint; they have until then. Gives their runs.
+    /// Asks all attempts of runs, also those that begin later, to stop at a checkpoint; they have until then. Gives the runs under way.
     pub(crate) fn stop(&self, until: Timestamp) -> Vec<WalkerId> {
         let mut kept = self.kept();
+        kept.stops = Some(until);
         let serials: Vec<u64> = kept.by_run.iter().map(|(_, serial)| *serial).collect();
         let mut told = Vec::with_capacity(serials.len());
         for serial in serials {

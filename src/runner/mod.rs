@@ -21,7 +21,7 @@ use futures_util::FutureExt;
 use serde_json::Value;
 use uuid::Uuid;
 use walkabout_schema::{
-    Checkpoint, ErrorCode, EventKind, Fields, Kind, Level, Name, NodeId, Walker, WalkerId,
+    Checkpoint, ErrorCode, EventKind, Fields, Kind, Level, Name, NodeId, Timestamp, Walker, WalkerId,
     wire::{Record, RecordPage},
 };
 
@@ -121,11 +121,12 @@ impl Engine {
         let id = walker.walker_id();
         let run = RunRef { id: id.clone(), token };
         let root = walker.owner();
+        let deadline = walker.run.deadline;
         let Some(kind) = self.registry.get(walker.name.as_str()).cloned() else {
             let error = format!("walker {} is not registered in this program", walker.name);
-            return self.let_go(&run, root, 0, Release::Park { error }).await;
+            return self.let_go(&run, (root, deadline), 0, Release::Park { error }).await;
         };
-        let (deadline, halt) = (walker.run.deadline, Arc::clone(&entry.halt));
+        let halt = Arc::clone(&entry.halt);
         let under_way = Arc::new(UnderWay::new(&kind.spec, Some(run), walker.run.retries, deadline, halt));
         let lost_max = if kind.spec.rerun_never { 1 } else { self.config.lost_max.max(1) };
         let times = walker.run.lost;
@@ -316,16 +317,17 @@ impl Engine {
         conflicts: u32,
     ) -> Option<Due> {
         let run = under_way.run.as_ref()?;
+        let of = (root, under_way.deadline());
         let message = sentence(&failure, run.id.name());
         if failure.code == ErrorCode::Incompatible {
-            return self.let_go(run, root, conflicts, Release::Park { error: message }).await;
+            return self.let_go(run, of, conflicts, Release::Park { error: message }).await;
         }
         // Who asked for the end gets it, also when the attempt failed meanwhile.
         let verdict = match failure.end().or(under_way.end()) {
             Some(End::Cancel) => Verdict::Cancel,
             Some(End::RunTime(_)) => Verdict::TimeOut,
-            Some(End::Rest(Rest::Pause)) => return self.let_go(run, root, conflicts, Release::Pause).await,
-            Some(End::Rest(Rest::Stop)) => return self.let_go(run, root, conflicts, Release::Queue).await,
+            Some(End::Rest(Rest::Pause)) => return self.let_go(run, of, conflicts, Release::Pause).await,
+            Some(End::Rest(Rest::Stop)) => return self.let_go(run, of, conflicts, Release::Queue).await,
             ended => {
                 let ended = retry::Ended {
                     kind: failure.kind_of(),
@@ -339,12 +341,12 @@ impl Engine {
         let now = self.env.now();
         let code = match verdict {
             Verdict::Snooze(after) => {
-                return self.let_go(run, root, conflicts, Release::Sleep { until: now.plus(after) }).await;
+                return self.let_go(run, of, conflicts, Release::Sleep { until: now.plus(after) }).await;
             }
             Verdict::Retry(after) => {
                 tracing::info!(run = %run.id, error = ?failure, ?after, "an attempt failed; another follows");
                 let to = Release::Retry { until: now.plus(after), error: (failure.code, message) };
-                return self.let_go(run, root, conflicts, to).await;
+                return self.let_go(run, of, conflicts, to).await;
             }
             Verdict::Cancel => ErrorCode::Cancelled,
             Verdict::TimeOut => ErrorCode::TimedOut,
@@ -361,12 +363,18 @@ impl Engine {
         None
     }
 
-    /// Lets go of a run as its last checkpoint left it. Gives when it is due again.
-    async fn let_go(&self, run: &RunRef, root: Uuid, conflicts: u32, to: Release) -> Option<Due> {
+    /// Lets go of a run, of this root and with this deadline, as its last checkpoint left it. Gives when it is due again.
+    async fn let_go(
+        &self,
+        run: &RunRef,
+        (root, deadline): (Uuid, Option<Timestamp>),
+        conflicts: u32,
+        to: Release,
+    ) -> Option<Due> {
         if let Release::Park { error } = &to {
             tracing::warn!(run = %run.id, error, "a run is parked");
         }
-        let due = due_of(&to, run, root);
+        let due = due_of(&to, run, root, deadline);
         let event = event_of(&to);
         let is_recorded =
             self.record_end(run, conflicts, event, Then::Release { checkpoint: None, to }).await;

@@ -72,7 +72,7 @@ struct State {
     sleepers: BTreeMap<(Timestamp, Uuid), Uuid>,
     /// Those that are due after this one may be in the store alone.
     sleeping: Option<(Timestamp, Uuid)>,
-    /// Sleepers are being fetched, as they were when that began.
+    /// Sleepers are being fetched, as they were when that began. Until then none is put out of memory.
     fetching_sleepers: bool,
 }
 
@@ -101,7 +101,10 @@ impl DueQueue {
     /// Adds a run that was just stored, or let go.
     pub(crate) fn push(&self, due: &Due, now: Timestamp) {
         let mut state = self.state();
-        if due.at > now {
+        // Who waited is found by its time alone: the next look for queued runs would not find it.
+        let is_queued = due.at == Timestamp::default();
+        let is_crowded = state.overflow.is_some() || state.waiting >= self.window;
+        if due.at > now || (!is_queued && is_crowded) {
             if state.sleep(due, self.window) {
                 drop(state);
                 self.resorted.notify_one();
@@ -174,10 +177,7 @@ impl DueQueue {
         match found {
             Ok(found) => {
                 let last = found.last().filter(|_| found.len() >= page).map(|due| (due.at, due.id));
-                // One that lay down meanwhile may have moved the bound already.
-                if state.sleeping == Some(after) {
-                    state.sleeping = last;
-                }
+                state.sleeping = last;
                 for due in &found {
                     state.sleepers.insert((due.at, due.id), due.root);
                 }
@@ -316,11 +316,14 @@ impl State {
             return self.sleepers.is_empty();
         }
         self.sleepers.insert(key, due.root);
+        // While some are being fetched the bound is about to change.
         if self.sleepers.len() > window
+            && !self.fetching_sleepers
             && let Some((last, _)) = self.sleepers.pop_last()
         {
             let before_last = self.sleepers.last_key_value().map(|(key, _)| *key);
-            self.sleeping = before_last.or(Some(last));
+            // Some that lay down during a fetch may be beyond the bound: others between are in the store alone.
+            self.sleeping = self.sleeping.into_iter().chain(before_last.or(Some(last))).min();
         }
         self.sleepers.first_key_value().is_some_and(|(first, _)| *first == key)
     }
@@ -341,5 +344,50 @@ impl State {
         }
         runs.push_back(due.clone());
         self.waiting += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Limits, memory};
+
+    fn now() -> Timestamp {
+        Timestamp::from_millis(1000)
+    }
+
+    fn due(id: u128, at: i64) -> Due {
+        Due { id: Uuid::from_u128(id), root: Uuid::nil(), lost: 0, at: Timestamp::from_millis(at) }
+    }
+
+    #[tokio::test]
+    async fn who_waited_is_not_left_to_the_list_of_queued_runs() {
+        let queue = DueQueue::new(memory::open(Limits::default()).unwrap(), 1, 3);
+        let env = Env::manual(now(), 1);
+        assert!(queue.fetch().await && queue.fetch_sleepers().await);
+        // The second is beyond the window: from then on the store is asked for queued runs. The third is not one of these.
+        queue.push(&due(1, 0), now());
+        queue.push(&due(2, 0), now());
+        queue.push(&due(3, 900), now());
+        assert_eq!(queue.pop().await.due.id, due(1, 0).id);
+        let come = async {
+            let (taken, ()) = tokio::join!(queue.pop(), queue.wake(&env));
+            taken.due.id
+        };
+        let come = tokio::time::timeout(Duration::from_secs(5), come).await;
+        assert_eq!(come.ok(), Some(due(3, 0).id));
+    }
+
+    #[test]
+    fn the_bound_of_sleepers_in_memory_never_rises_when_they_are_many() {
+        let key = |at: i64| (Timestamp::from_millis(at), due(1, 0).id);
+        // Two lay down beyond the bound while others were being fetched.
+        let mut state = State { sleeping: Some(key(50)), fetching_sleepers: true, ..State::default() };
+        for at in [60, 70] {
+            state.sleep(&due(1, at), 2);
+        }
+        state.fetching_sleepers = false;
+        state.sleep(&due(1, 10), 2);
+        assert!(state.sleeping.is_some_and(|bound| bound <= key(50)), "{:?}", state.sleeping);
     }
 }

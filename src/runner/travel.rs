@@ -357,7 +357,8 @@ async fn release(
     to: Release,
 ) -> Result<Stop, Failure> {
     let next = stand(cx, walker, attempt, position, top.version)?;
-    let (event, due) = (event_of(&to), due_of(&to, run, attempt.graph.actor));
+    let due = due_of(&to, run, attempt.graph.actor, attempt.under_way.deadline());
+    let event = event_of(&to);
     let then = Then::Release { checkpoint: Some(Box::new(next)), to };
     write(attempt, top, event, then).await?;
     Ok(Stop::Released(due))
@@ -377,14 +378,21 @@ pub(crate) fn event_of(to: &Release) -> EventKind {
     }
 }
 
-/// When a run that is let go is due by itself.
-pub(crate) fn due_of(to: &Release, run: &RunRef, root: uuid::Uuid) -> Option<Due> {
+/// When a run that is let go is due by itself: also at its deadline. One that is paused may be wanted again by now, which the store
+/// tells who claims it.
+pub(crate) fn due_of(
+    to: &Release,
+    run: &RunRef,
+    root: uuid::Uuid,
+    deadline: Option<Timestamp>,
+) -> Option<Due> {
     let at = match to {
-        Release::Queue => Timestamp::default(),
-        Release::Sleep { until } | Release::Retry { until, .. } => *until,
-        Release::Await { until, .. } => (*until)?,
-        Release::Pause | Release::Park { .. } => return None,
+        Release::Queue | Release::Pause => Some(Timestamp::default()),
+        Release::Sleep { until } | Release::Retry { until, .. } => Some(*until),
+        Release::Await { until, .. } => *until,
+        Release::Park { .. } => None,
     };
+    let at = at.into_iter().chain(deadline).min()?;
     Some(Due { id: run.id.uuid(), root, lost: 0, at })
 }
 

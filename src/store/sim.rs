@@ -17,8 +17,9 @@ use super::{
     Error, Limits, Result, Store,
     kv::{
         KvStore, check,
+        codec::{self, Live},
         engine::{Bytes, Engine, Pair, Range, SPACES, Space, View, Write},
-        look,
+        keys, look,
     },
     memory::{Maps, MemoryEngine, write},
 };
@@ -59,6 +60,8 @@ struct State {
     /// Stores opened so far: who comes from an earlier one writes no more.
     opened: u64,
     batches: u64,
+    /// The highest that was written with success. A power loss must not take it back: tokens begin with it.
+    epoch: u64,
     log: Vec<String>,
     violation: Option<String>,
 }
@@ -95,6 +98,7 @@ impl Disk {
             full_for: 0,
             opened: 0,
             batches: 0,
+            epoch: 0,
             log: Vec::new(),
             violation: None,
         };
@@ -220,6 +224,62 @@ impl SimEngine {
     }
 }
 
+/// What the disk sees of runs, whoever writes: tokens and attempts only rise, lost attempts are counted, and what has ended stays so.
+impl SimEngine {
+    fn watch(&self, state: &mut State, batch: &[Write]) -> std::result::Result<(), String> {
+        let broken = |error: Error| error.to_string();
+        for (space, key, value) in batch {
+            let Some(value) = value else { continue };
+            match space {
+                Space::Meta if key == keys::META_EPOCH => {
+                    let epoch = value.as_slice().try_into().map(u64::from_be_bytes).unwrap_or_default();
+                    if epoch <= state.epoch {
+                        return Err(format!("epoch {epoch} after epoch {}", state.epoch));
+                    }
+                    state.epoch = epoch;
+                }
+                Space::Live => {
+                    let new: Live = codec::decode(value).map_err(broken)?;
+                    match self.live.get(Space::Live, key).map_err(broken)? {
+                        Some(old) => follows(&codec::decode(&old).map_err(broken)?, &new)?,
+                        None => self.is_new(key)?,
+                    }
+                }
+                Space::Walker if self.live.get(Space::Live, key).map_err(broken)?.is_none() => {
+                    self.is_new(key)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A run that has a record and is not open has ended.
+    fn is_new(&self, key: &[u8]) -> std::result::Result<(), String> {
+        match self.live.get(Space::Walker, key) {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) => Err(format!("a run is written after its end: {key:02x?}")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+fn follows(old: &Live, new: &Live) -> std::result::Result<(), String> {
+    let (before, after) = (old.token(), new.token());
+    let is_lost = old.state.is_under_way() && new.epoch > old.epoch;
+    let checks = [
+        ((after.epoch, after.counter) >= (before.epoch, before.counter), "a token after a higher one"),
+        (new.attempt >= old.attempt, "an earlier attempt"),
+        (!is_lost || new.lost == old.lost + 1, "an attempt that went with its process is not counted"),
+        (!is_lost || new.attempt == old.attempt + 1, "an attempt that went with its process goes on"),
+        (new.seq >= old.seq, "an earlier event"),
+    ];
+    match checks.iter().find(|(holds, _)| !holds) {
+        Some((_, what)) => Err(format!("{what}: {old:?}, then {new:?}")),
+        None => Ok(()),
+    }
+}
+
 fn gone() -> Error {
     Error::Unavailable("the simulated disk takes no writes".to_owned())
 }
@@ -253,6 +313,10 @@ impl Engine for SimEngine {
         if matches!(fate, Fate::WrittenInVain) {
             return Err(gone());
         }
+        if let Err(what) = self.watch(&mut state, &batch) {
+            let what = format!("batch {}: {what}", state.batches);
+            state.violation.get_or_insert(what);
+        }
         self.live.apply(batch, sync)?;
         if sync {
             for batch in std::mem::take(&mut state.unsynced) {
@@ -261,8 +325,10 @@ impl Engine for SimEngine {
         }
         let check = state.faults.check;
         if check > 0 && state.batches.is_multiple_of(u64::from(check)) {
-            check::check(&self.live)
-                .inspect_err(|error| state.violation = Some(format!("batch {}: {error}", state.batches)))?;
+            check::check(&self.live).inspect_err(|error| {
+                let what = format!("batch {}: {error}", state.batches);
+                state.violation.get_or_insert(what);
+            })?;
         }
         Ok(())
     }

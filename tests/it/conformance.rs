@@ -138,7 +138,10 @@ async fn exercise(store: &Shared) {
     sleepers_are_due_at_their_time(store, &env).await;
     an_answer_wakes_who_waits_for_it(store, &env).await;
     others_cancel_pause_and_resume(store, &env).await;
+    a_wish_outlives_the_attempt_that_was_asked(store, &env).await;
+    a_pause_that_was_taken_back_holds_nothing(store, &env).await;
     deadlines_end_runs_that_nobody_holds(store, &env).await;
+    a_held_run_is_due_at_its_deadline(store, &env).await;
     a_repeated_request_is_known(store, &env).await;
 }
 
@@ -539,6 +542,44 @@ async fn others_cancel_pause_and_resume(store: &Shared, env: &Env) {
     assert!(events.events.last().unwrap().event.is_final());
 }
 
+/// An attempt may let go by itself after the wish was written, and before it hears of it.
+async fn a_wish_outlives_the_attempt_that_was_asked(store: &Shared, env: &Env) {
+    let claim = claimed(store, env, env.id()).await;
+    let id = claim.walker.id.0;
+    let act = async |act| store.act(id, env.now(), act).await.unwrap().unwrap();
+    assert_eq!(act(Act::Pause).await, Acted::Asked);
+    let until = env.now().plus(MINUTE);
+    release(store, env, &claim, Release::Sleep { until }).await;
+    assert_eq!(state(store, id).await, State::Paused);
+    assert!(matches!(act(Act::Resume).await, Acted::Due(due) if due.at == until), "it slept");
+    env.advance(MINUTE);
+    let claim = take(store, env, id).await;
+    assert_eq!(act(Act::Pause).await, Acted::Asked);
+    release(store, env, &claim, Release::Queue).await;
+    assert_eq!((state(store, id).await, is_taken(store, env, id).await), (State::Paused, false));
+    assert!(matches!(act(Act::Resume).await, Acted::Due(_)));
+    let claim = take(store, env, id).await;
+    let reason = "enough".to_owned();
+    assert_eq!(act(Act::Cancel { reason }).await, Acted::Asked);
+    release(store, env, &claim, Release::Await { name: "x".to_owned(), until: None }).await;
+    assert_eq!(state(store, id).await, State::Cancelled, "nobody would wake it");
+    let events = store.events(id, 0, 100).await.unwrap().events;
+    assert!(events.iter().zip(1..).all(|(event, number)| event.seq == number), "{events:?}");
+    assert_eq!(events.iter().filter(|event| event.event == EventKind::Paused).count(), 2, "{events:?}");
+    assert!(events.last().unwrap().event.is_final());
+}
+
+async fn a_pause_that_was_taken_back_holds_nothing(store: &Shared, env: &Env) {
+    let claim = claimed(store, env, env.id()).await;
+    let id = claim.walker.id.0;
+    let act = async |act| store.act(id, env.now(), act).await.unwrap().unwrap();
+    assert_eq!(act(Act::Pause).await, Acted::Asked);
+    assert_eq!(act(Act::Resume).await, Acted::Asked);
+    // The attempt had heard of the pause alone.
+    release(store, env, &claim, Release::Pause).await;
+    assert_eq!((state(store, id).await, is_taken(store, env, id).await), (State::Queued, true));
+}
+
 async fn deadlines_end_runs_that_nobody_holds(store: &Shared, env: &Env) {
     let mut waiting = walker(env, env.id());
     waiting.run.deadline = Some(env.now().plus(MINUTE));
@@ -551,6 +592,19 @@ async fn deadlines_end_runs_that_nobody_holds(store: &Shared, env: &Env) {
     assert!(!is_taken(store, env, id).await);
     let record = store.run(id).await.unwrap().unwrap();
     assert_eq!((record.run.state, record.schedule.http_status), (State::TimedOut, Some(504)));
+}
+
+async fn a_held_run_is_due_at_its_deadline(store: &Shared, env: &Env) {
+    let mut queued = walker(env, env.id());
+    let deadline = env.now().plus(MINUTE);
+    queued.run.deadline = Some(deadline);
+    let id = queued.id.0;
+    store.submit(Submission { walker: queued, key: None }).await.unwrap();
+    let paused = store.act(id, env.now(), Act::Pause).await.unwrap().unwrap();
+    assert!(matches!(&paused, Acted::Due(due) if due.at == deadline), "{paused:?}: nobody else would know");
+    env.advance(MINUTE);
+    assert!(!is_taken(store, env, id).await);
+    assert_eq!(state(store, id).await, State::TimedOut);
 }
 
 async fn a_repeated_request_is_known(store: &Shared, env: &Env) {

@@ -291,6 +291,54 @@ impl HangsOnce {
     }
 }
 
+/// Has half a minute, and lets go of it.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(async, timeout = "30s", checkpoint = "visits(1)")]
+struct Hurried {
+    way: String,
+}
+
+#[abilities]
+impl Hurried {
+    #[entry]
+    async fn start(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+        cx.progress(json!("begun"));
+        match self.way.as_str() {
+            "sleep" => cx.sleep(60 * MINUTE).then("end"),
+            "wait" => cx.wait_for("nobody").then("end"),
+            _ => {
+                GATE_OF_HURRY.acquire().await?.forget();
+                cx.then("end")
+            }
+        }
+    }
+    #[step]
+    async fn end(&mut self, _here: Here<Root>, _cx: &mut Context) -> Outcome {
+        DONE
+    }
+}
+
+static GATE_OF_HURRY: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(0);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_ends_what_nobody_holds() {
+    let bench = Bench::new(|types| _ = types.walker::<Hurried>()).await;
+    let user = bench.register().await;
+    for way in ["sleep", "wait", "hold"] {
+        let id = submit(&bench, &user, "hurried", json!({ "way": way })).await;
+        if way == "hold" {
+            until(&bench, &user, &id, begun).await;
+            assert_eq!(act(&bench, &user, &id, Act::Pause).await.unwrap(), Some(Governed::Asked));
+            GATE_OF_HURRY.add_permits(1);
+        }
+        let state = if way == "hold" { State::Paused } else { State::Waiting };
+        until_state(&bench, &user, &id, state).await;
+        bench.advance(30 * SECOND);
+        let ended = tokio::time::timeout(MINUTE, bench.finished(&user, &id)).await;
+        assert_eq!(ended.unwrap().run.state, State::TimedOut, "{way}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_visit_that_took_too_long_is_tried_again_when_asked() {
     let bench = Bench::new(|types| _ = types.walker::<HangsOnce>()).await;
@@ -741,6 +789,22 @@ async fn a_run_that_ended_is_retried_as_a_new_one() {
     let again = bench.runtime.retry(by, &id).await.unwrap().unwrap();
     let record = until_state(&bench, &user, &again, State::Waiting).await;
     assert_eq!((record.run.retry_of, record.context["patience_s"].clone()), (Some(id), json!(9)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_has_no_more_rights_than_who_asks_for_it() {
+    let bench = Bench::new(waits).await;
+    let user = bench.register().await;
+    let admin = Caller { admin: true, ..user.clone() };
+    let id = submit(&bench, &admin, "asks", json!({})).await;
+    act(&bench, &user, &id, cancel()).await.unwrap();
+    bench.finished(&user, &id).await;
+    for (by, keeps) in [(&admin, true), (&user, false)] {
+        let by = Governor { caller: by, run_token: None };
+        let again = bench.runtime.retry(by, &id).await.unwrap().unwrap();
+        let record = bench.runtime.record(&user, &again).await.unwrap().unwrap();
+        assert_eq!(record.run.admin, keeps);
+    }
 }
 
 /// Anybody may call it.

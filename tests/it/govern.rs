@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Server, example};
+use crate::support::{Client, Server, example, stock};
 
 fn desk() -> (Server, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
@@ -203,4 +203,36 @@ async fn a_second_signal_ends_at_once_and_loses_nothing() {
     ann.url.clone_from(&server.url);
     let record = ann.finished(&id).await;
     assert_eq!((&record["run"]["state"], &record["run"]["lost"]), (&json!("succeeded"), &json!(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_acts_from_the_command_line() {
+    let (server, _folder) = desk();
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    let walkabout = |args: &[&str]| {
+        let mut command = std::process::Command::new(stock());
+        let output =
+            command.args(args).args(["--url", &server.url, "--token", ann.token.as_ref().unwrap()]).output();
+        let output = output.unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().trim().to_owned();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let id = ann.submit("approve", &json!({ "n": 1 })).await;
+    until_state(&ann, &id, "waiting").await;
+    let (code, listed, _) = walkabout(&["runs", "--state", "waiting"]);
+    assert!(code == Some(0) && listed.starts_with(&format!("{id} waiting 1 ")), "{listed}");
+    let said = |text: &str| (Some(0), text.to_owned(), String::new());
+    assert_eq!(walkabout(&["pause", "--name", "approve", "--dry-run"]), said(&format!("{id} -")));
+    assert_eq!(walkabout(&["pause", "--name", "approve"]), said(&format!("{id} done")));
+    assert_eq!(walkabout(&["resume", &id]), said(&format!("{id} done")));
+    assert_eq!(walkabout(&["complete", &id, "yes", "[1]"]), said("done"));
+    assert_eq!(ann.finished(&id).await["run"]["result"], json!([1]));
+    let (code, again, _) = walkabout(&["retry", &id]);
+    assert_eq!((code, ann.get(&format!("/walker/{again}")).await.0), (Some(0), 200));
+    assert_eq!(walkabout(&["cancel", &again]), said(&format!("{again} done")));
+    let (code, _, why) = walkabout(&["complete", &again, "yes", "1"]);
+    assert!(code == Some(2) && why.contains("409"), "{why}");
+    assert_eq!(walkabout(&["complete", &again, "yes", "no json"]).0, Some(2));
+    let (code, _, why) = walkabout(&["cancel"]);
+    assert!(code == Some(2) && why.contains("Say which runs"), "{why}");
 }

@@ -37,6 +37,14 @@ fn the_traversal_is_pure() {
 }
 
 #[test]
+fn the_rules_of_runs_are_pure() {
+    absent(
+        "src/run",
+        &["tokio", "crate::http", "crate::store", "crate::runner", "SystemTime", "Instant::now"],
+    );
+}
+
+#[test]
 fn http_goes_through_the_runtime() {
     absent("src/http", &["store::embedded", "store::memory", "dyn Store", "store.commit", "store.submit"]);
 }

@@ -13,6 +13,7 @@
     reason = "a test that cannot go on has to stop"
 )]
 
+mod keyed;
 mod model;
 mod walkers;
 
@@ -164,6 +165,10 @@ impl Sim {
             if self.below(3) == 0 {
                 self.audit(&runtime, user).await;
             }
+            if self.below(3) == 0 {
+                tokio::spawn(self.clone().submit_keyed(runtime.clone(), user));
+            }
+            self.send_some_again(&runtime, user).await;
         }
     }
 
@@ -385,6 +390,9 @@ impl Sim {
         let runtime = bench.runtime.clone();
         tokio::spawn(self.clone().hurry(env.clone()));
         self.follow_again(&runtime);
+        for user in 0..USERS {
+            self.settle_keyed(&runtime, user).await;
+        }
         for (user, id) in self.accepted() {
             if id.name().as_str() == "ask" {
                 tokio::spawn(self.clone().answer_at_last(runtime.clone(), user, id));

@@ -35,6 +35,10 @@ pub struct Submission {
 pub struct Model {
     pub users: Vec<Caller>,
     pub submissions: BTreeMap<u64, Submission>,
+    /// The submissions under a name, each with its first answer.
+    pub keyed: BTreeMap<u64, Option<String>>,
+    /// Those of which an answer said that it was the first.
+    begun: BTreeSet<u64>,
     /// The events of followed runs, as they were seen first.
     pub seen: BTreeMap<String, Vec<Value>>,
     ended: BTreeMap<String, Value>,
@@ -67,6 +71,25 @@ impl Model {
         answers.insert(value, taken);
         if answers.values().filter(|taken| **taken == Some(true)).count() > 1 {
             self.violate(format!("{run} took two answers"));
+        }
+    }
+
+    /// A request under a name got an answer: every time the same, and after the first as a repetition where that is told.
+    pub fn keyed_answer(&mut self, tag: u64, known: Known, answer: String, repeated: Option<bool>) {
+        self.log.push(format!("{tag} under its name: {answer}, repeated {repeated:?}"));
+        let first = self.keyed.entry(tag).or_default();
+        match first.clone() {
+            None => *first = Some(answer),
+            Some(first) if first != answer => {
+                return self.violate(format!("request {tag} was answered {first} and is answered {answer}"));
+            }
+            Some(_) => {}
+        }
+        if repeated == Some(false) && !self.begun.insert(tag) {
+            return self.violate(format!("request {tag} is begun twice"));
+        }
+        if let Some(submission) = self.submissions.get_mut(&tag) {
+            submission.known = known;
         }
     }
 

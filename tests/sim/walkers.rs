@@ -101,13 +101,13 @@ impl Drop for Alone {
     }
 }
 
-async fn enter(here: &Here<Root>, cx: &mut Context, tag: u64) -> Result<(), Failure> {
+async fn enter(here: &Here<Root>, cx: &mut Context, tag: u64) -> Result<i64, Failure> {
     let ledger = cx.first_or_create(here.out().node::<Ledger>(), Ledger::default).await?;
     tokio::time::sleep(Duration::from_millis(tag % 4)).await;
     let mut ledger = ledger.edit();
     ledger.value += 1;
     ledger.tags.push(tag);
-    Ok(())
+    Ok(ledger.value)
 }
 
 #[derive(Walker, Serialize, Deserialize)]
@@ -295,7 +295,9 @@ struct Plainly {
 impl Plainly {
     #[entry]
     async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
-        enter(&here, cx, self.tag * 100).await?;
+        let count = enter(&here, cx, self.tag * 100).await?;
+        // Another one each time that it runs, so that an answer tells which run it is from.
+        cx.report(count)?;
         match self.fate {
             1 => Err(fail("simulated")),
             2 => panic!("simulated"),

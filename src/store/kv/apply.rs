@@ -347,19 +347,22 @@ fn run(
     mut live: Live,
     run: PreparedRun,
 ) -> Result<RunEvents> {
-    let PreparedRun { id, events, conflicts, then, .. } = run;
+    let PreparedRun { id, mut events, conflicts, mut then, .. } = run;
     live.conflicts = conflicts;
+    if let PreparedThen::Release { to, .. } = &mut then {
+        heed(&live, to, &mut events);
+    }
     let mut numbered = Vec::with_capacity(events.len() + 1);
     numbered.extend(say_started(&mut live));
     for event in events {
         numbered.push(number(&mut live, now, event));
     }
-    put_events(stage, &shared.limits, id, &numbered)?;
     let name = live.name.clone();
     match then {
         PreparedThen::Checkpoint(checkpoint) => {
             take(&mut live, Step::Checkpoint)?;
             stand(stage, &mut live, id, checkpoint);
+            put_events(stage, &shared.limits, id, &numbered)?;
             put_live(stage, id, live);
         }
         PreparedThen::Release { checkpoint, to } => {
@@ -367,11 +370,44 @@ fn run(
                 stand(stage, &mut live, id, checkpoint);
             }
             release(&mut live, to, now)?;
+            if live.more().cancel_requested_at.is_some() {
+                put_events(stage, &shared.limits, id, &numbered)?;
+                let end = (ErrorCode::Cancelled, "the run was cancelled".to_owned());
+                let last = end_unheld(shared, stage, now, id, live, end)?;
+                numbered.extend(last.events);
+                return Ok(RunEvents { id, name, events: numbered });
+            }
+            let held = hold(&mut live).map(|event| number(&mut live, now, event));
+            numbered.extend(held);
+            put_events(stage, &shared.limits, id, &numbered)?;
             put_live(stage, id, live);
         }
-        PreparedThen::Finish(ending) => end(stage, id, live, ending)?,
+        PreparedThen::Finish(ending) => {
+            put_events(stage, &shared.limits, id, &numbered)?;
+            end(stage, id, live, ending)?;
+        }
     }
     Ok(RunEvents { id, name, events: numbered })
+}
+
+/// An attempt that was asked for a pause does not hear at once that nobody wants it any more: then its run goes on.
+fn heed(live: &Live, to: &mut Release, events: &mut [EventKind]) {
+    if matches!(to, Release::Pause) && live.more().pause_requested_at.is_none() {
+        *to = Release::Queue;
+        for event in events.iter_mut().filter(|event| **event == EventKind::Paused) {
+            *event = EventKind::Checkpoint;
+        }
+    }
+}
+
+/// Holds a run that nobody executes any more, when somebody asked for that: its attempt let go before it heard of it. Gives what
+/// followers are told.
+pub(crate) fn hold(live: &mut Live) -> Option<EventKind> {
+    live.more().pause_requested_at?;
+    let from = live.state;
+    live.state = lifecycle::next(from, Step::Pause)?;
+    live.more_mut().paused_from = Some(if from.is_under_way() { State::Queued } else { from });
+    Some(EventKind::Paused)
 }
 
 /// Gives an event the run's next number.

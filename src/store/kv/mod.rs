@@ -6,7 +6,7 @@
 mod apply;
 mod cache;
 pub(crate) mod check;
-mod codec;
+pub(crate) mod codec;
 pub(crate) mod engine;
 pub(crate) mod keys;
 mod records;

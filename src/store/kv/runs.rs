@@ -179,6 +179,14 @@ pub(crate) fn claim(
     if due_at > now {
         return Ok((Taken::Early(Due { id, root: live.root.0, lost: live.lost, at: due_at }), None));
     }
+    if let Some(held) = hold_lost(&mut live) {
+        let events = vec![apply::number(&mut live, now, held)];
+        put_events(stage, &shared.limits, id, &events)?;
+        let (name, wakes_at) = (live.name.clone(), live.wakes_at());
+        let due = wakes_at.map(|at| Due { id, root: live.root.0, lost: live.lost, at });
+        put_live(stage, id, live);
+        return Ok((due.map_or(Taken::Nothing, Taken::Early), Some(RunEvents { id, name, events })));
+    }
     let Some(state) = lifecycle::next(live.state, Step::Claim) else { return nothing };
     // Found under way from before the last start: that attempt ended with its process.
     if live.state.is_under_way() {
@@ -197,6 +205,15 @@ pub(crate) fn claim(
     }
     put_live(stage, id, live);
     Ok((Taken::Run(claimed), None))
+}
+
+/// Holds a run that was asked to pause while it was under way, and whose attempt went with its process before it did.
+fn hold_lost(live: &mut Live) -> Option<EventKind> {
+    live.more().pause_requested_at?;
+    if live.state.is_under_way() {
+        (live.lost, live.goes_on) = (live.lost + 1, false);
+    }
+    apply::hold(live)
 }
 
 /// Why a run that nobody holds has to be ended instead of taken up.
@@ -229,8 +246,8 @@ pub(crate) fn act(
             return Ok((Some(Acted::Done), Some(events)));
         }
         Act::Cancel { .. } => ask_for_end(&mut live, now),
-        Act::Pause => pause(&mut live, now),
-        Act::Resume => resume(&mut live, id, now),
+        Act::Pause => pause(&mut live, id, now),
+        Act::Resume => resume(&mut live, id),
         Act::Answer { name, value } => answer(&mut live, id, name, value),
     };
     let Some(event) = event else { return Ok((Some(acted), None)) };
@@ -253,7 +270,7 @@ fn ask_for_end(live: &mut Live, now: Timestamp) -> Told {
     (Acted::Asked, Some(EventKind::CancelRequested))
 }
 
-fn pause(live: &mut Live, now: Timestamp) -> Told {
+fn pause(live: &mut Live, id: Uuid, now: Timestamp) -> Told {
     let from = live.state;
     if from == State::Paused || live.more().pause_requested_at.is_some() {
         return (Acted::Already, None);
@@ -265,10 +282,12 @@ fn pause(live: &mut Live, now: Timestamp) -> Told {
     }
     live.more_mut().paused_from = Some(from);
     live.state = paused;
-    (Acted::Done, Some(EventKind::Paused))
+    // Its deadline still ends it: the queue may know it as a queued run only, or not at all.
+    let due = live.wakes_at().map(|at| Acted::Due(Due { id, root: live.root.0, lost: live.lost, at }));
+    (due.unwrap_or(Acted::Done), Some(EventKind::Paused))
 }
 
-fn resume(live: &mut Live, id: Uuid, now: Timestamp) -> Told {
+fn resume(live: &mut Live, id: Uuid) -> Told {
     let from = live.state;
     if live.more().pause_requested_at.is_none() {
         return (Acted::Already, None);
@@ -285,7 +304,7 @@ fn resume(live: &mut Live, id: Uuid, now: Timestamp) -> Told {
     let Some(resumed) = resumed else { return (Acted::Asked, Some(EventKind::Released)) };
     live.state = resumed;
     let at = match resumed {
-        State::Queued => Some(now),
+        State::Queued => Some(Timestamp::default()),
         _ => live.wakes_at(),
     };
     let due = at.map(|at| Acted::Due(Due { id, root: live.root.0, lost: live.lost, at }));
