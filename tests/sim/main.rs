@@ -644,7 +644,7 @@ fn simulate(seed: u64) -> (Vec<String>, Option<String>) {
         sim.end(&bench.runtime).await;
     });
     for life in 1..=LIVES {
-        let faults = Faults { crash: 40, error: 100, full: 60, slow: 10, check: 8 };
+        let faults = Faults { crash: 40, error: 100, full: 60, slow: 10, check: 24 };
         sim.disk.set_faults(faults);
         let jump = Duration::from_secs(sim.below(3600));
         let env = Env::manual(start, seed.wrapping_mul(1_000_003) ^ life);
@@ -663,7 +663,7 @@ fn simulate(seed: u64) -> (Vec<String>, Option<String>) {
             break;
         }
     }
-    sim.disk.set_faults(Faults { check: 8, ..Faults::default() });
+    sim.disk.set_faults(Faults { check: 24, ..Faults::default() });
     if sim.model().violation.is_none() {
         let env = Env::manual(start, seed.wrapping_mul(1_000_003) ^ (LIVES + 1));
         sim.process(sim.settle(env));
