@@ -493,7 +493,8 @@ impl Context {
     /// A missing field counts as 0. When it holds something else by then, the commit is refused and the attempt fails.
     ///
     /// # Errors
-    /// Without WRITE access, or for a name that is none.
+    /// Without WRITE access, for a name that is none, or for an element that is new since the last checkpoint: its fields are set
+    /// with [`Here::edit`].
     pub fn add<T>(&mut self, here: &Here<T>, field: &str, by: i64) -> Result<(), Failure> {
         if here.slot.level < Level::Write {
             return Err(forbidden("WRITE", &here.slot));

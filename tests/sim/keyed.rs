@@ -28,7 +28,10 @@ impl Sim {
         let tag = {
             let mut model = self.model();
             let tag = model.submissions.len() as u64 + 1;
-            model.submissions.insert(tag, Submission { user, walker, n, fate, known: Known::Nothing });
+            model.submissions.insert(
+                tag,
+                Submission { user, walker, n, fate, known: Known::Nothing, before: None, is_retried: false },
+            );
             model.keyed.insert(tag, None);
             tag
         };

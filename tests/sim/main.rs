@@ -22,15 +22,16 @@ use std::{
     time::Duration,
 };
 
-use model::{Known, Model, Submission};
+use model::{Known, Model, Submission, Verb};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 use walkabout::{
     Error,
     config::Config,
     env::Env,
-    runtime::{Caller, Runtime, Spawn, Spawned},
-    schema::{Status, Timestamp, WalkerId},
+    govern::{Governed, Governor},
+    runtime::{Act, Caller, RunFilter, Runtime, Spawn, Spawned},
+    schema::{State, Status, Timestamp, WalkerId},
     store::{
         Limits, Store,
         sim::{Disk, Faults},
@@ -71,6 +72,7 @@ impl Sim {
     /// Opens the store and the runtime; none when the process ends meanwhile.
     async fn open(&self, env: &Env) -> Option<Bench> {
         let limits = Limits { disk_free_min: 64, cache_bytes_max: 64 << 10, ..Limits::default() };
+        walkers::clock(env.now());
         let opened = async {
             let store: Arc<dyn Store> = self.disk.open(limits)?;
             let data = std::env::temp_dir().join("walkabout-sim");
@@ -132,12 +134,23 @@ impl Sim {
         loop {
             sleep(Duration::from_millis(100)).await;
             env.advance(Duration::from_millis(100));
+            walkers::clock(env.now());
             let jump = Duration::from_secs(self.below(3600));
             match self.below(20) {
                 0 => env.advance(jump),
                 1 => env.step_back(jump),
                 _ => {}
             }
+            walkers::clock(env.now());
+        }
+    }
+
+    /// The wall clock goes ahead, faster than the executor's: what was to wait for a time that an earlier clock showed need not.
+    async fn hurry(self, env: Env) {
+        loop {
+            sleep(Duration::from_secs(1)).await;
+            env.advance(Duration::from_secs(60));
+            walkers::clock(env.now());
         }
     }
 
@@ -156,23 +169,38 @@ impl Sim {
                 tokio::spawn(self.clone().submit_keyed(runtime.clone(), user));
             }
             self.send_some_again(&runtime, user).await;
+            if self.below(12) == 0 {
+                self.act_on_many(&runtime, user).await;
+            }
         }
     }
 
     async fn submit(self, runtime: Runtime, user: usize) {
-        const WALKERS: [&str; 8] =
-            ["increment", "count", "steps", "build", "destroy", "nest", "see", "plainly"];
+        const WALKERS: [&str; 14] = [
+            "increment",
+            "count",
+            "steps",
+            "build",
+            "destroy",
+            "nest",
+            "see",
+            "plainly",
+            "again",
+            "later",
+            "quit",
+            "doze",
+            "ask",
+            "browse",
+        ];
+        const FATED: [&str; 6] = ["increment", "steps", "nest", "plainly", "again", "ask"];
         let walker = WALKERS[self.below(WALKERS.len() as u64) as usize];
         let (n, chance) = (1 + self.below(5), self.below(8));
-        let fate = if chance < 3 && matches!(walker, "increment" | "steps" | "nest" | "plainly") {
-            chance
-        } else {
-            0
-        };
+        let fate = if chance < 3 && FATED.contains(&walker) { chance } else { 0 };
         let (tag, caller) = {
             let mut model = self.model();
             let tag = model.submissions.len() as u64 + 1;
-            let submission = Submission { user, walker, n, fate, known: Known::Nothing };
+            let known = Known::Nothing;
+            let submission = Submission { user, walker, n, fate, known, before: None, is_retried: false };
             model.submissions.insert(tag, submission);
             (tag, model.users[user].clone())
         };
@@ -204,8 +232,210 @@ impl Sim {
         if let Some(submission) = self.model().submissions.get_mut(&tag) {
             submission.known = known;
         }
-        if let Some(id) = id.filter(|_| self.below(2) == 0) {
+        let Some(id) = id else { return };
+        self.model().accepted(user, &id.to_string());
+        if self.below(3) == 0 {
+            tokio::spawn(self.clone().govern(runtime.clone(), user, id.clone()));
+        }
+        if self.below(4) == 0 {
+            tokio::spawn(self.clone().retry(runtime.clone(), user, tag));
+        }
+        if walker == "ask" {
+            for _ in 0..self.below(4) {
+                tokio::spawn(self.clone().answer_some_time(runtime.clone(), user, id.clone()));
+            }
+        }
+        if self.below(2) == 0 {
             self.follow(runtime, user, id).await;
+        }
+    }
+
+    /// Acts on a run, at any moment.
+    async fn govern(self, runtime: Runtime, user: usize, id: WalkerId) {
+        for _ in 0..=self.below(3) {
+            sleep(Duration::from_millis(self.below(1500))).await;
+            let verb = match self.below(6) {
+                0 => Verb::Cancel,
+                1..=3 => Verb::Pause,
+                _ => Verb::Resume,
+            };
+            self.act(&runtime, user, &id, verb).await;
+        }
+    }
+
+    async fn act(&self, runtime: &Runtime, user: usize, id: &WalkerId, verb: Verb) {
+        let caller = self.model().users[user].clone();
+        let by = Governor { caller: &caller, run_token: None };
+        let name = id.to_string();
+        let asked = self.model().acts(user, Some(&name), verb);
+        let acted = runtime.act(by, id, act_of(verb)).await;
+        if self.disk.is_crashed() {
+            return;
+        }
+        let done: Vec<String> = match acted {
+            Ok(Some(Governed::Done)) => vec![name],
+            Ok(Some(_)) | Err(Error::RunState { .. }) => Vec::new(),
+            Ok(None) => return self.model().violate(format!("{verb:?} of {name}: it is unknown")),
+            Err(error) => match error.code() {
+                "store-full" | "busy" => Vec::new(),
+                // It may be so later than any answer tells.
+                "store-unavailable" | "outcome-unknown" => return,
+                other => {
+                    return self.model().violate(format!("{verb:?} of {name} is answered {other}: {error}"));
+                }
+            },
+        };
+        self.model().acted(user, false, verb, asked, &done);
+    }
+
+    async fn act_on_many(&self, runtime: &Runtime, user: usize) {
+        let verb =
+            [Verb::Cancel, Verb::Pause, Verb::Resume, Verb::Pause, Verb::Resume][self.below(5) as usize];
+        let filter = match self.below(3) {
+            0 => RunFilter { name: "doze".parse().ok(), ..RunFilter::default() },
+            1 => RunFilter { state: Some(State::Waiting), ..RunFilter::default() },
+            // Too many would be cancelled.
+            _ if verb == Verb::Cancel => RunFilter { name: "ask".parse().ok(), ..RunFilter::default() },
+            _ => RunFilter::default(),
+        };
+        let caller = self.model().users[user].clone();
+        let asked = self.model().acts(user, None, verb);
+        let many = runtime.act_on_many(&caller, filter, &act_of(verb), false, None).await;
+        if self.disk.is_crashed() {
+            return;
+        }
+        // When it failed on the way, what was done until then is not told.
+        let Ok(many) = many else { return };
+        let done = many.runs.iter().filter(|(_, governed)| *governed == Some(Governed::Done));
+        let done: Vec<String> = done.map(|(id, _)| id.to_string()).collect();
+        self.model().acted(user, true, verb, asked, &done);
+    }
+
+    /// Begins a run again by hand once it has failed and left nothing: another run takes its place.
+    async fn retry(self, runtime: Runtime, user: usize, tag: u64) {
+        sleep(Duration::from_millis(self.below(4000))).await;
+        let (caller, id) = {
+            let mut model = self.model();
+            let caller = model.users[user].clone();
+            let Some(submission) = model.submissions.get_mut(&tag) else { return };
+            let Known::Accepted(id) = submission.known.clone() else { return };
+            let leaves_nothing =
+                matches!(submission.walker, "increment" | "nest" | "again" | "later" | "build");
+            if submission.is_retried || !leaves_nothing {
+                return;
+            }
+            submission.is_retried = true;
+            (caller, id)
+        };
+        let record = runtime.record(&caller, &id).await;
+        let Ok(Some(record)) = record else { return };
+        if self.disk.is_crashed() || record.run.state == State::Succeeded {
+            return;
+        }
+        self.model().record(&id, Some(&record));
+        let by = Governor { caller: &caller, run_token: None };
+        // Without an answer nobody knows whether there is another run.
+        let had = self.known(tag, Known::Nothing, Some(id.clone()));
+        let again = runtime.retry(by, &id).await;
+        if self.disk.is_crashed() {
+            return;
+        }
+        let known = match again {
+            Ok(Some(again)) if again != id && record.run.state.is_final() => Known::Accepted(again),
+            Err(Error::RunState { .. }) if !record.run.state.is_final() => had,
+            Err(error) if matches!(error.code(), "store-full" | "busy") => had,
+            Err(error) if matches!(error.code(), "store-unavailable" | "outcome-unknown") => return,
+            other => return self.model().violate(format!("the retry of {id} is answered {other:?}")),
+        };
+        self.log(format!("{tag} is retried: {known:?}"));
+        let before = if known == Known::Accepted(id.clone()) { None } else { Some(id) };
+        if let Known::Accepted(again) = &known {
+            self.model().accepted(user, &again.to_string());
+        }
+        self.known(tag, known, before);
+    }
+
+    /// Something else is known of a submission; gives what was before.
+    fn known(&self, tag: u64, known: Known, before: Option<WalkerId>) -> Known {
+        let mut model = self.model();
+        let submission = model.submissions.get_mut(&tag).unwrap();
+        submission.before = before;
+        std::mem::replace(&mut submission.known, known)
+    }
+
+    /// Resumes also those runs of a user whose submission got no answer.
+    async fn resume_all(self, runtime: Runtime, user: usize) {
+        let caller = self.model().users[user].clone();
+        loop {
+            let filter = RunFilter { state: Some(State::Paused), ..RunFilter::default() };
+            if let Err(error) = runtime.act_on_many(&caller, filter, &Act::Resume, false, None).await {
+                return self.model().violate(format!("the paused runs of {user} are not resumed: {error}"));
+            }
+            sleep(Duration::from_secs(5)).await;
+        }
+    }
+
+    /// Resumes a run until it ends.
+    async fn resume_at_last(self, runtime: Runtime, user: usize, id: WalkerId) {
+        loop {
+            self.act(&runtime, user, &id, Verb::Resume).await;
+            let caller = self.model().users[user].clone();
+            match runtime.record(&caller, &id).await {
+                Ok(Some(record)) if record.run.finished_at.is_none() => {}
+                _ => return,
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// Answers a run: too early, in time, too late, or wrongly.
+    async fn answer_some_time(self, runtime: Runtime, user: usize, id: WalkerId) {
+        // Several at one moment, often.
+        sleep(Duration::from_secs(self.below(4))).await;
+        let name = if self.below(4) == 0 { "no" } else { "yes" };
+        self.answer(&runtime, user, &id, name).await;
+    }
+
+    /// True when it was taken.
+    async fn answer(&self, runtime: &Runtime, user: usize, id: &WalkerId, name: &str) -> bool {
+        let caller = self.model().users[user].clone();
+        let by = Governor { caller: &caller, run_token: None };
+        let value = self.below(1 << 40);
+        self.model().answered(&id.to_string(), value, None);
+        let act = Act::Answer { name: name.to_owned(), value: json!(value) };
+        let acted = runtime.act(by, id, act).await;
+        if self.disk.is_crashed() {
+            return false;
+        }
+        let taken = match acted {
+            Ok(Some(_)) if name == "yes" => Some(true),
+            Err(Error::RunState { .. }) => Some(false),
+            Err(error) => match error.code() {
+                "store-full" | "busy" => Some(false),
+                "store-unavailable" | "outcome-unknown" => None,
+                other => {
+                    self.model().violate(format!("answering {id} is answered {other}: {error}"));
+                    None
+                }
+            },
+            Ok(other) => {
+                self.model().violate(format!("answering {id} with {name} is answered {other:?}"));
+                None
+            }
+        };
+        self.model().answered(&id.to_string(), value, taken);
+        taken == Some(true)
+    }
+
+    /// Answers a run until it ends.
+    async fn answer_at_last(self, runtime: Runtime, user: usize, id: WalkerId) {
+        while !self.answer(&runtime, user, &id, "yes").await {
+            let caller = self.model().users[user].clone();
+            match runtime.record(&caller, &id).await {
+                Ok(Some(record)) if record.run.finished_at.is_none() => {}
+                _ => return,
+            }
+            sleep(Duration::from_secs(1)).await;
         }
     }
 
@@ -284,6 +514,7 @@ impl Sim {
             }
             self.model().record(&id, record.unwrap().as_ref());
         }
+        let still = self.model().still(user);
         let spawn = Spawn {
             walker: "audit".to_owned(),
             node: None,
@@ -297,7 +528,7 @@ impl Sim {
             return;
         }
         if let Ok(Spawned::Done { reports, .. }) = answer {
-            self.model().audit(user, &reports);
+            self.model().audit(user, &still, &reports);
         }
     }
 
@@ -307,18 +538,32 @@ impl Sim {
             return self.model().violate("it does not open without faults".to_owned());
         };
         let runtime = bench.runtime.clone();
+        tokio::spawn(self.clone().hurry(env.clone()));
         self.follow_again(&runtime);
+        for (user, id) in self.accepted() {
+            if id.name().as_str() == "ask" {
+                tokio::spawn(self.clone().answer_at_last(runtime.clone(), user, id));
+            }
+        }
+        let (held, free): (Vec<_>, Vec<_>) = self.accepted().into_iter().partition(|(_, id)| {
+            self.model().wishes.get(&id.to_string()).is_some_and(|wishes| wishes.pause_sent)
+        });
+        self.all_end(&bench, free).await;
+        for user in 0..USERS {
+            self.audit(&runtime, user).await;
+        }
+        for (user, id) in held.clone() {
+            self.model().acts(user, Some(&id.to_string()), Verb::Resume);
+            tokio::spawn(self.clone().resume_at_last(runtime.clone(), user, id));
+        }
+        for user in 0..USERS {
+            tokio::spawn(self.clone().resume_all(runtime.clone(), user));
+        }
+        self.all_end(&bench, held).await;
         for user in 0..USERS {
             self.settle_keyed(&runtime, user).await;
         }
-        for (user, id) in self.accepted() {
-            let caller = self.model().users[user].clone();
-            let ended = timeout(Duration::from_secs(3600), bench.finished(&caller, &id)).await;
-            match ended {
-                Ok(record) if matches!(record.schedule.status, Status::Completed | Status::Failed) => {}
-                _ => self.model().violate(format!("{id} was accepted and does not end")),
-            }
-        }
+        self.all_end(&bench, self.accepted()).await;
         // Runs whose submission got no answer end as well, before the graph is looked at for the last time.
         sleep(Duration::from_secs(60)).await;
         for user in 0..USERS {
@@ -327,10 +572,27 @@ impl Sim {
         self.end(&runtime).await;
     }
 
+    async fn all_end(&self, bench: &Bench, runs: Vec<(usize, WalkerId)>) {
+        for (user, id) in runs {
+            let caller = self.model().users[user].clone();
+            let ended = timeout(Duration::from_secs(3600), bench.finished(&caller, &id)).await;
+            match ended {
+                Ok(record) if matches!(record.schedule.status, Status::Completed | Status::Failed) => {}
+                _ => {
+                    let record = bench.runtime.record(&caller, &id).await;
+                    let run = record.ok().flatten().map(|record| record.run);
+                    self.model().violate(format!("{id} was accepted and does not end: {run:?}"));
+                }
+            }
+        }
+    }
+
     /// Runs one life in an executor of its own, which is the process.
     fn process<F: Future<Output = ()>>(&self, life: F) {
         let executor =
             tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        walkers::begin();
+        self.model().begin();
         executor.block_on(async {
             let begun = Instant::now();
             if timeout(LIFE_MAX, life).await.is_err() {
@@ -342,18 +604,26 @@ impl Sim {
         drop(executor);
         let mut lines = self.disk.take_log();
         self.model().log.append(&mut lines);
-        let twice = walkers::twice().or_else(|| self.disk.violation());
-        let twice = twice.or_else(|| self.disk.check().err().map(|error| error.to_string()));
-        if let Some(what) = twice {
+        let wrong = walkers::wrong().or_else(|| self.disk.violation());
+        let wrong = wrong.or_else(|| self.disk.check().err().map(|error| error.to_string()));
+        if let Some(what) = wrong {
             self.model().violate(what);
         }
     }
 }
 
+fn act_of(verb: Verb) -> Act {
+    match verb {
+        Verb::Cancel => Act::Cancel { reason: "simulated".to_owned() },
+        Verb::Pause => Act::Pause,
+        Verb::Resume => Act::Resume,
+    }
+}
+
 fn fields(walker: &str, tag: u64, n: u64, fate: u64) -> Value {
     match walker {
-        "steps" => json!({ "tag": tag, "n": n, "fate": fate }),
-        "build" => json!({ "tag": tag, "n": n }),
+        "steps" | "again" | "ask" => json!({ "tag": tag, "n": n, "fate": fate }),
+        "build" | "later" | "doze" => json!({ "tag": tag, "n": n }),
         "increment" | "nest" | "plainly" => json!({ "tag": tag, "fate": fate }),
         _ => json!({ "tag": tag }),
     }
@@ -361,6 +631,7 @@ fn fields(walker: &str, tag: u64, n: u64, fate: u64) -> Value {
 
 /// What happened with a seed, line by line, and what was wrong.
 fn simulate(seed: u64) -> (Vec<String>, Option<String>) {
+    walkers::reset();
     let start = Timestamp::from_millis(1_767_225_600_000);
     let sim = Sim { disk: Disk::new(seed), chance: Env::manual(start, seed), model: Arc::default() };
     sim.process(async {
@@ -373,7 +644,7 @@ fn simulate(seed: u64) -> (Vec<String>, Option<String>) {
         sim.end(&bench.runtime).await;
     });
     for life in 1..=LIVES {
-        let faults = Faults { crash: 40, error: 100, full: 60, slow: 10, check: 8 };
+        let faults = Faults { crash: 40, error: 100, full: 60, slow: 10, check: 24 };
         sim.disk.set_faults(faults);
         let jump = Duration::from_secs(sim.below(3600));
         let env = Env::manual(start, seed.wrapping_mul(1_000_003) ^ life);
@@ -392,7 +663,7 @@ fn simulate(seed: u64) -> (Vec<String>, Option<String>) {
             break;
         }
     }
-    sim.disk.set_faults(Faults { check: 8, ..Faults::default() });
+    sim.disk.set_faults(Faults { check: 24, ..Faults::default() });
     if sim.model().violation.is_none() {
         let env = Env::manual(start, seed.wrapping_mul(1_000_003) ^ (LIVES + 1));
         sim.process(sim.settle(env));

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use walkabout::{
     runtime::Caller,
-    schema::{Status, WalkerId, wire::Record},
+    schema::{State, Status, WalkerId, wire::Record},
 };
+
+use crate::walkers::ATTEMPTS;
 
 /// What a user knows of one submission.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +22,14 @@ pub enum Known {
     Ended(bool),
 }
 
+/// What somebody wants of a run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Verb {
+    Cancel,
+    Pause,
+    Resume,
+}
+
 #[derive(Debug, Clone)]
 pub struct Submission {
     pub user: usize,
@@ -27,10 +37,50 @@ pub struct Submission {
     pub n: u64,
     pub fate: u64,
     pub known: Known,
+    /// The run that a retry by hand took the place of.
+    pub before: Option<WalkerId>,
+    /// Somebody has asked for a retry by hand.
+    pub is_retried: bool,
+}
+
+/// What users want of one run.
+#[derive(Debug, Clone, Default)]
+pub struct Wishes {
+    /// Somebody may have asked for its end.
+    pub cancel_sent: bool,
+    /// It was told to have ended so.
+    cancelled: bool,
+    /// Somebody may have asked for a pause.
+    pub pause_sent: bool,
+    /// It is paused, and nobody has asked for anything else since: which of its pauses that is.
+    held: Option<u64>,
+    pauses: u64,
+}
+
+impl Wishes {
+    fn hold(&mut self) {
+        if self.held.is_none() {
+            self.pauses += 1;
+            self.held = Some(self.pauses);
+        }
+    }
+}
+
+/// The resumes of one user: while one may be under way nobody knows what is held.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Resumes {
+    sent: u64,
+    answered: u64,
 }
 
 #[derive(Default)]
 pub struct Model {
+    pub wishes: BTreeMap<String, Wishes>,
+    resumes: BTreeMap<usize, Resumes>,
+    /// Acts on many runs of a user that are under way: each may find what its submission was not answered for yet.
+    broad: Vec<(usize, Verb)>,
+    /// Entries of runs that can write none any more, or not while a pause holds them: that pause, and how many.
+    fixed: BTreeMap<u64, (u64, u64)>,
     pub users: Vec<Caller>,
     pub submissions: BTreeMap<u64, Submission>,
     /// The submissions under a name, each with its first answer.
@@ -40,6 +90,10 @@ pub struct Model {
     /// The events of followed runs, as they were seen first.
     pub seen: BTreeMap<String, Vec<Value>>,
     ended: BTreeMap<String, Value>,
+    /// The number of each run's latest attempt.
+    attempts: BTreeMap<String, u32>,
+    /// What runs were answered with, and whether that was taken; none when nobody knows.
+    pub answers: BTreeMap<String, BTreeMap<u64, Option<bool>>>,
     pub log: Vec<String>,
     pub violation: Option<String>,
 }
@@ -48,6 +102,138 @@ impl Model {
     pub fn violate(&mut self, what: String) {
         self.log.push(format!("VIOLATION {what}"));
         self.violation.get_or_insert(what);
+    }
+
+    /// A process begins: what was under way in the last one is not any more.
+    pub fn begin(&mut self) {
+        self.broad.clear();
+        for resumes in self.resumes.values_mut() {
+            resumes.answered = resumes.sent;
+        }
+    }
+
+    fn resumes(&self, user: usize) -> Resumes {
+        self.resumes.get(&user).copied().unwrap_or_default()
+    }
+
+    /// The runs of a user that it knows.
+    fn runs_of(&self, user: usize) -> Vec<String> {
+        let of = self.submissions.values().filter(|submission| submission.user == user);
+        of.filter_map(|submission| match &submission.known {
+            Known::Accepted(id) => Some(id.to_string()),
+            _ => None,
+        })
+        .collect()
+    }
+
+    fn wish(&mut self, run: &str, verb: Verb) {
+        let wishes = self.wishes.entry(run.to_owned()).or_default();
+        match verb {
+            Verb::Cancel => wishes.cancel_sent = true,
+            Verb::Pause => wishes.pause_sent = true,
+            Verb::Resume => wishes.held = None,
+        }
+    }
+
+    /// A submission was accepted.
+    pub fn accepted(&mut self, user: usize, run: &str) {
+        for (_, verb) in self.broad.clone().into_iter().filter(|(of, _)| *of == user) {
+            self.wish(run, verb);
+        }
+    }
+
+    /// A user acts on a run, or on many.
+    pub fn acts(&mut self, user: usize, run: Option<&str>, verb: Verb) -> Resumes {
+        if verb == Verb::Resume {
+            self.resumes.entry(user).or_default().sent += 1;
+        }
+        match run {
+            Some(run) => self.wish(run, verb),
+            None => {
+                self.broad.push((user, verb));
+                for run in self.runs_of(user) {
+                    self.wish(&run, verb);
+                }
+            }
+        }
+        self.resumes(user)
+    }
+
+    /// It is answered: with the runs that are so now.
+    pub fn acted(&mut self, user: usize, is_broad: bool, verb: Verb, asked: Resumes, done: &[String]) {
+        self.log.push(format!("{user} did {verb:?} to {done:?}"));
+        if verb == Verb::Resume {
+            self.resumes.entry(user).or_default().answered += 1;
+        }
+        let position = self.broad.iter().position(|one| *one == (user, verb));
+        if let Some(position) = position.filter(|_| is_broad) {
+            self.broad.remove(position);
+        }
+        let is_still = asked.sent == asked.answered && self.resumes(user) == asked;
+        for run in done {
+            self.wish(run, verb);
+            let wishes = self.wishes.entry(run.clone()).or_default();
+            match verb {
+                Verb::Cancel => wishes.cancelled = true,
+                Verb::Pause if is_still => wishes.hold(),
+                Verb::Pause => {}
+                Verb::Resume => {}
+            }
+        }
+    }
+
+    /// What a record shows is what was told of it.
+    fn governed(&mut self, id: &str, state: State) {
+        let user = self
+            .submissions
+            .values()
+            .find(|one| matches!(&one.known, Known::Accepted(known) if known.to_string() == id));
+        let resumes = user.map(|one| self.resumes(one.user)).unwrap_or_default();
+        let wishes = self.wishes.entry(id.to_owned()).or_default();
+        let known = wishes.clone();
+        if state == State::Paused && resumes.sent == resumes.answered {
+            wishes.hold();
+        }
+        if known.cancelled && state != State::Cancelled {
+            self.violate(format!("{id} was cancelled and is {state:?}"));
+        }
+        let may_be_held = state == State::Paused || (state == State::Cancelled && known.cancel_sent);
+        if known.held.is_some() && !may_be_held {
+            self.violate(format!("{id} was paused, nobody resumed it, and it is {state:?}"));
+        }
+        if state == State::Paused && !known.pause_sent {
+            self.violate(format!("{id} is paused, and nobody asked for it"));
+        }
+    }
+
+    /// The runs of a user that can write nothing: 0 for those that have ended, else the pause that holds them.
+    pub fn still(&self, user: usize) -> BTreeMap<u64, u64> {
+        let of_user = self.submissions.iter().filter(|(_, submission)| submission.user == user);
+        let still = of_user.filter_map(|(tag, submission)| {
+            let Known::Accepted(id) = &submission.known else { return None };
+            let id = id.to_string();
+            let pause = if self.ended.contains_key(&id) { 0 } else { self.wishes.get(&id)?.held? };
+            Some((*tag, pause))
+        });
+        still.collect()
+    }
+
+    fn attempt(&mut self, run: &str, attempt: u32) {
+        let known = self.attempts.entry(run.to_owned()).or_default();
+        let before = std::mem::replace(known, attempt.max(*known));
+        if before > attempt {
+            self.violate(format!("{run} was at attempt {before} and is at {attempt}"));
+        }
+    }
+
+    /// A run was given an answer; whether it was taken, when that is known.
+    pub fn answered(&mut self, run: &str, value: u64, taken: Option<bool>) {
+        self.log.push(format!("{run} answered {value}: {taken:?}"));
+        let answers = self.answers.entry(run.to_owned()).or_default();
+        answers.insert(value, taken);
+        if answers.values().filter(|taken| **taken == Some(true)).count() > 1 {
+            self.violate(format!("{run} took two answers"));
+        }
     }
 
     /// A request under a name got an answer: every time the same, and after the first as a repetition where that is told.
@@ -63,6 +249,10 @@ impl Model {
         }
         if repeated == Some(false) && !self.begun.insert(tag) {
             return self.violate(format!("request {tag} is begun twice"));
+        }
+        if let Known::Accepted(id) = &known {
+            // It may have been there for long, and many were paused meanwhile.
+            self.wish(&id.to_string(), Verb::Pause);
         }
         if let Some(submission) = self.submissions.get_mut(&tag) {
             submission.known = known;
@@ -90,6 +280,11 @@ impl Model {
         let Some(record) = record else { return self.violate(format!("{id} was accepted and is gone")) };
         let text = serde_json::to_value(record).unwrap();
         let id = id.to_string();
+        self.governed(&id, record.run.state);
+        // Nothing of an attempt that starts is durable yet.
+        if record.run.state != State::Starting {
+            self.attempt(&id, record.run.attempt);
+        }
         match self.ended.get(&id).cloned() {
             Some(known) if known != text => self.violate(format!("{id} ended as {known} and is {text}")),
             Some(_) => {}
@@ -102,7 +297,7 @@ impl Model {
     }
 
     /// The graph of a user is there as its submissions ended; those that did not may be there.
-    pub fn audit(&mut self, user: usize, reports: &[Value]) {
+    pub fn audit(&mut self, user: usize, still: &BTreeMap<u64, u64>, reports: &[Value]) {
         let found = Found::read(reports);
         self.log.push(format!(
             "audit {user}: {} entries, {} marks, {} items",
@@ -110,9 +305,26 @@ impl Model {
             found.marks.len(),
             found.items.len()
         ));
-        if let Err(what) = found.agrees().and_then(|()| self.fits(user, &found)) {
+        if let Err(what) = found
+            .agrees()
+            .and_then(|()| self.fits(user, &found))
+            .and_then(|()| self.stays(user, still, &found))
+        {
             self.violate(format!("user {user}: {what}; {}", Value::Array(reports.to_vec())));
         }
+    }
+
+    /// What was still before the audit began, and is now, has written nothing since the last one.
+    fn stays(&mut self, user: usize, before: &BTreeMap<u64, u64>, found: &Found) -> Result<(), String> {
+        let now = self.still(user);
+        for (tag, pause) in before.iter().filter(|(tag, pause)| now.get(tag) == Some(pause)) {
+            let entries = found.entries.range(tag * 100..tag * 100 + 100).count() as u64;
+            let known = self.fixed.insert(*tag, (*pause, entries));
+            if let Some((_, known)) = known.filter(|(held, known)| held == pause && *known != entries) {
+                return Err(format!("{tag} has ended or is held, had {known} entries and has {entries}"));
+            }
+        }
+        Ok(())
     }
 
     fn fits(&self, user: usize, found: &Found) -> Result<(), String> {
@@ -148,17 +360,26 @@ impl Model {
         if !entries.iter().copied().eq(0..entries.len() as u64) {
             return Err(format!("entries {entries:?}"));
         }
+        let most = match submission.walker {
+            "ask" | "quit" => 2,
+            _ => submission.n,
+        };
+        if let (Some(record), Known::Accepted(id)) = (record, &submission.known) {
+            self.ended_well(submission, &id.to_string(), record, entries.len() as u64)?;
+        }
+        let is_cancelled = record.is_some_and(|record| record["run"]["state"] == "cancelled");
         let (most_entries, marks, items) = match submission.walker {
-            "increment" | "plainly" => (1, false, 0),
+            "increment" | "plainly" | "again" | "later" => (1, false, 0),
             "nest" => (1, true, 0),
             "count" => (0, true, 0),
-            "steps" => (submission.n, false, 0),
+            "steps" | "doze" | "ask" | "quit" => (most, false, 0),
             "build" => (0, false, submission.n),
             _ => (0, false, 0),
         };
         let whole = (entries.len() as u64, has_mark, built) == (most_entries, marks, items);
         let nothing = entries.is_empty() && !has_mark && built == 0;
-        let part = submission.walker == "steps" && (entries.len() as u64) < submission.n;
+        let part =
+            matches!(submission.walker, "steps" | "doze" | "ask" | "quit") && (entries.len() as u64) < most;
         // A failed run of steps has those before the last.
         let simulated = record.is_some_and(|record| {
             record["schedule"]["error"]
@@ -167,9 +388,10 @@ impl Model {
         });
         match completed {
             None if whole || nothing || part => Ok(()),
-            Some(true) if whole && submission.fate == 0 => Ok(()),
+            Some(true) if whole => Ok(()),
+            Some(false) if is_cancelled && (part || nothing) => Ok(()),
             Some(false) if part && simulated => {
-                if entries.len() as u64 == submission.n - 1 {
+                if entries.len() as u64 == most - 1 {
                     Ok(())
                 } else {
                     Err("other steps than those before it failed".to_owned())
@@ -181,6 +403,93 @@ impl Model {
             )),
         }
     }
+}
+
+/// How a run has to end when nobody does anything about it.
+enum End {
+    Well,
+    Failed(&'static str),
+    Cancelled,
+}
+
+impl Submission {
+    fn end(&self) -> End {
+        match (self.walker, self.fate) {
+            ("again", 0 | 2) if self.n < ATTEMPTS => End::Well,
+            ("again", 0) | ("nest", 2) => End::Failed("walker-failed"),
+            ("ask", _) => End::Well,
+            ("quit", _) => End::Cancelled,
+            (_, 0) => End::Well,
+            (_, 2) => End::Failed("walker-panicked"),
+            _ => End::Failed("walker-failed"),
+        }
+    }
+
+    /// How many attempts failed and were followed by another, at the end.
+    fn retries(&self) -> u64 {
+        match (self.walker, self.fate) {
+            ("again", 0 | 2) => self.n.min(ATTEMPTS - 1),
+            _ => 0,
+        }
+    }
+}
+
+impl Model {
+    /// A run ended as its walker has to.
+    fn ended_well(
+        &self,
+        submission: &Submission,
+        id: &str,
+        record: &Value,
+        entries: u64,
+    ) -> Result<(), String> {
+        let run = &record["run"];
+        let (state, code) = (run["state"].as_str().unwrap_or_default(), run["error_code"].as_str());
+        let number = |name: &str| run[name].as_u64().unwrap_or_default();
+        if code == Some("lost") {
+            // One attempt in a row for each life that it was under way in.
+            let holds = state == "failed" && number("lost") >= 3 && number("attempt") >= 3;
+            return if holds { Ok(()) } else { Err(format!("lost without a reason: {run}")) };
+        }
+        if state == "cancelled" && self.wishes.get(id).is_some_and(|wishes| wishes.cancel_sent) {
+            return if code == Some("cancelled") { Ok(()) } else { Err(format!("cancelled as {code:?}")) };
+        }
+        let retried = submission.before.as_ref().map(|id| Value::from(id.to_string()));
+        if run["retry_of"] != retried.unwrap_or_default() {
+            return Err(format!("it repeats another run: {run}"));
+        }
+        let holds = match submission.end() {
+            End::Well => state == "succeeded" && code.is_none(),
+            End::Failed(slug) => state == "failed" && code == Some(slug),
+            End::Cancelled => state == "cancelled" && code == Some("cancelled") && entries == 1,
+        };
+        if !holds || number("retries") != submission.retries() {
+            return Err(format!("it ended otherwise than it has to: {run}"));
+        }
+        if number("attempt") < 1 + number("retries") + number("lost") {
+            return Err(format!("fewer attempts than were made: {run}"));
+        }
+        match self.answers.get(id) {
+            Some(answers) if submission.walker == "ask" => answered_well(submission, answers, &run["result"]),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Of several answers that one counts which was taken.
+fn answered_well(
+    submission: &Submission,
+    answers: &BTreeMap<u64, Option<bool>>,
+    result: &Value,
+) -> Result<(), String> {
+    let taken = answers.iter().find(|(_, taken)| **taken == Some(true)).map(|(value, _)| *value);
+    let holds = match (taken, result.as_u64()) {
+        (Some(taken), found) => found == Some(taken),
+        (None, Some(found)) => answers.get(&found) == Some(&None),
+        // It may have waited long enough.
+        (None, None) => result.is_null() && submission.fate == 1,
+    };
+    if holds { Ok(()) } else { Err(format!("answered {answers:?}, and found {result}")) }
 }
 
 /// What an audit found under a root.

@@ -1,12 +1,18 @@
 //! What the simulated users run. Every effect carries the tag of the submission that it comes from.
 
-use std::{cell::RefCell, collections::BTreeSet, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use walkabout::{prelude::*, registry::Registry};
+use walkabout::{prelude::*, registry::Registry, schema::Timestamp};
 
 pub fn register(types: &mut Registry) {
     types.walker::<Increment>().walker::<Count>().walker::<Steps>().walker::<Build>().walker::<Destroy>();
     types.walker::<Nest>().walker::<See>().walker::<Plainly>().walker::<Audit>();
+    types.walker::<Again>().walker::<Later>().walker::<Quit>().walker::<Doze>().walker::<Ask>();
+    types.walker::<Browse>();
 }
 
 #[derive(Node, Serialize, Deserialize, Default)]
@@ -37,12 +43,39 @@ pub struct Tomb {
 
 thread_local! {
     static UNDER_WAY: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
-    static TWICE: RefCell<Option<String>> = const { RefCell::new(None) };
+    static WRONG: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// The latest that the wall clock ever was.
+    static LATEST: Cell<Timestamp> = Cell::new(Timestamp::from_millis(0));
+    /// How often a run snoozed.
+    static SNOOZED: RefCell<BTreeMap<String, u64>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-/// What ran twice at once in this thread.
-pub fn twice() -> Option<String> {
-    TWICE.with_borrow_mut(Option::take)
+/// What an ability of this thread found wrong.
+pub fn wrong() -> Option<String> {
+    WRONG.with_borrow_mut(Option::take)
+}
+
+/// A seed begins.
+pub fn reset() {
+    UNDER_WAY.with_borrow_mut(BTreeSet::clear);
+    SNOOZED.with_borrow_mut(BTreeMap::clear);
+    WRONG.set(None);
+    LATEST.set(Timestamp::from_millis(0));
+}
+
+/// A process begins: what ran in the last one is gone.
+pub fn begin() {
+    UNDER_WAY.with_borrow_mut(BTreeSet::clear);
+}
+
+/// The wall clock shows this.
+pub fn clock(now: Timestamp) {
+    LATEST.set(LATEST.get().max(now));
+}
+
+/// The latest that the wall clock ever was.
+pub fn latest() -> Timestamp {
+    LATEST.get()
 }
 
 /// Held while an ability of a run is under way: two of one run at once are a violation.
@@ -54,7 +87,7 @@ impl Alone {
         if let Some(run) = &run
             && !UNDER_WAY.with_borrow_mut(|under_way| under_way.insert(run.clone()))
         {
-            TWICE.set(Some(format!("{run} runs twice at once")));
+            WRONG.set(Some(format!("{run} runs twice at once")));
         }
         Self(run)
     }
@@ -222,8 +255,9 @@ struct Nest {
 impl Nest {
     #[entry]
     async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
-        cx.spawn(Increment { tag: self.tag, fate: 0 }, &here).await?;
+        // In this order: what is new in a commit has no field that could be added to.
         cx.spawn(Count { tag: self.tag }, &here).await?;
+        cx.spawn(Increment { tag: self.tag, fate: 0 }, &here).await?;
         if self.fate > 0 { Err(fail("simulated")) } else { DONE }
     }
 }
@@ -269,6 +303,179 @@ impl Plainly {
             2 => panic!("simulated"),
             _ => DONE,
         }
+    }
+}
+
+/// Attempts that `Again` has.
+pub const ATTEMPTS: u64 = 4;
+
+/// Fails in its first `n` attempts: so often that it fails for good, when there are not more than these.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(
+    async,
+    retry(attempts = 4, delay = "500ms", backoff = "exponential", delay_max = "3s", never_on = "never")
+)]
+struct Again {
+    tag: u64,
+    n: u64,
+    /// 1: an error that is never tried again. 2: it panics.
+    #[serde(default)]
+    fate: u64,
+}
+
+#[abilities]
+impl Again {
+    #[entry]
+    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        let _alone = Alone::enter(cx);
+        enter(&here, cx, self.tag * 100).await?;
+        let id = cx.walker_id().ok_or_else(|| fail("no run"))?;
+        let record = cx.record(&id).await?.ok_or_else(|| fail("no record"))?;
+        if u64::from(record.run.retries) >= self.n {
+            return DONE;
+        }
+        match self.fate {
+            1 => Err(fail("simulated").kind("never")),
+            2 => panic!("simulated"),
+            _ => Err(fail("simulated")),
+        }
+    }
+}
+
+/// Snoozes as often as it is told to.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(async)]
+struct Later {
+    tag: u64,
+    n: u64,
+}
+
+#[abilities]
+impl Later {
+    #[entry]
+    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        let _alone = Alone::enter(cx);
+        enter(&here, cx, self.tag * 100).await?;
+        let id = cx.walker_id().ok_or_else(|| fail("no run"))?.to_string();
+        let before = SNOOZED.with_borrow_mut(|snoozed| {
+            let before = snoozed.entry(id).or_default();
+            *before += 1;
+            *before - 1
+        });
+        if before < self.n { cx.snooze(Duration::from_millis(300 * self.n)) } else { DONE }
+    }
+}
+
+/// Ends itself after a checkpoint.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(async)]
+struct Quit {
+    tag: u64,
+}
+
+#[abilities]
+impl Quit {
+    #[entry]
+    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        enter(&here, cx, self.tag * 100).await?;
+        cx.checkpoint();
+        cx.then("end")
+    }
+    #[step]
+    async fn end(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        enter(&here, cx, self.tag * 100 + 1).await?;
+        cx.cancel("simulated")
+    }
+}
+
+/// One entry after each sleep.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(async)]
+struct Doze {
+    tag: u64,
+    n: u64,
+    #[serde(default)]
+    at: u64,
+    #[serde(default)]
+    until: i64,
+}
+
+impl Doze {
+    fn sleep(&mut self, cx: &mut Context) -> Outcome {
+        let until = cx.now().plus(Duration::from_millis(400 * self.n));
+        self.until = until.millis();
+        cx.sleep_until(until).then("awake")
+    }
+}
+
+#[abilities]
+impl Doze {
+    #[entry]
+    async fn start(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+        self.sleep(cx)
+    }
+    #[step]
+    async fn awake(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        let alone = Alone::enter(cx);
+        if latest().millis() < self.until {
+            WRONG.set(Some(format!("{:?} is awake before {}", cx.walker_id(), self.until)));
+        }
+        enter(&here, cx, self.tag * 100 + self.at).await?;
+        self.at += 1;
+        drop(alone);
+        if self.at == self.n { DONE } else { self.sleep(cx) }
+    }
+}
+
+/// Enters, waits for an answer, enters again and reports it.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(async)]
+struct Ask {
+    tag: u64,
+    n: u64,
+    /// 1: it waits only so long.
+    #[serde(default)]
+    fate: u64,
+}
+
+#[abilities]
+impl Ask {
+    #[entry]
+    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        let _alone = Alone::enter(cx);
+        enter(&here, cx, self.tag * 100).await?;
+        let until = cx.now().plus(Duration::from_secs(self.n));
+        let wait = cx.wait_for("yes");
+        if self.fate == 1 { wait.until(until).then("answered") } else { wait.then("answered") }
+    }
+    #[step]
+    async fn answered(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        let _alone = Alone::enter(cx);
+        enter(&here, cx, self.tag * 100 + 1).await?;
+        cx.report(cx.answer())?;
+        DONE
+    }
+}
+
+/// As `See`, with a checkpoint at every second visit.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(async, checkpoint = "visits(2)")]
+struct Browse {
+    tag: u64,
+}
+
+#[abilities]
+impl Browse {
+    #[entry]
+    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        cx.visit(here.out().node::<Item>()).await
+    }
+    #[entry]
+    async fn item(&mut self, here: Here<Item>, cx: &mut Context) -> Outcome {
+        let _alone = Alone::enter(cx);
+        here.edit().seen.push(self.tag);
+        tokio::time::sleep(Duration::from_millis(self.tag % 30)).await;
+        DONE
     }
 }
 
