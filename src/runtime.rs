@@ -295,7 +295,8 @@ impl Runtime {
             if !is_async {
                 return self.ended(&id, repeated).await;
             }
-            let run_token = (errand.actor == PUBLIC_ROOT).then(|| self.run_token(&id));
+            // Given once: who repeats a request under a name that others may guess does not get it.
+            let run_token = (errand.actor == PUBLIC_ROOT && !repeated).then(|| self.run_token(&id));
             return Ok(Spawned::Accepted { id, run_token, repeated });
         }
         let (send, receive) = tokio::sync::oneshot::channel();

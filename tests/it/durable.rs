@@ -806,7 +806,7 @@ async fn a_retry_has_no_more_rights_than_who_asks_for_it() {
     bench.finished(&user, &id).await;
     for (by, keeps) in [(&admin, true), (&user, false)] {
         let by = Governor { caller: by, run_token: None };
-        let again = bench.runtime.retry(by, &id).await.unwrap().unwrap();
+        let (again, _) = bench.runtime.retry(by, &id).await.unwrap().unwrap();
         let record = bench.runtime.record(&user, &again).await.unwrap().unwrap();
         assert_eq!(record.run.admin, keeps);
     }

@@ -341,7 +341,7 @@ impl Sim {
             return;
         }
         let known = match again {
-            Ok(Some(again)) if again != id && record.run.state.is_final() => Known::Accepted(again),
+            Ok(Some((again, _))) if again != id && record.run.state.is_final() => Known::Accepted(again),
             Err(Error::RunState { .. }) if !record.run.state.is_final() => had,
             Err(error) if matches!(error.code(), "store-full" | "busy") => had,
             Err(error) if matches!(error.code(), "store-unavailable" | "outcome-unknown") => return,
