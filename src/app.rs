@@ -88,8 +88,9 @@ impl Walkabout {
             cache_bytes_max: self.config.cache_bytes_max,
             disk_free_min: self.config.disk_free_min,
         };
-        let store: Arc<dyn Store> = store::embedded::open(&self.config.data, limits)?;
-        Runtime::start(self.config, Env::system(), store, self.registry).await
+        let env = Env::system();
+        let store = open(&self.config, limits, &env).await?;
+        Runtime::start(self.config, env, store, self.registry).await
     }
 
     /// Does what the command line says: serves when it says nothing.
@@ -172,7 +173,7 @@ async fn sick(runtime: &Runtime) -> Error {
     let mut look = tokio::time::interval(std::time::Duration::from_millis(500));
     loop {
         look.tick().await;
-        if let Err(error @ Error::Store(store::Error::Unavailable(_))) = runtime.health() {
+        if let Err(error @ Error::Store(store::Error::OutcomeUnknown(_))) = runtime.health() {
             return error;
         }
     }
@@ -201,4 +202,19 @@ async fn stopped(mut interrupt: Signal, mut terminate: Signal) {
         next().await;
         std::process::exit(130);
     });
+}
+
+/// The store that the settings name.
+async fn open(config: &Config, limits: store::Limits, env: &Env) -> Result<Arc<dyn Store>> {
+    let Some(uri) = &config.store else { return Ok(store::embedded::open(&config.data, limits)?) };
+    #[cfg(feature = "mongodb")]
+    if uri.starts_with("mongodb://") || uri.starts_with("mongodb+srv://") {
+        let options =
+            store::mongodb::Options { uri: uri.clone(), name: config.name.clone(), lease: config.lease };
+        return Ok(store::mongodb::open(&options, limits, env.clone()).await?);
+    }
+    // An address may hold a password.
+    let scheme = uri.split_once("://").map_or(uri.as_str(), |(scheme, _)| scheme);
+    Err(store::Error::Open(format!("no store is known for {scheme}://: it should begin with mongodb://"))
+        .into())
 }

@@ -81,6 +81,15 @@ pub struct ServeArgs {
     /// Where to serve; port 0 takes a free one [default: 127.0.0.1:8000]
     #[arg(long, env = "WALKABOUT_LISTEN", value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
+    /// A MongoDB database that several processes share, as mongodb://… [default: the embedded store]
+    #[arg(long, env = "WALKABOUT_STORE", hide_env_values = true, value_name = "URI")]
+    pub store: Option<String>,
+    /// Begins the names of the collections there, so that applications can share a database
+    #[arg(long, env = "WALKABOUT_NAME", value_name = "NAME", value_parser = prefix)]
+    pub name: Option<String>,
+    /// How long a process that shares a database may be silent before others take up its runs, in milliseconds [default: 10000]
+    #[arg(long, env = "WALKABOUT_LEASE_MS", value_name = "MS", value_parser = clap::value_parser!(u64).range(1000..))]
+    pub lease_ms: Option<u64>,
     /// The folder of the store [default: walkabout-data]
     #[arg(long, env = "WALKABOUT_DATA", value_name = "FOLDER")]
     pub data: Option<PathBuf>,
@@ -137,6 +146,12 @@ pub struct ServeArgs {
     pub allow_private_addresses: bool,
 }
 
+fn prefix(text: &str) -> Result<String, String> {
+    let fits = (1..=40).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    fits.then(|| text.to_owned()).ok_or_else(|| "it should be 1 to 40 letters, digits and '_'".to_owned())
+}
+
 fn at_least_one<T: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, String> {
     let number = text.parse().ok().filter(|number| *number >= T::from(1));
     number.ok_or_else(|| "it should be a whole number from 1".to_owned())
@@ -151,6 +166,9 @@ impl ServeArgs {
             }
         }
         set(&mut config.listen, &self.listen);
+        config.store = self.store.clone().or_else(|| config.store.take());
+        config.name = self.name.clone().or_else(|| config.name.take());
+        set(&mut config.lease, &self.lease_ms.map(Duration::from_millis));
         set(&mut config.data, &self.data);
         config.datasets = self.datasets.clone().or_else(|| config.datasets.take());
         config.external_api = self.external_api.clone().or_else(|| config.external_api.take());

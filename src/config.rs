@@ -7,6 +7,12 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 pub struct Config {
     /// Where HTTP and WebSocket are served. Default 127.0.0.1:8000; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// The database of the store on MongoDB, as `mongodb://…`. Default: none, and the store is embedded.
+    pub store: Option<String>,
+    /// Begins the names of the collections in that database, so that applications can share one. Default: none.
+    pub name: Option<String>,
+    /// How long a process that shares the database may be silent before others take up its runs. Default 10 s, at least 1 s.
+    pub lease: Duration,
     /// The folder of the embedded store and of the files that walkers write. Default `walkabout-data`.
     pub data: PathBuf,
     /// The folder of datasets, for walkers that read some. Default: `datasets` in the data folder.
@@ -84,6 +90,9 @@ impl Default for Config {
         let cores = std::thread::available_parallelism().map_or(2, usize::from).max(2);
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
+            store: None,
+            name: None,
+            lease: Duration::from_secs(10),
             data: PathBuf::from("walkabout-data"),
             datasets: None,
             external_api: None,

@@ -3,11 +3,12 @@
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use uuid::Uuid;
-use walkabout_schema::{ErrorCode, PUBLIC_ROOT, State, Timestamp, Walker, WalkerId};
+use walkabout_schema::{ErrorCode, EventKind, PUBLIC_ROOT, State, Timestamp, Walker, WalkerId};
 
 use crate::{
     Error, Result,
     run::lifecycle,
+    runner::Engine,
     runtime::{Caller, Runtime},
     store::{Act, Acted, Due, RunFilter, Submission},
     submit,
@@ -196,6 +197,19 @@ impl Runtime {
             }
             Some(Acted::Refused(state)) => refused(&act, state),
             None => refused(&act, state),
+        }
+    }
+}
+
+impl Engine {
+    /// Tells an attempt under way here, if there is one, what another process was asked for it.
+    pub(crate) fn wish(&self, run: Uuid, event: &EventKind) {
+        let until = self.env.now().plus(self.config.cancel_grace);
+        match event {
+            EventKind::CancelRequested => self.keeper.cancel(run, until),
+            EventKind::PauseRequested => self.keeper.pause(run, until),
+            EventKind::Released => self.keeper.withdraw(run),
+            _ => {}
         }
     }
 }

@@ -26,7 +26,8 @@ use crate::{
         Timekeeper, UNFINISHED, Unended, is_file_name, sentence,
     },
     store::{
-        self, Change, Claimed, Commit, Due, Element, Registered, Store, Submission, Submitted, no_fields,
+        self, Change, Claimed, Commit, Due, Element, Registered, RunEvents, Stirred, Store, Submission,
+        Submitted, no_fields,
     },
     submit::{self, Checked},
     walker::{DecodedCell, Spec, fail},
@@ -219,10 +220,12 @@ impl Runtime {
             store: Arc::clone(&store),
             config,
         });
+        hear_others(&engine);
         remove_unfinished(&engine.files.join(UNFINISHED));
         let config = &engine.config;
         let (stopping, _) = watch::channel(false);
         let due = Arc::new(DueQueue::new(store, config.due_window, config.lost_max));
+        take_from_others(&engine, &due, &stopping);
         keep_time(&engine, &due, &stopping);
         pools.asynchronous.pull(claim_source(&engine, &due, &stopping));
         Ok(Self { inner: Arc::new(Inner { engine, due, stopping, token_key, pools }) })
@@ -618,6 +621,41 @@ async fn take_up(engine: &Arc<Engine>, Taken { due, alone }: Taken) -> Option<Du
             None
         }
     }
+}
+
+/// Passes on what other processes tell of runs: to who follows them here, and to attempts that are under way here.
+fn hear_others(engine: &Arc<Engine>) {
+    // The store belongs to the engine, not the other way round.
+    let engine_here = Arc::downgrade(engine);
+    let sink = move |events: &RunEvents| {
+        let Some(engine) = engine_here.upgrade() else { return };
+        engine.runs.publish(events);
+        for event in &events.events {
+            engine.wish(events.id, &event.event);
+        }
+    };
+    engine.store.hear(Arc::new(sink));
+}
+
+/// Looks for what other processes left to do, until the runtime stops.
+fn take_from_others(engine: &Arc<Engine>, due: &Arc<DueQueue>, stopping: &watch::Sender<bool>) {
+    let (engine, queue, mut stopped) = (Arc::clone(engine), Arc::clone(due), stopping.subscribe());
+    tokio::spawn(async move {
+        let take = async {
+            loop {
+                match engine.store.stirred().await {
+                    Stirred::Due => queue.look_again(),
+                    Stirred::Left => queue.look_at_all(),
+                    Stirred::Missed => engine.runs.unsettle(),
+                }
+            }
+        };
+        tokio::select! {
+            () = take => {}
+            // An error means that the runtime is gone.
+            _ = stopped.wait_for(|stopping| *stopping) => {}
+        }
+    });
 }
 
 /// Lets sleepers in when their time has come, and ends attempts whose time is over, until the runtime stops.

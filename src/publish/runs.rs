@@ -48,6 +48,11 @@ impl Runs {
         receiver
     }
 
+    /// Sends all followers to the store: events may have passed them by.
+    pub(crate) fn unsettle(&self) {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Takes events that became durable. Called by the store, in order.
     pub(crate) fn publish(&self, events: &RunEvents) {
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);

@@ -75,6 +75,8 @@ struct State {
     sleepers: BTreeMap<(Timestamp, Uuid), Uuid>,
     /// Those that are due after this one may be in the store alone.
     sleeping: Option<(Timestamp, Uuid)>,
+    /// How often all sleepers were wanted again.
+    looks: u64,
     /// Sleepers are being fetched, as they were when that began. Until then none is put out of memory.
     fetching_sleepers: bool,
 }
@@ -82,8 +84,7 @@ struct State {
 impl DueQueue {
     /// A queue that begins with whatever the store has open.
     pub(crate) fn new(store: Arc<dyn Store>, window: usize, lost_max: u32) -> Self {
-        let beginning = (Timestamp::from_millis(i64::MIN), Uuid::nil());
-        let state = State { overflow: Some(Uuid::nil()), sleeping: Some(beginning), ..State::default() };
+        let state = State { overflow: Some(Uuid::nil()), sleeping: Some(beginning()), ..State::default() };
         Self {
             resorted: Notify::new(),
             state: Mutex::new(state),
@@ -182,11 +183,11 @@ impl DueQueue {
 
     /// Brings sleepers from the store into memory when none are left there. False when the store refuses.
     async fn fetch_sleepers(&self) -> bool {
-        let after = {
+        let (after, looks) = {
             let mut state = self.state();
             let Some(after) = state.sleeping.filter(|_| state.sleepers.is_empty()) else { return true };
             state.fetching_sleepers = true;
-            after
+            (after, state.looks)
         };
         let page = self.window.min(PAGE);
         let found = self.store.sleepers(Some(after), page).await;
@@ -195,7 +196,8 @@ impl DueQueue {
         match found {
             Ok(found) => {
                 let last = found.last().filter(|_| found.len() >= page).map(|due| (due.at, due.id));
-                state.sleeping = last;
+                // Some may have come into the store behind what was just read.
+                state.sleeping = if looks == state.looks { last } else { Some(beginning()) };
                 for due in &found {
                     state.sleepers.insert((due.at, due.id), due.root);
                 }
@@ -265,6 +267,31 @@ impl DueQueue {
         }
     }
 
+    /// Others may have left due runs in the store: they are fetched when none are left in memory.
+    pub(crate) fn look_again(&self) {
+        let mut state = self.state();
+        if state.fetching {
+            state.lowered = Some(Uuid::nil());
+        } else {
+            state.overflow = Some(Uuid::nil());
+        }
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// As [`DueQueue::look_again`], for runs that sleep as well.
+    pub(crate) fn look_at_all(&self) {
+        {
+            let mut state = self.state();
+            // What is here now is in the store too.
+            state.sleepers.clear();
+            state.sleeping = Some(beginning());
+            state.looks += 1;
+        }
+        self.resorted.notify_one();
+        self.look_again();
+    }
+
     /// How many are in memory.
     pub(crate) fn len(&self) -> usize {
         let state = self.state();
@@ -327,6 +354,11 @@ impl DueQueue {
             }
         }
     }
+}
+
+/// Before every sleeper.
+fn beginning() -> (Timestamp, Uuid) {
+    (Timestamp::from_millis(i64::MIN), Uuid::nil())
 }
 
 impl State {

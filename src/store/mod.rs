@@ -23,6 +23,8 @@ use crate::{run::lifecycle::Step, walker::DecodedCell};
 pub mod embedded;
 mod kv;
 pub mod memory;
+#[cfg(feature = "mongodb")]
+pub mod mongodb;
 pub mod sim;
 
 /// What can go wrong in a store.
@@ -215,10 +217,11 @@ pub enum Guard {
     },
 }
 
-/// Proof of being the present attempt of a run. Tokens of a run only rise, over restarts too.
+/// Proof of being the present attempt of a run. No two claims of a run ever have the same; those of one process only rise, over
+/// restarts too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token {
-    /// Rises with every opening of the store.
+    /// Rises with every opening of the store; no two processes have the same.
     pub epoch: u64,
     /// Rises with every claim.
     pub counter: u64,
@@ -488,6 +491,17 @@ pub struct RunEvents {
     pub events: Vec<Event>,
 }
 
+/// What others who write to the same store may have left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stirred {
+    /// Runs that are due.
+    Due,
+    /// Everything that a process had in hand that is gone now: due runs, and those that sleep.
+    Left,
+    /// Events that [`Store::hear`] did not pass on.
+    Missed,
+}
+
 /// Durable storage for one runtime.
 ///
 /// # Cancel safety
@@ -495,6 +509,18 @@ pub struct RunEvents {
 pub trait Store: Send + Sync + 'static {
     /// Where events go once they are durable. Set once, before the first run.
     fn publish_to(&self, sink: EventSink);
+
+    /// Where the events go that others write to the same store, once they are durable; see [`Store::stirred`] for those that are missed.
+    /// Set once, before the first run. A store of one process's own has none.
+    fn hear(&self, _: EventSink) {}
+
+    /// Waits until others who write to the same store may have left something. A store of one process's own never ends this.
+    ///
+    /// # Cancel safety
+    /// A dropped call loses nothing.
+    fn stirred(&self) -> BoxFuture<'_, Stirred> {
+        Box::pin(std::future::pending())
+    }
 
     /// A view of the graph as it stands now.
     fn snapshot(&self) -> BoxFuture<'_, Result<Arc<dyn Snapshot>>>;
@@ -556,6 +582,9 @@ pub trait Store: Send + Sync + 'static {
     fn events(&self, id: Uuid, after: u64, limit: usize) -> BoxFuture<'_, Result<Events>>;
 
     /// Whether writes are still taken; the reason when they are not.
+    ///
+    /// # Errors
+    /// [`Error::OutcomeUnknown`] when none will be taken ever again: the process has to end. Everything else may pass.
     fn health(&self) -> Result<()>;
 
     /// Finishes what is under way and closes. Later calls fail as [`Error::Unavailable`].

@@ -73,11 +73,16 @@ pub fn unmarked() -> u64 {
 }
 
 impl Ledger {
-    /// Registers its users. None when the server goes away or refuses meanwhile.
+    /// Registers two users.
     pub async fn register(url: &str, mark: impl Fn() -> u64) -> Self {
+        Self::register_many(url, 2, mark).await
+    }
+
+    /// Registers users.
+    pub async fn register_many(url: &str, number: usize, mark: impl Fn() -> u64) -> Self {
         let mut users = Vec::new();
-        for email in ["ann@example.com", "bob@example.com"] {
-            users.push(Client::user(url, email).await);
+        for user in 0..number {
+            users.push(Client::user(url, &format!("user{user}@example.com")).await);
         }
         Self { users, registered: mark(), told: Arc::default() }
     }
@@ -147,12 +152,15 @@ impl Ledger {
         let request = client.request(reqwest::Method::GET, &format!("/walker/{id}/events"));
         let mut answer = request.header("accept", "text/event-stream").send().await.ok()?;
         assert_eq!(answer.status(), 200, "{id} was answered and is not known");
-        let (mut text, mut last) = (String::new(), None);
+        let (mut text, mut last, mut seq) = (String::new(), None, 0);
         while let Ok(Some(piece)) = answer.chunk().await {
             text.push_str(std::str::from_utf8(&piece).unwrap());
             while let Some((event, rest)) = text.split_once("\n\n") {
                 if let Some((_, data)) = event.split_once("data: ") {
-                    last = self.saw(id, serde_json::from_str(data).unwrap(), mark());
+                    let frame: Value = serde_json::from_str(data).unwrap();
+                    seq += 1;
+                    assert_eq!(frame["seq"], seq, "the events of {id} come without a gap");
+                    last = self.saw(id, frame, mark());
                 }
                 text = rest.to_owned();
             }

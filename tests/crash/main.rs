@@ -11,6 +11,9 @@
 )]
 
 mod after;
+mod cluster;
+#[path = "../it/database.rs"]
+mod database;
 mod disk;
 mod faults;
 mod kills;

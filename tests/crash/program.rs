@@ -43,9 +43,18 @@ impl Ended {
 impl Program {
     /// Starts the ledger, and waits until it is ready; how it ended when it did not come so far.
     pub async fn start(data: &Path, shim: Option<(&Shim, Act)>) -> Result<Self, Ended> {
+        Self::start_with(data, &[], shim).await
+    }
+
+    /// As [`Program::start`], with more arguments.
+    pub async fn start_with(
+        data: &Path,
+        arguments: &[&str],
+        shim: Option<(&Shim, Act)>,
+    ) -> Result<Self, Ended> {
         let mut command = Command::new(example("ledger"));
         command.arg("--listen").arg("127.0.0.1:0").arg("--data").arg(data.canonicalize().unwrap());
-        command.env_remove("RUST_LOG").stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(arguments).env_remove("RUST_LOG").stdout(Stdio::piped()).stderr(Stdio::piped());
         let loaded = shim.map(|(shim, act)| {
             shim.put_under(&mut command, act);
             shim.loaded()
@@ -88,6 +97,17 @@ impl Program {
         }
     }
 
+    /// Sends it a signal, by its name.
+    pub fn signal(&self, name: &str) {
+        drop(
+            Command::new("kill")
+                .arg(format!("-{name}"))
+                .arg(self.pid().to_string())
+                .stderr(Stdio::null())
+                .status(),
+        );
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -113,7 +133,7 @@ impl Program {
 
     /// Asks it to stop, and waits.
     pub async fn stop(self) -> Ended {
-        drop(Command::new("kill").arg("-TERM").arg(self.pid().to_string()).stderr(Stdio::null()).status());
+        self.signal("TERM");
         self.end().await
     }
 }

@@ -1,6 +1,6 @@
 //! The contract of a store, run in full by every store.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -13,9 +13,11 @@ use walkabout::{
     store::{
         Act, Acted, Change, Claim, Claimed, Commit, Direction, Due, Element, End, Ends, Error, Finish, Guard,
         Limits, Registered, Release, RequestKey, RunCommit, RunFilter, Snapshot, Store, Submission,
-        Submitted, Then, embedded, memory,
+        Submitted, Then, embedded, memory, mongodb,
     },
 };
+
+use crate::database::database;
 
 type Shared = Arc<dyn Store>;
 
@@ -742,6 +744,13 @@ async fn the_memory_store_keeps_the_contract() {
 async fn the_embedded_store_keeps_the_contract() {
     let folder = tempfile::tempdir().unwrap();
     exercise(&embedded::open(folder.path(), limits()).unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mongodb_store_keeps_the_contract() {
+    let Some(uri) = database() else { return };
+    let options = mongodb::Options { uri, name: None, lease: Duration::from_secs(10) };
+    exercise(&mongodb::open(&options, limits(), Env::system()).await.unwrap()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

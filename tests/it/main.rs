@@ -11,6 +11,7 @@
 
 mod airports;
 mod conformance;
+mod database;
 mod deploy;
 mod durable;
 mod endings;

@@ -23,6 +23,7 @@ use crate::{
 };
 
 /// A commit with everything encoded that can be encoded before it is checked: callers do that, the committer is the narrow place.
+#[derive(Clone)]
 pub(crate) struct Prepared {
     changes: Vec<Change>,
     /// The documents of the changes that put an element, in their order.
@@ -31,6 +32,7 @@ pub(crate) struct Prepared {
     run: Option<PreparedRun>,
 }
 
+#[derive(Clone)]
 struct PreparedRun {
     id: Uuid,
     token: Token,
@@ -39,6 +41,7 @@ struct PreparedRun {
     then: PreparedThen,
 }
 
+#[derive(Clone)]
 enum PreparedThen {
     Checkpoint(Vec<u8>),
     Release { checkpoint: Option<Vec<u8>>, to: Release },
@@ -46,6 +49,7 @@ enum PreparedThen {
 }
 
 /// The end of a run, encoded.
+#[derive(Clone)]
 pub(crate) struct Ending {
     step: Step,
     /// The record as it will stand.
@@ -86,6 +90,16 @@ impl Prepared {
         !self.changes.is_empty()
     }
 
+    /// How much it writes, about.
+    pub(crate) fn bytes(&self) -> usize {
+        let then = self.run.as_ref().map_or(0, |run| match &run.then {
+            PreparedThen::Checkpoint(checkpoint) => checkpoint.len(),
+            PreparedThen::Release { checkpoint, .. } => checkpoint.as_ref().map_or(0, Vec::len),
+            PreparedThen::Finish(ending) => ending.record.len(),
+        });
+        then + self.documents.iter().map(|document| document.len() + 128).sum::<usize>()
+    }
+
     /// Encodes a commit. `record` is what the commit's token holds; only the end of a run needs it.
     pub(crate) fn new(commit: Commit, record: impl FnOnce() -> Result<Walker>) -> Result<Self> {
         let Commit { run, changes, guards } = commit;
@@ -95,7 +109,7 @@ impl Prepared {
                 documents.push(codec::encode_element(element)?);
             }
         }
-        let run = run.map(|run| {
+        let run = run.map(|run| -> Result<PreparedRun> {
             let then = match run.then {
                 Then::Checkpoint(checkpoint) => PreparedThen::Checkpoint(codec::encode(&*checkpoint)?),
                 Then::Release { checkpoint, to } => {

@@ -59,6 +59,11 @@ impl Cache {
         }
     }
 
+    /// A cache that keeps nothing.
+    pub(crate) fn none() -> Self {
+        Self { touched: (0..STRIPES).map(|_| AtomicU64::new(u64::MAX)).collect(), ..Self::new(0) }
+    }
+
     fn mix(id: Uuid) -> u64 {
         let (high, low) = id.as_u64_pair();
         (high.rotate_left(31) ^ low).wrapping_mul(0x9e37_79b9_7f4a_7c15)

@@ -101,6 +101,14 @@ impl Live {
         }
     }
 
+    /// Shows a run that was just claimed.
+    pub(crate) fn show_claimed(&self, walker: &mut Walker) {
+        self.merge_into(walker);
+        walker.run.state = State::Running;
+        (walker.run.next_attempt_at, walker.run.waits_for) = (None, None);
+        (walker.run.error_code, walker.schedule.error) = (None, None);
+    }
+
     /// Shows the run as it stands in its record.
     pub(crate) fn merge_into(&self, walker: &mut Walker) {
         crate::store::set_state(walker, self.state);

@@ -3,16 +3,16 @@
 //! [`embedded`](super::embedded) and [`memory`](super::memory) put their engines under it. Reads go to a snapshot or the cache;
 //! every write goes through the one committer of [`writer`].
 
-mod apply;
-mod cache;
+pub(crate) mod apply;
+pub(crate) mod cache;
 pub(crate) mod check;
 pub(crate) mod codec;
 pub(crate) mod engine;
 pub(crate) mod keys;
-mod records;
-mod runs;
-mod stage;
-mod writer;
+pub(crate) mod records;
+pub(crate) mod runs;
+pub(crate) mod stage;
+pub(crate) mod writer;
 
 use std::{
     collections::VecDeque,
@@ -40,7 +40,7 @@ use self::{
     keys::Marker,
     records::Records,
     runs::{NewRun, Taken},
-    writer::{Fault, Member, QUEUE_MAX, Shared, Writer},
+    writer::{Member, QUEUE_MAX, Shared, Writer},
 };
 use super::{
     Act, Acted, Claim, Claimed, Commit, Direction, Due, Element, Error, EventSink, Events, Limits, Link,
@@ -195,10 +195,7 @@ impl KvStore {
                 None => return Ok(Claimed::Nothing),
             },
         };
-        live.merge_into(&mut walker);
-        walker.run.state = State::Running;
-        (walker.run.next_attempt_at, walker.run.waits_for) = (None, None);
-        (walker.run.error_code, walker.schedule.error) = (None, None);
+        live.show_claimed(&mut walker);
         let checkpoint = if live.checkpointed { read(Space::Checkpoint)? } else { None };
         let checkpoint = checkpoint.map(|bytes| codec::decode(&bytes)).transpose()?;
         let answer = live.more().answer.as_ref().map(|answer| answer.value.clone());
@@ -532,18 +529,12 @@ impl Store for KvStore {
     }
 
     fn health(&self) -> Result<()> {
-        match &*self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner) {
-            None => Ok(()),
-            Some(fault) => Err(fault.error()),
-        }
+        self.shared.health()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            if matches!(
-                &*self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner),
-                Some(Fault::Closed)
-            ) {
+            if self.shared.is_closed() {
                 return Ok(());
             }
             self.ask(|answer| Member::Close { answer }).await

@@ -20,6 +20,7 @@ use crate::{
 const FORGOTTEN_AT_ONCE: usize = 4;
 
 /// A run about to be stored, encoded.
+#[derive(Clone)]
 pub(crate) struct NewRun {
     id: Uuid,
     root: Uuid,
@@ -154,17 +155,20 @@ pub(crate) enum Taken {
     Nothing,
 }
 
+/// Takes a run for an attempt. `is_left` tells of one that another process left: the one that holds it is gone, or an older program parked
+/// it.
 pub(crate) fn claim(
     shared: &Shared,
     stage: &mut Stage,
     id: Uuid,
     token: Token,
     now: Timestamp,
+    is_left: impl Fn(&Live) -> bool,
 ) -> Result<(Taken, Option<RunEvents>)> {
     let nothing = Ok((Taken::Nothing, None));
     let Some(mut live) = stage.live(&*shared.engine, id)? else { return nothing };
-    let is_of_before = live.epoch < token.epoch;
-    if live.state.is_under_way() && !is_of_before {
+    let is_left = is_left(&live);
+    if live.state.is_under_way() && !is_left {
         return nothing;
     }
     if let Some(end) = wanted_end(&live, now) {
@@ -172,7 +176,7 @@ pub(crate) fn claim(
     }
     let due_at = match live.state {
         State::Scheduled | State::Waiting | State::Paused => live.wakes_at(),
-        State::Incompatible if !is_of_before => live.wakes_at(),
+        State::Incompatible if !is_left => live.wakes_at(),
         _ => Some(now),
     };
     let Some(due_at) = due_at else { return nothing };
@@ -188,7 +192,7 @@ pub(crate) fn claim(
         return Ok((due.map_or(Taken::Nothing, Taken::Early), Some(RunEvents { id, name, events })));
     }
     let Some(state) = lifecycle::next(live.state, Step::Claim) else { return nothing };
-    // Found under way from before the last start: that attempt ended with its process.
+    // Found under way though its process is gone: that attempt ended with it.
     if live.state.is_under_way() {
         live.lost += 1;
         live.goes_on = false;

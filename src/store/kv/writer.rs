@@ -28,11 +28,11 @@ use crate::store::{
 };
 
 /// Members of one group at most.
-const GROUP_MAX: usize = 1024;
+pub(crate) const GROUP_MAX: usize = 1024;
 /// Members waiting at most; beyond it callers wait.
 pub(crate) const QUEUE_MAX: usize = 8192;
 /// How long a claimed attempt may write nothing before its `started` event is written alone.
-const UNSAID: Duration = Duration::from_millis(5);
+pub(crate) const UNSAID: Duration = Duration::from_millis(5);
 /// How many groups pass between two looks at the free room of the disk.
 const GROUPS_PER_LOOK: u64 = 64;
 /// How long a full store goes without a look when nobody writes: it is refused work, so it has to notice by itself.
@@ -116,8 +116,49 @@ impl Fault {
 }
 
 impl Shared {
+    /// Over an engine whose contents others change: nothing is cached.
+    pub(crate) fn uncached(engine: Box<dyn Engine>, limits: Limits) -> Self {
+        Self {
+            engine,
+            cache: Cache::none(),
+            published: AtomicU64::new(0),
+            sink: Mutex::new(None),
+            fault: Mutex::new(None),
+            limits,
+        }
+    }
+
+    /// Why no more writes are taken.
+    pub(crate) fn check(&self) -> Result<()> {
+        match &*self.fault.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => Ok(()),
+            Some(fault) => Err(fault.error()),
+        }
+    }
+
+    /// As [`Shared::check`]; what cannot pass is told apart.
+    pub(crate) fn health(&self) -> Result<()> {
+        match &*self.fault.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(Fault::Poisoned(why)) => Err(Error::OutcomeUnknown(why.clone())),
+            None => Ok(()),
+            Some(fault) => Err(fault.error()),
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(&*self.fault.lock().unwrap_or_else(PoisonError::into_inner), Some(Fault::Closed))
+    }
+
+    /// Takes no more writes.
+    pub(crate) fn close(&self) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(Fault::Closed);
+    }
+
     /// Takes no more writes: nobody knows what is on disk.
     pub(crate) fn give_up(&self, error: &Error) {
+        if self.engine.lacks() {
+            return;
+        }
         tracing::error!(%error, "a write failed: its outcome is unknown, no more writes are taken");
         let fault = Fault::Poisoned("an earlier write failed".to_owned());
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
@@ -245,7 +286,8 @@ impl Writer {
             Member::Claim { id, now, answer } => {
                 self.counter += 1;
                 let token = Token { epoch: self.epoch, counter: self.counter };
-                let (claimed, events) = parts(runs::claim(&shared, stage, id, token, now));
+                let (claimed, events) =
+                    parts(runs::claim(&shared, stage, id, token, now, |live| live.epoch < token.epoch));
                 if let Ok(Taken::Run(_)) = &claimed {
                     self.unsaid.push_back((Instant::now(), id, token));
                 }
@@ -430,7 +472,7 @@ fn settle<T: Send + 'static>(answer: oneshot::Sender<Result<T>>, result: Result<
     Settled { is_good, answer }
 }
 
-fn keep(shared: &Shared, stage: &mut Stage, name: &str, fresh: Vec<u8>) -> Result<Vec<u8>> {
+pub(crate) fn keep(shared: &Shared, stage: &mut Stage, name: &str, fresh: Vec<u8>) -> Result<Vec<u8>> {
     let key = keys::secret(name);
     if let Some(kept) = stage.get(&*shared.engine, Space::Meta, &key)? {
         return Ok(kept.to_vec());
@@ -439,7 +481,7 @@ fn keep(shared: &Shared, stage: &mut Stage, name: &str, fresh: Vec<u8>) -> Resul
     Ok(fresh)
 }
 
-fn register(
+pub(crate) fn register(
     shared: &Shared,
     stage: &mut Stage,
     email: &str,

@@ -1,0 +1,160 @@
+//! This process among those that share the database: its number, its lease, and which of the others are gone.
+//!
+//! A process holds one lease for all its runs, by the clock of the server. When it is over, others take the runs up; what the process still
+//! writes for them is refused by their tokens. The number is the first part of every token, and no two processes ever
+//! have the same.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bson::{Document, doc};
+use futures_util::TryStreamExt;
+use mongodb::options::ReturnDocument;
+use tokio::time::Instant;
+
+use super::base::{Base, Place, Tried, Tries};
+use crate::store::Error;
+
+/// How often a lease is renewed while it lasts.
+pub(super) const RENEWALS: u32 = 4;
+
+pub(super) struct Lease {
+    number: AtomicU64,
+    span: Duration,
+    alive: Mutex<Alive>,
+    is_asked_to_renew: AtomicBool,
+}
+
+struct Alive {
+    processes: HashSet<u64>,
+    /// Those that are gone, and have nothing open any more.
+    undone: HashSet<u64>,
+    renewed: Instant,
+}
+
+impl Lease {
+    /// Takes a number and a first lease.
+    pub(super) async fn take(base: &Base, span: Duration) -> Tries<Self> {
+        let lease = Self {
+            number: AtomicU64::new(next_number(base).await?),
+            span,
+            alive: Mutex::new(Alive {
+                processes: HashSet::new(),
+                undone: HashSet::new(),
+                renewed: Instant::now(),
+            }),
+            is_asked_to_renew: AtomicBool::new(false),
+        };
+        lease.renew(base).await?;
+        Ok(lease)
+    }
+
+    /// The number of this process.
+    pub(super) fn number(&self) -> u64 {
+        self.number.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn span(&self) -> Duration {
+        self.span
+    }
+
+    /// Whether a process has a lease, as far as this one knows.
+    pub(super) fn is_alive(&self, process: u64) -> bool {
+        process == self.number() || self.alive().processes.contains(&process)
+    }
+
+    /// How long ago the lease was renewed.
+    pub(super) fn age(&self) -> Duration {
+        self.alive().renewed.elapsed()
+    }
+
+    fn alive(&self) -> std::sync::MutexGuard<'_, Alive> {
+        self.alive.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for another number: what this process has under way by the present one is then taken up again like that of a process that
+    /// is gone.
+    pub(super) fn give_up(&self) {
+        self.is_asked_to_renew.store(true, Ordering::SeqCst);
+    }
+
+    /// Renews the lease, and looks at those of the others. True when one of them is gone since the last look.
+    pub(super) async fn renew(&self, base: &Base) -> Tries<bool> {
+        if self.is_asked_to_renew.swap(false, Ordering::SeqCst) {
+            let number = self.number.swap(next_number(base).await?, Ordering::SeqCst);
+            remove(base, number).await?;
+        }
+        let begun = Instant::now();
+        let processes = base.collection::<Document>(Place::Process);
+        let milliseconds = i64::try_from(self.span.as_millis()).unwrap_or(i64::MAX);
+        let until =
+            doc! { "$dateAdd": { "startDate": "$$NOW", "unit": "millisecond", "amount": milliseconds } };
+        let me = doc! { "_id": self.number().cast_signed() };
+        processes.update_one(me, vec![doc! { "$set": { "until": until } }]).upsert(true).await?;
+        let living = processes.find(doc! { "$expr": { "$gt": ["$until", "$$NOW"] } });
+        let living: Vec<Document> = living.await?.try_collect().await?;
+        let living: HashSet<u64> =
+            living.iter().filter_map(|process| process.get_i64("_id").ok()).map(i64::cast_unsigned).collect();
+        let undone = self.undo(base, &living).await?;
+        let mut alive = self.alive();
+        let is_one_gone = alive.processes.difference(&living).next().is_some();
+        *alive = Alive { processes: living, undone, renewed: begun };
+        Ok(is_one_gone)
+    }
+
+    /// Tells the others which session writes for this process.
+    pub(super) async fn hold(&self, base: &Base, session: &Document) -> Tries<()> {
+        let me = doc! { "_id": self.number().cast_signed() };
+        let processes = base.collection::<Document>(Place::Process);
+        processes.update_one(me, doc! { "$set": { "session": session } }).await?;
+        Ok(())
+    }
+
+    /// Undoes the transactions of processes that are gone: until then what they had written to is locked, for up to a minute.
+    async fn undo(&self, base: &Base, living: &HashSet<u64>) -> Tries<HashSet<u64>> {
+        let all = base.collection::<Document>(Place::Process).find(doc! {}).await?;
+        let all: Vec<Document> = all.try_collect().await?;
+        let mut undone = self.alive().undone.clone();
+        let number = |process: &Document| process.get_i64("_id").map(i64::cast_unsigned).unwrap_or_default();
+        let is_fresh = |number: u64| !living.contains(&number) && !undone.contains(&number);
+        let gone: Vec<&Document> = all.iter().filter(|process| is_fresh(number(process))).collect();
+        let sessions: Vec<&Document> =
+            gone.iter().filter_map(|process| process.get_document("session").ok()).collect();
+        if !sessions.is_empty() {
+            base.admin().run_command(doc! { "killSessions": sessions }).await?;
+        }
+        let gone: Vec<u64> = gone.into_iter().map(number).collect();
+        undone.extend(gone);
+        // Those that the database has forgotten need not be remembered.
+        undone.retain(|process| all.iter().any(|known| number(known) == *process));
+        Ok(undone)
+    }
+
+    /// Gives the lease back.
+    pub(super) async fn end(&self, base: &Base) -> Tries<()> {
+        remove(base, self.number()).await
+    }
+}
+
+async fn remove(base: &Base, number: u64) -> Tries<()> {
+    base.collection::<Document>(Place::Process).delete_one(doc! { "_id": number.cast_signed() }).await?;
+    Ok(())
+}
+
+async fn next_number(base: &Base) -> Tries<u64> {
+    let meta = base.collection::<Document>(Place::Meta);
+    let counted = meta
+        .find_one_and_update(doc! { "_id": "process" }, doc! { "$inc": { "value": 1_i64 } })
+        .upsert(true)
+        .return_document(ReturnDocument::After)
+        .await?;
+    let number = counted.and_then(|counted| counted.get_i64("value").ok());
+    let missing = || Tried::Refused(Error::Damaged("the number of the last process".to_owned()));
+    number.map(i64::cast_unsigned).ok_or_else(missing)
+}

@@ -1,0 +1,709 @@
+//! The store on MongoDB: several processes, one graph.
+//!
+//! The rules of commits, claims and events are those of [`kv`](super::kv), run over what a transaction has read; see [`group`]. What is
+//! particular to a database that several processes share stands here: a [`lease`] by the clock of the server instead of a lock on a
+//! folder, and [`others`], whose events are heard and whose runs are taken up when they are gone.
+
+mod base;
+mod documents;
+mod fetched;
+mod group;
+mod lease;
+mod others;
+mod snapshot;
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bson::{Document, RawDocumentBuf, doc};
+use futures_util::{TryStreamExt, future::BoxFuture};
+use serde_json::Value;
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    task::JoinSet,
+    time::Instant,
+};
+use uuid::Uuid;
+use walkabout_schema::{Checkpoint, Fields, Kind, State, Status, Timestamp, User, Walker};
+
+use self::{
+    base::{Base, Place, Tried, Tries},
+    documents::{bson_id, date, event_id, id_in},
+    fetched::{Fetched, Need},
+    group::{Asked, Committer, Message, QUEUE_MAX, Waiting},
+    lease::Lease,
+    others::{Bell, Others, Sink},
+    snapshot::MongoSnapshot,
+};
+use super::{
+    Act, Acted, Change, Claim, Claimed, Commit, Due, Element, Error, EventSink, Events, Guard, Limits,
+    OpenRuns, PAGE_BYTES_MAX, Registered, Result, RunEvents, RunFilter, Runs, Snapshot, Stirred, Store,
+    Submission, Submitted, Then, Token,
+    kv::{
+        apply::{self, Prepared},
+        codec::{self, FieldsOnly, Live},
+        engine::Space,
+        keys,
+        records::Records,
+        runs::{self, NewRun, Taken},
+        stage::Stage,
+        writer::{self, Shared, UNSAID},
+    },
+};
+use crate::{
+    env::Env,
+    ids::IdMap,
+    run::lifecycle::{self, Step},
+};
+
+/// The bytes of a write that never has many, about.
+const SMALL: usize = 1024;
+
+/// Where a database is, and how this process takes part in it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `mongodb://…` or `mongodb+srv://…`. The database is that of its path, or `walkabout`.
+    pub uri: String,
+    /// Begins the names of the collections, so that applications can share a database.
+    pub name: Option<String>,
+    /// How long a process may be silent before others take up its runs.
+    pub lease: Duration,
+}
+
+/// A store on MongoDB. One of several, each in its process, over one database.
+struct MongoStore {
+    base: Arc<Base>,
+    shared: Arc<Shared>,
+    lease: Arc<Lease>,
+    messages: mpsc::Sender<Message>,
+    records: Records,
+    unsaid: Arc<Unsaid>,
+    bell: Arc<Bell>,
+    others: Arc<Sink>,
+    /// Claims so far.
+    counter: AtomicU64,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// Opens the store in a database, or makes one.
+///
+/// # Errors
+/// [`Error::Open`] when the address does not read, the server does not answer or is too old, or the format is newer than this program.
+pub async fn open(options: &Options, limits: Limits, env: Env) -> Result<Arc<dyn Store>> {
+    let base = Arc::new(Base::connect(&options.uri, options.name.as_deref()).await?);
+    let lease = Arc::new(Lease::take(&base, options.lease).await?);
+    let fetched = Fetched::default();
+    let shared = Arc::new(Shared::uncached(Box::new(fetched.clone()), limits));
+    let (messages, queue) = mpsc::channel(QUEUE_MAX);
+    let committer = Committer {
+        base: Arc::clone(&base),
+        shared: Arc::clone(&shared),
+        fetched,
+        lease: Arc::clone(&lease),
+        env: env.clone(),
+        session: None,
+        group: 0,
+        deferred: Waiting::default(),
+    };
+    let (bell, sink, unsaid) = (Arc::<Bell>::default(), Arc::<Sink>::default(), Arc::<Unsaid>::default());
+    let others = Arc::new(Others {
+        base: Arc::clone(&base),
+        lease: Arc::clone(&lease),
+        env,
+        bell: Arc::clone(&bell),
+        sink: Arc::clone(&sink),
+    });
+    let mut tasks = JoinSet::new();
+    tasks.spawn(committer.run(queue));
+    tasks.spawn(Arc::clone(&others).keep_lease());
+    tasks.spawn(Arc::clone(&others).look());
+    tasks.spawn(others.listen());
+    tasks.spawn(Arc::clone(&unsaid).say(messages.clone()));
+    Ok(Arc::new(MongoStore {
+        base,
+        shared,
+        lease,
+        messages,
+        records: Records::default(),
+        unsaid,
+        bell,
+        others: sink,
+        counter: AtomicU64::new(0),
+        tasks: Mutex::new(tasks),
+    }))
+}
+
+/// Claims whose attempts have written nothing yet: their first event is written alone after a moment.
+#[derive(Default)]
+struct Unsaid {
+    claims: Mutex<Claims>,
+    notify: Notify,
+}
+
+#[derive(Default)]
+struct Claims {
+    open: IdMap<Token>,
+    order: VecDeque<(Instant, Uuid, Token)>,
+}
+
+impl Unsaid {
+    fn claims(&self) -> MutexGuard<'_, Claims> {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, id: Uuid, token: Token) {
+        let mut claims = self.claims();
+        claims.open.insert(id, token);
+        claims.order.push_back((Instant::now(), id, token));
+        drop(claims);
+        self.notify.notify_one();
+    }
+
+    /// The attempt writes something itself.
+    fn remove(&self, id: Uuid) {
+        self.claims().open.remove(&id);
+    }
+
+    async fn say(self: Arc<Self>, messages: mpsc::Sender<Message>) {
+        loop {
+            let notified = self.notify.notified();
+            let first = self.claims().order.front().map(|(claimed, ..)| *claimed);
+            match first {
+                None => notified.await,
+                Some(claimed) => tokio::time::sleep_until(claimed + UNSAID).await,
+            }
+            let now = Instant::now();
+            loop {
+                let next = {
+                    let mut claims = self.claims();
+                    let due = claims.order.pop_front_if(|(claimed, ..)| now >= *claimed + UNSAID);
+                    due.map(|(_, id, token)| (id, token, claims.open.remove(&id) == Some(token)))
+                };
+                let Some((id, token, is_silent)) = next else { break };
+                if is_silent {
+                    let rule = move |shared: &Shared, stage: &mut Stage| {
+                        runs::say_started(shared, stage, id, token).map(|events| ((), events))
+                    };
+                    let (member, _) = Asked::member(SMALL, vec![Need::live(id)], rule);
+                    if messages.send(Message::Write(member)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl MongoStore {
+    /// Has a rule examined and written with others.
+    async fn ask<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        needs: Vec<Need>,
+        rule: impl FnMut(&Shared, &mut Stage) -> Result<(T, Option<RunEvents>)> + Send + 'static,
+    ) -> Result<T> {
+        self.shared.check()?;
+        let closed = || Error::Unavailable("it is closed".to_owned());
+        let (member, answer) = Asked::member(bytes, needs, rule);
+        self.messages.send(Message::Write(member)).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    async fn find_one(
+        &self,
+        place: Place,
+        filter: Document,
+        only: Option<Document>,
+    ) -> Tries<Option<RawDocumentBuf>> {
+        let collection = self.base.collection::<RawDocumentBuf>(place);
+        let mut find = collection.find_one(filter);
+        if let Some(only) = only {
+            find = find.projection(only);
+        }
+        Ok(find.await?)
+    }
+
+    async fn checkpoint(&self, id: Uuid) -> Result<Option<RawDocumentBuf>> {
+        Ok(self.find_one(Place::Checkpoint, doc! { "_id": bson_id(id) }, None).await?)
+    }
+
+    /// The rest of a claimed run. Nobody else changes it while the claim holds.
+    async fn claimed(&self, id: Uuid, live: &Live) -> Result<Claimed> {
+        let mut walker = match self.records.take(id) {
+            Some(walker) => walker,
+            None => {
+                let only = doc! { "live": 0 };
+                match self.find_one(Place::Walker, doc! { "_id": bson_id(id) }, Some(only)).await? {
+                    Some(document) => codec::decode(document.as_bytes())?,
+                    None => return Ok(Claimed::Nothing),
+                }
+            }
+        };
+        live.show_claimed(&mut walker);
+        let checkpoint = if live.checkpointed { self.checkpoint(id).await? } else { None };
+        let checkpoint =
+            checkpoint.map(|document| codec::decode::<Checkpoint>(document.as_bytes())).transpose()?;
+        let answer = live.more().answer.as_ref().map(|answer| answer.value.clone());
+        let token = live.token();
+        self.records.hold(token, walker.clone());
+        self.unsaid.add(id, token);
+        Ok(Claimed::Taken(Box::new(Claim { token, walker, checkpoint, answer })))
+    }
+
+    /// A record as it stands, with its length. One that ends while it is read is read again.
+    async fn walker(&self, id: Uuid) -> Result<Option<Walker>> {
+        loop {
+            let found = self.find_one(Place::Walker, doc! { "_id": bson_id(id) }, None).await?;
+            let Some(document) = found else { return Ok(None) };
+            let (mut walker, is_checkpointed) = documents::walker(&document)?;
+            if !is_checkpointed {
+                return Ok(Some(walker));
+            }
+            let only = Some(doc! { "fields": 1 });
+            let fields = self.find_one(Place::Checkpoint, doc! { "_id": bson_id(id) }, only).await?;
+            if let Some(fields) = fields {
+                walker.archetype = codec::decode::<FieldsOnly>(fields.as_bytes())?.fields;
+                return Ok(Some(walker));
+            }
+        }
+    }
+
+    async fn list(&self, root: Uuid, filter: RunFilter, before: Option<Uuid>, limit: usize) -> Result<Runs> {
+        let wanted = wanted(root, &filter, before);
+        let collection = self.base.collection::<RawDocumentBuf>(Place::Walker);
+        let number = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+        let find = collection.find(wanted).sort(doc! { "_id": -1 }).limit(number).batch_size(256);
+        let mut cursor = find.await.map_err(Tried::from)?;
+        let (mut runs, mut bytes) = (Runs::default(), 0);
+        let mut checkpointed = Vec::new();
+        while let Some(document) = cursor.try_next().await.map_err(Tried::from)? {
+            bytes += document.as_bytes().len();
+            if runs.walkers.len() == limit || (!runs.walkers.is_empty() && bytes > PAGE_BYTES_MAX) {
+                runs.more = true;
+                break;
+            }
+            let (walker, is_checkpointed) = documents::walker(&document)?;
+            checkpointed.extend(is_checkpointed.then(|| bson_id(walker.id.0)));
+            runs.walkers.push(walker);
+        }
+        if !checkpointed.is_empty() {
+            self.show_checkpoints(&mut runs.walkers, checkpointed).await?;
+        }
+        Ok(runs)
+    }
+
+    async fn show_checkpoints(&self, walkers: &mut [Walker], ids: Vec<bson::Bson>) -> Result<()> {
+        let collection = self.base.collection::<RawDocumentBuf>(Place::Checkpoint);
+        let find = collection.find(doc! { "_id": { "$in": ids } }).projection(doc! { "fields": 1 });
+        let found: Vec<RawDocumentBuf> =
+            find.await.map_err(Tried::from)?.try_collect().await.map_err(Tried::from)?;
+        let mut fields: IdMap<Fields> = IdMap::default();
+        for document in &found {
+            fields.insert(id_in(document, "_id")?, codec::decode::<FieldsOnly>(document.as_bytes())?.fields);
+        }
+        for walker in walkers {
+            if let Some(fields) = fields.remove(&walker.id.0) {
+                walker.archetype = fields;
+            }
+        }
+        Ok(())
+    }
+
+    async fn due(&self, filter: Document, sort: Document, limit: usize) -> Tries<Vec<RawDocumentBuf>> {
+        let collection = self.base.collection::<RawDocumentBuf>(Place::Walker);
+        let find = collection.find(filter).sort(sort).limit(i64::try_from(limit).unwrap_or(i64::MAX));
+        let parts =
+            doc! { "live.root": 1, "live.state": 1, "live.epoch": 1, "live.lost": 1, "live.more.timer": 1 };
+        Ok(find.projection(parts).await?.try_collect().await?)
+    }
+
+    /// Hands back what is under way, so that a stop does not count as a crash, and gives up the lease.
+    async fn hand_back(&self) -> Tries<()> {
+        let me = self.lease.number().cast_signed();
+        for state in State::ALL.into_iter().filter(|state| state.is_under_way()) {
+            let Some(back) = lifecycle::next(state, Step::HandBack) else { continue };
+            let walkers = self.base.collection::<Document>(Place::Walker);
+            let mine = doc! { "live.state": state.as_str(), "live.epoch": me };
+            let change = doc! { "$set": { "live.state": back.as_str(), "live.goes_on": true } };
+            walkers.update_many(mine, change).await?;
+        }
+        self.lease.end(&self.base).await
+    }
+}
+
+/// Which runs of a root are listed.
+fn wanted(root: Uuid, filter: &RunFilter, before: Option<Uuid>) -> Document {
+    let mut wanted = doc! { "root": bson_id(root) };
+    if let Some(before) = before {
+        wanted.insert("_id", doc! { "$lt": bson_id(before) });
+    }
+    if let Some(name) = &filter.name {
+        wanted.insert("name", name.as_str());
+    }
+    let states = State::ALL.into_iter().filter(|state| {
+        filter.state.is_none_or(|wanted| wanted == *state)
+            && filter.status.is_none_or(|wanted| wanted == state.status())
+    });
+    let states: Vec<State> = states.collect();
+    if states.len() == State::ALL.len() {
+        return wanted;
+    }
+    let (ended, open): (Vec<State>, Vec<State>) = states.into_iter().partition(|state| state.is_final());
+    let words = |states: &[State]| states.iter().map(|state| state.as_str()).collect::<Vec<_>>();
+    // Of an open run the state stands in its live part.
+    if ended.is_empty() {
+        wanted.insert("live.state", doc! { "$in": words(&open) });
+    } else {
+        // A status or a state that an ended run has, no open one has.
+        let status = match ended.iter().any(|state| state.status() == Status::Completed) {
+            true => "completed",
+            false => "failed",
+        };
+        wanted.insert("schedule.status", status);
+        wanted.insert("run.state", doc! { "$in": words(&ended) });
+    }
+    wanted
+}
+
+/// What a commit reads to be examined.
+fn needs_of(commit: &Commit) -> Vec<Need> {
+    let mut needs = Vec::new();
+    let mut made = std::collections::HashSet::new();
+    if let Some(run) = &commit.run {
+        needs.push(Need::live(run.id));
+    }
+    for guard in &commit.guards {
+        match guard {
+            Guard::Version { kind, id, .. } | Guard::Access { kind, id, .. } => {
+                needs.push(Need::element(*kind, *id));
+            }
+            Guard::Links { node, direction, edge_name, .. } => {
+                needs.push(Need::links(*node, Some((*direction, edge_name.as_ref()))));
+                needs.push(Need::element(Kind::Node, *node));
+            }
+        }
+    }
+    for change in &commit.changes {
+        match change {
+            Change::Put { element, expected: None } => {
+                made.insert(element.id);
+                for end in element.ends.iter().flat_map(|ends| [&ends.source, &ends.target]) {
+                    if !made.contains(&end.id) {
+                        needs.push(Need::element(Kind::Node, end.id));
+                    }
+                }
+                if element.owner.is_none() {
+                    needs.push(Need::element(element.kind, element.id));
+                }
+            }
+            Change::Put { element, expected: Some(_) } => {
+                needs.push(Need::element(element.kind, element.id));
+            }
+            Change::Delete { kind, id, .. } => {
+                needs.push(Need::element(*kind, *id));
+                if *kind == Kind::Node {
+                    needs.push(Need::links(*id, None));
+                }
+            }
+            Change::Add { kind, id, .. } => needs.push(Need::element(*kind, *id)),
+        }
+    }
+    needs
+}
+
+impl Store for MongoStore {
+    fn publish_to(&self, sink: EventSink) {
+        *self.shared.sink.lock().unwrap_or_else(PoisonError::into_inner) = Some(sink);
+    }
+
+    fn hear(&self, sink: EventSink) {
+        *self.others.lock().unwrap_or_else(PoisonError::into_inner) = Some(sink);
+    }
+
+    fn stirred(&self) -> BoxFuture<'_, Stirred> {
+        Box::pin(self.bell.heard())
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<Arc<dyn Snapshot>>> {
+        Box::pin(async {
+            let snapshot: Arc<dyn Snapshot> = Arc::new(MongoSnapshot::open(&self.base).await?);
+            Ok(snapshot)
+        })
+    }
+
+    fn keep(&self, name: &str, fresh: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>>> {
+        let name = name.to_owned();
+        let needs = vec![Need::Value(Space::Meta, keys::secret(&name))];
+        Box::pin(self.ask(SMALL, needs, move |shared, stage| {
+            writer::keep(shared, stage, &name, fresh.clone()).map(|kept| (kept, None))
+        }))
+    }
+
+    fn register(&self, user: User, root: Arc<Element>) -> BoxFuture<'_, Result<Registered>> {
+        Box::pin(async move {
+            let (email, document) = (user.email.clone(), codec::encode_element(&root)?);
+            let user = codec::encode(&user)?;
+            let needs = vec![Need::Value(Space::User, email.as_bytes().to_vec())];
+            let rule = move |shared: &Shared, stage: &mut Stage| {
+                let (user, root, document) = (user.clone(), Arc::clone(&root), document.clone());
+                writer::register(shared, stage, &email, user, root, document)
+                    .map(|registered| (registered, None))
+            };
+            self.ask(SMALL, needs, rule).await
+        })
+    }
+
+    fn user(&self, email: &str) -> BoxFuture<'_, Result<Option<User>>> {
+        let filter = doc! { "email": email };
+        Box::pin(async move {
+            let found = self.find_one(Place::User, filter, None).await?;
+            found.map(|document| codec::decode(document.as_bytes())).transpose()
+        })
+    }
+
+    fn submit(&self, submission: Submission) -> BoxFuture<'_, Result<Submitted>> {
+        Box::pin(async move {
+            let run = NewRun::new(&submission)?;
+            let id = submission.walker.id.0;
+            let needs = submission.key.iter().map(|key| Need::Value(Space::Request, keys::request(&key.key)));
+            let needs = needs.collect();
+            let bytes = run.bytes();
+            self.records.submit(submission.walker, bytes);
+            let rule = move |shared: &Shared, stage: &mut Stage| {
+                runs::submit(shared, stage, &mut Vec::new(), run.clone())
+            };
+            let submitted = self.ask(bytes, needs, rule).await;
+            if !matches!(submitted, Ok(Submitted::New)) {
+                drop(self.records.take(id));
+            }
+            submitted
+        })
+    }
+
+    fn open_runs(&self, after: Option<Uuid>, limit: usize) -> BoxFuture<'_, Result<OpenRuns>> {
+        Box::pin(async move {
+            let states = State::ALL
+                .into_iter()
+                .filter(|state| state.is_under_way() || matches!(state, State::Queued | State::Incompatible));
+            let states: Vec<&str> = states.map(State::as_str).collect();
+            let mut filter = doc! { "live.state": { "$in": states } };
+            if let Some(after) = after {
+                filter.insert("_id", doc! { "$gt": bson_id(after) });
+            }
+            let found = self.due(filter, doc! { "_id": 1 }, limit).await?;
+            let mut open = OpenRuns::default();
+            let is_full = found.len() >= limit;
+            for document in &found {
+                let id = id_in(document, "_id")?;
+                let part = Part::of(document)?;
+                let is_lost = part.state.is_under_way() && !self.lease.is_alive(part.epoch);
+                let is_parked = part.state == State::Incompatible && part.epoch < self.lease.number();
+                if is_lost || is_parked || part.state == State::Queued {
+                    let lost = part.lost + u32::from(is_lost);
+                    open.due.push(Due { id, root: part.root.0, lost, at: Timestamp::default() });
+                }
+                open.next = is_full.then_some(id);
+            }
+            Ok(open)
+        })
+    }
+
+    fn sleepers(&self, after: Option<(Timestamp, Uuid)>, limit: usize) -> BoxFuture<'_, Result<Vec<Due>>> {
+        Box::pin(async move {
+            let timer = "live.more.timer";
+            let filter = match after {
+                Some((at, id)) => doc! { "$or": [
+                    { timer: { "$gt": date(at) } },
+                    { timer: date(at), "_id": { "$gt": bson_id(id) } },
+                ] },
+                None => doc! { timer: { "$exists": true } },
+            };
+            let found = self.due(filter, doc! { timer: 1, "_id": 1 }, limit).await?;
+            let due = found.iter().map(|document| {
+                let part = Part::of(document)?;
+                let at = part.more.and_then(|more| more.timer).unwrap_or_default();
+                Ok(Due { id: id_in(document, "_id")?, root: part.root.0, lost: 0, at })
+            });
+            due.collect()
+        })
+    }
+
+    fn claim(&self, id: Uuid, now: Timestamp) -> BoxFuture<'_, Result<Claimed>> {
+        Box::pin(async move {
+            let counter = self.counter.fetch_add(1, Ordering::SeqCst) + 1;
+            let token = Token { epoch: self.lease.number(), counter };
+            let lease = Arc::clone(&self.lease);
+            let rule = move |shared: &Shared, stage: &mut Stage| {
+                runs::claim(shared, stage, id, token, now, |live| match live.state.is_under_way() {
+                    true => !lease.is_alive(live.epoch),
+                    false => live.epoch < token.epoch,
+                })
+            };
+            match self.ask(SMALL, vec![Need::live(id)], rule).await? {
+                Taken::Run(live) => self.claimed(id, &live).await,
+                Taken::Early(due) => Ok(Claimed::Early(due)),
+                Taken::Nothing => Ok(Claimed::Nothing),
+            }
+        })
+    }
+
+    fn act(&self, id: Uuid, now: Timestamp, act: Act) -> BoxFuture<'_, Result<Option<Acted>>> {
+        Box::pin(async move {
+            if matches!(act, Act::Cancel { .. }) {
+                // Before it is written: the attempt may end right after.
+                self.records.ask_for_end(id, now);
+            }
+            let needs = vec![Need::live(id)];
+            let acted = self
+                .ask(SMALL, needs, move |shared, stage| runs::act(shared, stage, id, now, act.clone()))
+                .await?;
+            if acted == Some(Acted::Done) {
+                drop(self.records.take(id));
+            }
+            Ok(acted)
+        })
+    }
+
+    fn progress(&self, id: Uuid, token: Token, now: Timestamp, data: Value) -> BoxFuture<'_, Result<u64>> {
+        Box::pin(async move {
+            // Before the event is written: a caller that goes away meanwhile does not take it back.
+            self.records.progress(id, token, data.clone());
+            self.unsaid.remove(id);
+            let bytes = data.to_string().len();
+            let rule = move |shared: &Shared, stage: &mut Stage| {
+                let (seq, events) = runs::progress(shared, stage, id, token, now, data.clone())?;
+                Ok((seq, Some(events)))
+            };
+            self.ask(bytes, vec![Need::live(id)], rule).await
+        })
+    }
+
+    fn commit(&self, now: Timestamp, commit: Commit) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let held = commit.run.as_ref().map(|run| (run.id, run.token));
+            let goes_on = commit.run.as_ref().is_none_or(|run| matches!(run.then, Then::Checkpoint(_)));
+            let needs = needs_of(&commit);
+            let record = || {
+                let record = held.and_then(|(id, token)| self.records.held(id, token));
+                record.ok_or(Error::LeaseLost)
+            };
+            let commit = Prepared::new(commit, record)?;
+            let bytes = commit.bytes();
+            if let Some((id, _)) = held {
+                self.unsaid.remove(id);
+            }
+            let rule = move |shared: &Shared, stage: &mut Stage| {
+                apply::commit(shared, stage, now, commit.clone()).map(|events| ((), events))
+            };
+            let committed = self.ask(bytes, needs, rule).await;
+            if let (Err(Error::Unavailable(_)), Some(_)) = (&committed, held) {
+                // The runner lets go of the attempt: its run is taken up again like that of a process that is gone.
+                self.lease.give_up();
+            }
+            if let Some((id, token)) = held.filter(|_| !goes_on && committed.is_ok()) {
+                self.records.release(id, token);
+            }
+            committed
+        })
+    }
+
+    fn run(&self, id: Uuid) -> BoxFuture<'_, Result<Option<Walker>>> {
+        Box::pin(self.walker(id))
+    }
+
+    fn runs(
+        &self,
+        root: Uuid,
+        filter: RunFilter,
+        before: Option<Uuid>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Runs>> {
+        Box::pin(self.list(root, filter, before, limit))
+    }
+
+    fn events(&self, id: Uuid, after: u64, limit: usize) -> BoxFuture<'_, Result<Events>> {
+        Box::pin(async move {
+            let collection = self.base.collection::<RawDocumentBuf>(Place::Event);
+            let range =
+                |from: i64| doc! { "_id": { "$gt": event_id(id, from), "$lte": event_id(id, i64::MAX) } };
+            let edge = async |order: i32| -> Tries<u64> {
+                let find =
+                    collection.find_one(range(0)).sort(doc! { "_id": order }).projection(doc! { "seq": 1 });
+                let found = find.await?;
+                let seq = found.map(|found| documents::seq(&found)).transpose()?;
+                Ok(seq.unwrap_or_default())
+            };
+            // The last first: an event that comes meanwhile is read, or found by the next page.
+            let last = edge(-1).await?;
+            let from = i64::try_from(after).unwrap_or(i64::MAX);
+            let number = i64::try_from(limit).unwrap_or(i64::MAX);
+            let find = collection.find(range(from)).sort(doc! { "_id": 1 }).limit(number).batch_size(256);
+            let mut cursor = find.await.map_err(Tried::from)?;
+            let (mut events, mut bytes) = (Vec::new(), 0);
+            while let Some(document) = cursor.try_next().await.map_err(Tried::from)? {
+                bytes += document.as_bytes().len();
+                events.push(documents::event(&document)?);
+                if bytes > PAGE_BYTES_MAX {
+                    break;
+                }
+            }
+            let last = events.last().map_or(last, |event: &walkabout_schema::Event| event.seq.max(last));
+            Ok(Events { events, first: edge(1).await?, last })
+        })
+    }
+
+    fn health(&self) -> Result<()> {
+        self.shared.health()?;
+        let age = self.lease.age();
+        if age > self.lease.span() {
+            return Err(Error::Unavailable(format!("the database has not answered for {} s", age.as_secs())));
+        }
+        Ok(())
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            if self.shared.is_closed() {
+                return Ok(());
+            }
+            let lost = self.shared.check();
+            self.shared.close();
+            let (answer, written) = oneshot::channel();
+            if self.messages.send(Message::Close(answer)).await.is_ok() {
+                drop(written.await);
+            }
+            let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+            tasks.shutdown().await;
+            lost?;
+            Ok(self.hand_back().await?)
+        })
+    }
+}
+
+/// The live part of a run as the due queue sees it.
+#[derive(serde::Deserialize)]
+struct Part {
+    root: walkabout_schema::Key,
+    state: State,
+    epoch: u64,
+    lost: u32,
+    more: Option<Timed>,
+}
+
+#[derive(serde::Deserialize)]
+struct Timed {
+    timer: Option<Timestamp>,
+}
+
+impl Part {
+    fn of(document: &RawDocumentBuf) -> Result<Self> {
+        let live = document.get_document("live").map_err(|_| Error::Damaged("an open run".to_owned()))?;
+        codec::decode(live.as_bytes())
+    }
+}
