@@ -13,6 +13,7 @@ use super::{Engine, halt::UnderWay};
 use crate::{
     graph::Graph,
     store::{Commit, Token},
+    walk::inline,
     walker::{Failure, Saved, fail},
 };
 
@@ -64,8 +65,8 @@ impl Book {
     /// Begins with the reports of a checkpoint.
     pub(crate) fn resume(from: &Checkpoint) -> Self {
         Self {
-            report_bytes: from.reports.iter().map(size).sum(),
-            reports: from.reports.clone(),
+            report_bytes: inline(&from.reports).map(size).sum(),
+            reports: inline(&from.reports).cloned().collect(),
             status: from.http_status,
             custom: from.custom.clone(),
             ..Self::default()

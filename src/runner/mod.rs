@@ -117,7 +117,7 @@ impl Engine {
     /// Runs a claimed run until it ends or is let go. Everything that can be said of it is in its record afterwards. Gives when it is due
     /// again.
     pub(crate) async fn run_claimed(self: &Arc<Self>, claim: Claim, entry: &Entry) -> Option<Due> {
-        let Claim { token, walker, checkpoint, answer } = claim;
+        let Claim { token, walker, checkpoint, answer, .. } = claim;
         let id = walker.walker_id();
         let run = RunRef { id: id.clone(), token };
         let root = walker.owner();

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use walkabout_schema::{Checkpoint, ElementId, ErrorCode, EventKind, Kind, Level, Name, Position, Timestamp};
+use walkabout_schema::{
+    Checkpoint, ElementId, ErrorCode, EventKind, Kind, Level, Name, Part, Position, Timestamp,
+};
 
 use super::{
     attempt::{Attempt, RunRef},
@@ -336,7 +338,7 @@ async fn checkpoint(
         return Err(release(cx, walker, &attempt, position, top, run, to).await?);
     }
     let next = stand(cx, walker, &attempt, position, top.version)?;
-    write(&attempt, top, EventKind::Checkpoint, Then::Checkpoint(Box::new(next.clone()))).await?;
+    write(&attempt, top, EventKind::Checkpoint, Then::Checkpoint(Box::new(next.clone().into()))).await?;
     top.visits = next.visits;
     if matches!(top.policy, Checkpoints::Every(_)) {
         top.at = attempt.engine.env.now();
@@ -359,7 +361,7 @@ async fn release(
     let next = stand(cx, walker, attempt, position, top.version)?;
     let due = due_of(&to, run, attempt.graph.actor, attempt.under_way.deadline());
     let event = event_of(&to);
-    let then = Then::Release { checkpoint: Some(Box::new(next)), to };
+    let then = Then::Release { checkpoint: Some(Box::new(next.into())), to };
     write(attempt, top, event, then).await?;
     Ok(Stop::Released(due))
 }
@@ -409,7 +411,7 @@ fn stand(
         Checkpoint {
             fields: walker.encode()?,
             walker_version,
-            reports: book.reports.clone(),
+            reports: vec![Part::Inline(book.reports.clone())],
             http_status: book.status,
             custom: book.custom.clone(),
             ..Checkpoint::default()

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use uuid::Uuid;
-use walkabout_schema::{Checkpoint, ElementId, Key, Kind, Name, Position};
+use walkabout_schema::{Checkpoint, ElementId, Key, Kind, Name, Part, Position};
 
 use crate::ids::IdSet;
 
@@ -78,6 +78,15 @@ impl Location {
     }
 }
 
+/// The items of parts that are all inline.
+pub(crate) fn inline<T>(parts: &[Part<T>]) -> impl Iterator<Item = &T> {
+    let items = |part| match part {
+        &Part::Inline(ref items) => items.iter(),
+        Part::Segment { .. } => [].iter(),
+    };
+    parts.iter().flat_map(items)
+}
+
 /// One traversal.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Walk {
@@ -98,8 +107,8 @@ impl Walk {
     /// Where the traversal stood at a checkpoint.
     pub(crate) fn resume(checkpoint: &Checkpoint) -> Self {
         Self {
-            frontier: checkpoint.frontier.iter().map(Location::parse).collect(),
-            ignored: checkpoint.ignored.iter().map(|key| key.0).collect(),
+            frontier: inline(&checkpoint.frontier).map(Location::parse).collect(),
+            ignored: inline(&checkpoint.ignored).map(|key| key.0).collect(),
             path: checkpoint.path.iter().map(Location::parse).collect(),
             visits: checkpoint.visits,
             begun: checkpoint.begun,
@@ -109,10 +118,10 @@ impl Walk {
 
     /// Writes the traversal's part of a checkpoint.
     pub(crate) fn save(&self, position: Option<Position>, into: &mut Checkpoint) {
-        into.frontier = self.frontier.iter().map(Location::element_id).collect();
+        into.frontier = vec![Part::Inline(self.frontier.iter().map(Location::element_id).collect())];
         let mut ignored: Vec<Key> = self.ignored.iter().copied().map(Key).collect();
         ignored.sort_unstable();
-        into.ignored = ignored;
+        into.ignored = vec![Part::Inline(ignored)];
         into.path = self.path.iter().map(Location::element_id).collect();
         into.visits = self.visits;
         into.begun = self.begun;
