@@ -180,6 +180,7 @@ pub struct Checkpoint {
 /// A part of a long list of a checkpoint. The parts make the list, one after the other.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "PartOf{T}")]
 pub enum Part<T> {
     /// A few items, kept in the checkpoint itself.
     Inline(Vec<T>),
