@@ -42,6 +42,9 @@ pub struct Config {
     pub visits_max: u64,
     /// Elements waiting in one frontier. Default 4,000,000.
     pub frontier_max: usize,
+    /// What a piece of a frontier, of ignores or of reports may take to be kept in a checkpoint itself; larger ones are written once,
+    /// beside it. Default 4 KiB.
+    pub inline_bytes_max: usize,
     /// Repetitions of one attempt after conflicts; beyond it the run fails as `conflict`. Default 1,000.
     pub conflicts_max: u32,
     /// Attempts in a row, without a checkpoint between, that end with the process; then the run fails as `lost`. Default 3, at
@@ -107,6 +110,7 @@ impl Default for Config {
             commit_bytes_max: 8 << 20,
             visits_max: 100_000_000,
             frontier_max: 4_000_000,
+            inline_bytes_max: 4 << 10,
             conflicts_max: 1000,
             lost_max: 3,
             cancel_grace: Duration::from_secs(10),

@@ -4,14 +4,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use walkabout_schema::{
-    Access, Checkpoint, Fields, Key, Kind, Level, Name, NodeId, Schedule, Status, Timestamp, Walker,
-};
+use walkabout_schema::{Access, Fields, Key, Kind, Level, Name, NodeId, Schedule, Status, Timestamp, Walker};
 
 use crate::{
     Error, Result,
     registry::WalkerType,
-    runner::{Engine, Errand, UnderWay},
+    runner::{Begun, Engine, Errand, UnderWay},
     runtime::{Caller, Spawn},
     store::{RequestKey, new_run},
     walker::EntryType,
@@ -20,7 +18,7 @@ use crate::{
 /// A request that was found good.
 pub(crate) struct Checked {
     pub(crate) errand: Errand,
-    pub(crate) begun: Checkpoint,
+    pub(crate) begun: Begun,
     pub(crate) key: Option<RequestKey>,
 }
 
@@ -55,7 +53,7 @@ pub(crate) async fn check(engine: &Arc<Engine>, spawn: Spawn) -> Result<Checked>
         None => NodeId::root(actor),
         Some(id) => entry(engine, actor, id).await?,
     };
-    let begun = Checkpoint { fields: encoded, ..Checkpoint::default() };
+    let begun = Begun::first(encoded);
     let deadline = kind.spec.timeout.map(|timeout| engine.env.now().plus(timeout));
     let under_way = Arc::new(UnderWay::new(&kind.spec, None, 0, deadline, Arc::default()));
     let errand =

@@ -24,5 +24,8 @@ pub use id::{
 pub use name::{Name, NameError};
 pub use run::{ErrorCode, Run, Schedule, Status};
 pub use state::State;
-pub use stored::{Checkpoint, Edge, FORMAT, Fields, Node, Object, Position, User, Walker, documents};
+pub use stored::{
+    Checkpoint, Edge, FORMAT, Fields, Items, Node, Object, Part, Position, Segment, SegmentId, User, Walker,
+    documents,
+};
 pub use time::Timestamp;

@@ -1,6 +1,6 @@
 //! The documents of the stores: BSON, one shape in every store.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use bson::RawDocumentBuf;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -146,12 +146,15 @@ pub struct Checkpoint {
     pub walker_version: u32,
     /// What was reported so far.
     #[serde(default)]
-    pub reports: Vec<serde_json::Value>,
+    pub reports: Vec<Part<serde_json::Value>>,
     /// What is still to be visited, first one first.
-    pub frontier: Vec<ElementId>,
+    pub frontier: Vec<Part<ElementId>>,
     /// What must not be visited.
     #[serde(default)]
-    pub ignored: Vec<Key>,
+    pub ignored: Vec<Part<Key>>,
+    /// The number of the next segment: higher than that of any this run ever had.
+    #[serde(default)]
+    pub next_segment: u64,
     /// The last elements visited, newest last.
     #[serde(default)]
     pub path: Vec<ElementId>,
@@ -172,6 +175,56 @@ pub struct Checkpoint {
     /// Set by the walker with `set_custom`.
     #[serde(default)]
     pub custom: serde_json::Value,
+}
+
+/// A part of a long list of a checkpoint. The parts make the list, one after the other.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "PartOf{T}")]
+pub enum Part<T> {
+    /// A few items, kept in the checkpoint itself.
+    Inline(Vec<T>),
+    /// Items of a [`Segment`] of the same run, which is kept beside the checkpoint and never changes.
+    Segment {
+        /// Its number.
+        number: u64,
+        /// The first of its items that belongs to the list.
+        from: u64,
+        /// The one after the last.
+        to: u64,
+    },
+}
+
+/// Items of a run's checkpoints, kept beside them so that a checkpoint need not write again what has not changed. It is there as
+/// long as the run's checkpoint names it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Segment {
+    /// The run, and its number there.
+    #[serde(rename = "_id")]
+    pub id: SegmentId,
+    /// What it holds.
+    pub items: Items,
+}
+
+/// What a segment is known by.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct SegmentId {
+    /// The run.
+    pub run: Key,
+    /// Rises within the run, and is never used again there.
+    pub number: u64,
+}
+
+/// The items of a segment: all of one kind.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Items {
+    /// Of a frontier.
+    Elements(Vec<ElementId>),
+    /// Of what must not be visited.
+    Keys(Vec<Key>),
+    /// Reports.
+    Reports(Vec<serde_json::Value>),
 }
 
 /// A place inside a visit where a checkpoint stands.
@@ -210,6 +263,37 @@ pub struct User {
     pub created_at: Timestamp,
 }
 
+impl Items {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Elements(items) => items.len(),
+            Self::Keys(items) => items.len(),
+            Self::Reports(items) => items.len(),
+        }
+    }
+
+    /// True when there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Checkpoint {
+    /// The segments that it names, in order of their numbers.
+    pub fn segments(&self) -> BTreeSet<u64> {
+        let lists = numbers(&self.reports).chain(numbers(&self.frontier));
+        lists.chain(numbers(&self.ignored)).collect()
+    }
+}
+
+fn numbers<T>(parts: &[Part<T>]) -> impl Iterator<Item = u64> {
+    parts.iter().filter_map(|part| match part {
+        Part::Inline(_) => None,
+        Part::Segment { number, .. } => Some(*number),
+    })
+}
+
 impl Walker {
     /// The id that clients know it by.
     pub fn walker_id(&self) -> crate::WalkerId {
@@ -232,6 +316,7 @@ pub fn documents() -> Vec<(&'static str, Schema)> {
         ("user", schemars::schema_for!(User)),
         ("event", schemars::schema_for!(Event)),
         ("checkpoint", schemars::schema_for!(Checkpoint)),
+        ("segment", schemars::schema_for!(Segment)),
         ("record", schemars::schema_for!(crate::wire::Record)),
     ]
 }

@@ -7,12 +7,13 @@ use std::{
 };
 
 use serde_json::Value;
-use walkabout_schema::{Checkpoint, ErrorCode, EventKind, WalkerId};
+use walkabout_schema::{ErrorCode, EventKind, Items, WalkerId};
 
-use super::{Engine, halt::UnderWay};
+use super::{Engine, begun::Begun, halt::UnderWay};
 use crate::{
     graph::Graph,
     store::{Commit, Token},
+    walk::{Item, Pieces},
     walker::{Failure, Saved, fail},
 };
 
@@ -45,7 +46,7 @@ pub(crate) struct Attempt {
 /// What an attempt gathers beside the graph.
 #[derive(Default, Clone)]
 pub(crate) struct Book {
-    pub(crate) reports: Vec<Value>,
+    pub(crate) reports: Pieces<Report>,
     /// Since the last checkpoint.
     pub(crate) events: Vec<EventKind>,
     pub(crate) status: Option<u16>,
@@ -62,14 +63,19 @@ const ENTRY_BYTES: usize = 64;
 
 impl Book {
     /// Begins with the reports of a checkpoint.
-    pub(crate) fn resume(from: &Checkpoint) -> Self {
+    pub(crate) fn resume(from: &Begun) -> Self {
         Self {
-            report_bytes: from.reports.iter().map(size).sum(),
+            report_bytes: from.reports.iter().map(Report::weight).sum(),
             reports: from.reports.clone(),
-            status: from.http_status,
+            status: from.status,
             custom: from.custom.clone(),
             ..Self::default()
         }
+    }
+
+    /// The values that were reported, from this one on.
+    pub(crate) fn reported_from(&self, index: usize) -> Vec<Value> {
+        self.reports.iter_from(index).map(Report::store).collect()
     }
 
     /// The events since the last checkpoint, which go with this one.
@@ -89,6 +95,33 @@ impl Book {
                 "the reports of this run and its log since the last checkpoint would take {total} bytes; commit_bytes_max is {bound}: report less, or write a file"
             ),
         ))
+    }
+}
+
+/// A value that the walker reported.
+#[derive(Clone)]
+pub(crate) struct Report {
+    value: Arc<Value>,
+    bytes: usize,
+}
+
+impl Item for Report {
+    type Stored = Value;
+
+    fn weight(&self) -> usize {
+        self.bytes
+    }
+    fn store(&self) -> Value {
+        (*self.value).clone()
+    }
+    fn restore(stored: Value) -> Self {
+        Self { bytes: size(&stored), value: Arc::new(stored) }
+    }
+    fn wrap(items: Vec<Value>) -> Items {
+        Items::Reports(items)
+    }
+    fn list(items: Items) -> Option<Vec<Value>> {
+        if let Items::Reports(items) = items { Some(items) } else { None }
     }
 }
 
@@ -161,12 +194,12 @@ impl Attempt {
 
     /// Keeps a report, when there is room. Reports go with every commit to the end of the run.
     pub(crate) fn report(&self, value: Value) -> Result<(), Failure> {
-        let bytes = size(&value);
+        let report = Report::restore(value.clone());
         let mut book = self.book();
-        book.check_room(bytes, self.engine.config.commit_bytes_max)?;
-        book.report_bytes += bytes;
-        book.events.push(EventKind::Report { value: value.clone() });
-        book.reports.push(value);
+        book.check_room(report.bytes, self.engine.config.commit_bytes_max)?;
+        book.report_bytes += report.bytes;
+        book.events.push(EventKind::Report { value });
+        book.reports.push_back(report);
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 //! its last checkpoint.
 
 mod attempt;
+mod begun;
 mod contention;
 mod halt;
 mod pool;
@@ -26,6 +27,7 @@ use walkabout_schema::{
 };
 
 pub(crate) use attempt::{Attempt, Book, Origin, RunRef, UNFINISHED, is_file_name};
+pub(crate) use begun::Begun;
 pub(crate) use contention::{Contention, Turns};
 pub(crate) use halt::{End, Entry, Rest, Timekeeper, UnderWay};
 pub(crate) use pool::{Bounds, Ground, Job, Pool, Source};
@@ -117,7 +119,7 @@ impl Engine {
     /// Runs a claimed run until it ends or is let go. Everything that can be said of it is in its record afterwards. Gives when it is due
     /// again.
     pub(crate) async fn run_claimed(self: &Arc<Self>, claim: Claim, entry: &Entry) -> Option<Due> {
-        let Claim { token, walker, checkpoint, answer } = claim;
+        let Claim { token, walker, checkpoint, segments, answer } = claim;
         let id = walker.walker_id();
         let run = RunRef { id: id.clone(), token };
         let root = walker.owner();
@@ -125,6 +127,11 @@ impl Engine {
         let Some(kind) = self.registry.get(walker.name.as_str()).cloned() else {
             let error = format!("walker {} is not registered in this program", walker.name);
             return self.let_go(&run, (root, deadline), 0, Release::Park { error }).await;
+        };
+        let takes_up = |checkpoint: &Checkpoint| kind.spec.takes_up(checkpoint.walker_version);
+        let Some(begun) = Begun::of(&walker.archetype, checkpoint, segments, takes_up) else {
+            let error = "its checkpoint does not fit the segments that are kept with it".to_owned();
+            return self.let_go(&run, (root, deadline), walker.run.conflicts, Release::Park { error }).await;
         };
         let halt = Arc::clone(&entry.halt);
         let under_way = Arc::new(UnderWay::new(&kind.spec, Some(run), walker.run.retries, deadline, halt));
@@ -135,8 +142,6 @@ impl Engine {
             let failure = Failure::coded(ErrorCode::Lost, message).for_good();
             return self.conclude(&under_way, root, failure, None, walker.run.conflicts).await;
         }
-        let begun = checkpoint.filter(|checkpoint| kind.spec.takes_up(checkpoint.walker_version));
-        let begun = begun.unwrap_or_else(|| first_checkpoint(&walker));
         entry.begin(&under_way, self.env.now());
         let errand = Errand {
             kind,
@@ -165,7 +170,7 @@ impl Engine {
     pub(crate) async fn run_errand(
         self: &Arc<Self>,
         errand: &Errand,
-        begun: Checkpoint,
+        begun: Begun,
     ) -> Result<Ended, Unended> {
         let under_way = &errand.under_way;
         let mut from = begun;
@@ -225,7 +230,7 @@ impl Engine {
     async fn try_once(
         self: &Arc<Self>,
         errand: &Errand,
-        from: &mut Checkpoint,
+        from: &mut Begun,
         conflicts: u32,
     ) -> Result<Ended, (Stop, Option<Fields>)> {
         let mut walker = errand.kind.restore(&from.fields).map_err(|error| {
@@ -243,7 +248,7 @@ impl Engine {
         self: &Arc<Self>,
         errand: &Errand,
         walker: &mut dyn AnyWalker,
-        from: &mut Checkpoint,
+        from: &mut Begun,
         conflicts: u32,
     ) -> Result<Ended, Stop> {
         let origin = Origin {
@@ -254,11 +259,11 @@ impl Engine {
             answer: errand.answer.clone(),
         };
         let attempt = Arc::new(Attempt::new(self, origin, Arc::clone(&errand.under_way), Book::resume(from)));
-        let walk = if from.frontier.is_empty() && from.visits == 0 && !from.begun {
+        let walk = if from.walk.is_new() {
             let entry = &errand.entry;
             Walk::starting_at([Location { kind: Kind::Node, id: entry.uuid(), name: entry.name().clone() }])
         } else {
-            Walk::resume(from)
+            from.walk.clone()
         };
         let mut cx = Context { attempt: Arc::clone(&attempt), walk, turn: Turn::default(), depth: 0 };
         let mut top = Top::new(errand.run(), &errand.kind, from, conflicts, self.env.now());
@@ -282,7 +287,9 @@ impl Engine {
         conflicts: u32,
     ) -> Result<Ended, Failure> {
         let (changes, guards) = commit::gather(&attempt.graph, &self.config)?;
-        let Book { reports, mut events, status, custom, .. } = std::mem::take(&mut *attempt.book());
+        let book = std::mem::take(&mut *attempt.book());
+        let reports = book.reported_from(0);
+        let Book { mut events, status, custom, .. } = book;
         let status = status.unwrap_or(200);
         let run = match errand.run() {
             None if changes.is_empty() && guards.is_empty() => return Ok(Ended { status, reports }),
@@ -463,10 +470,6 @@ fn record(walker: Walker) -> store::Result<Record> {
     let id = walker.walker_id();
     let context = walker.archetype.decode().map_err(|error| store::Error::Damaged(error.to_string()))?;
     Ok(Record { id, context, schedule: walker.schedule, run: walker.run })
-}
-
-fn first_checkpoint(walker: &Walker) -> Checkpoint {
-    Checkpoint { fields: walker.archetype.clone(), ..Checkpoint::default() }
 }
 
 /// The single report, or the list of them, or null.

@@ -1,18 +1,19 @@
 //! Drives one walker over the graph, and commits on the way.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use walkabout_schema::{Checkpoint, ElementId, ErrorCode, EventKind, Kind, Level, Name, Position, Timestamp};
 
 use super::{
     attempt::{Attempt, RunRef},
+    begun::Begun,
     halt::Rest,
 };
 use crate::{
     commit,
     registry::{Plan, WalkerType},
-    store::{Commit, Due, Release, RunCommit, Then},
-    walk::{Location, Stage},
+    store::{Commit, Due, Release, RunCommit, Stand, Then},
+    walk::{Location, Segments, Stage},
     walker::{Ability, AnyWalker, Checkpoints, Context, Failure, Flow, Outcome, Slot, Suspend, fail},
 };
 
@@ -33,7 +34,7 @@ impl From<Failure> for Stop {
 /// What the outermost walker of an attempt has beside its context.
 pub(crate) struct Top<'a> {
     run: Option<&'a RunRef>,
-    from: &'a mut Checkpoint,
+    from: &'a mut Begun,
     conflicts: u32,
     position: Option<Position>,
     policy: Checkpoints,
@@ -47,12 +48,12 @@ impl<'a> Top<'a> {
     pub(crate) fn new(
         run: Option<&'a RunRef>,
         kind: &WalkerType,
-        from: &'a mut Checkpoint,
+        from: &'a mut Begun,
         conflicts: u32,
         now: Timestamp,
     ) -> Self {
         let (policy, version) = (kind.spec.checkpoints, kind.spec.version);
-        let (position, visits) = (from.position.clone(), from.visits);
+        let (position, visits) = (from.position.clone(), from.walk.visits());
         Self { run, from, conflicts, position, policy, version, visits, at: now }
     }
 
@@ -335,9 +336,9 @@ async fn checkpoint(
         };
         return Err(release(cx, walker, &attempt, position, top, run, to).await?);
     }
-    let next = stand(cx, walker, &attempt, position, top.version)?;
-    write(&attempt, top, EventKind::Checkpoint, Then::Checkpoint(Box::new(next.clone()))).await?;
-    top.visits = next.visits;
+    let (stand, next) = stand(cx, walker, &attempt, position, top)?;
+    write(&attempt, top, EventKind::Checkpoint, Then::Checkpoint(Box::new(stand))).await?;
+    top.visits = next.walk.visits();
     if matches!(top.policy, Checkpoints::Every(_)) {
         top.at = attempt.engine.env.now();
     }
@@ -348,18 +349,18 @@ async fn checkpoint(
 
 /// Commits everything so far, and lets go of the run.
 async fn release(
-    cx: &Context,
+    cx: &mut Context,
     walker: &dyn AnyWalker,
     attempt: &Attempt,
     position: At<'_>,
-    top: &Top<'_>,
+    top: &mut Top<'_>,
     run: &RunRef,
     to: Release,
 ) -> Result<Stop, Failure> {
-    let next = stand(cx, walker, attempt, position, top.version)?;
+    let (stand, _) = stand(cx, walker, attempt, position, top)?;
     let due = due_of(&to, run, attempt.graph.actor, attempt.under_way.deadline());
     let event = event_of(&to);
-    let then = Then::Release { checkpoint: Some(Box::new(next)), to };
+    let then = Then::Release { checkpoint: Some(Box::new(stand)), to };
     write(attempt, top, event, then).await?;
     Ok(Stop::Released(due))
 }
@@ -396,25 +397,15 @@ pub(crate) fn due_of(
     Some(Due { id: run.id.uuid(), root, lost: 0, at })
 }
 
-/// Where the walker stands.
+/// Where the walker stands: for the store, and for another attempt from there.
 fn stand(
-    cx: &Context,
+    cx: &mut Context,
     walker: &dyn AnyWalker,
     attempt: &Attempt,
     position: At<'_>,
-    walker_version: u32,
-) -> Result<Checkpoint, Failure> {
-    let mut next = {
-        let book = attempt.book();
-        Checkpoint {
-            fields: walker.encode()?,
-            walker_version,
-            reports: book.reports.clone(),
-            http_status: book.status,
-            custom: book.custom.clone(),
-            ..Checkpoint::default()
-        }
-    };
+    top: &mut Top<'_>,
+) -> Result<(Stand, Begun), Failure> {
+    let fields = walker.encode()?;
     let position = position.map(|(place, (then, step))| Position {
         here: place.slot.element_id(),
         stage: place.stage.as_str().to_owned(),
@@ -422,8 +413,38 @@ fn stand(
         then: then.name.to_owned(),
         step,
     });
-    cx.walk.save(position, &mut next);
-    Ok(next)
+    let mut segments = Segments {
+        inline_bytes_max: attempt.engine.config.inline_bytes_max,
+        next: top.from.next_segment,
+        fresh: BTreeMap::new(),
+        gone: top.from.left.clone(),
+    };
+    let mut book = attempt.book();
+    let mut checkpoint = Checkpoint {
+        fields: fields.clone(),
+        walker_version: top.version,
+        reports: book.reports.save(&mut segments),
+        http_status: book.status,
+        custom: book.custom.clone(),
+        position: position.clone(),
+        ..Checkpoint::default()
+    };
+    cx.walk.save(&mut segments, &mut checkpoint);
+    let Segments { next, fresh, gone, .. } = segments;
+    checkpoint.next_segment = next;
+    // Also when this commit is refused: a number is used once.
+    top.from.next_segment = next;
+    let begun = Begun {
+        fields,
+        walk: cx.walk.clone(),
+        position,
+        reports: book.reports.clone(),
+        status: book.status,
+        custom: book.custom.clone(),
+        next_segment: next,
+        left: Vec::new(),
+    };
+    Ok((Stand { checkpoint, fresh, gone }, begun))
 }
 
 /// Writes everything since the last checkpoint.

@@ -1,20 +1,21 @@
 //! What every store does, in the words of the domain.
 //!
-//! A store keeps elements (nodes, edges, objects), users, runs with their records, checkpoints and events. Each method is one
+//! A store keeps elements (nodes, edges, objects), users, runs with their records, checkpoints and events. A segment of a checkpoint is
+//! there exactly as long as the checkpoint of an open run names it. Each method is one
 //! atomic step. What a method has answered is durable; what is not durable cannot be read. `tests/it/conformance.rs` is the contract:
 //! every store runs all of it.
 //!
 //! Called by `submit`, `runner` and `runtime`; never by `http`.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bson::RawDocumentBuf;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 use uuid::Uuid;
 use walkabout_schema::{
-    Access, Checkpoint, ErrorCode, Event, EventKind, Fields, Kind, Name, Run, State, Status, Timestamp, User,
-    Walker,
+    Access, Checkpoint, ErrorCode, Event, EventKind, Fields, Items, Kind, Name, Run, State, Status,
+    Timestamp, User, Walker,
 };
 
 use crate::{run::lifecycle::Step, walker::DecodedCell};
@@ -267,6 +268,8 @@ pub struct Claim {
     pub walker: Walker,
     /// Where the last checkpoint left it.
     pub checkpoint: Option<Checkpoint>,
+    /// All the segments that the checkpoint names, by number.
+    pub segments: BTreeMap<u64, Items>,
     /// What it waited for, when that is there.
     pub answer: Option<Value>,
 }
@@ -297,19 +300,37 @@ pub struct RunCommit {
     pub conflicts: u32,
 }
 
+/// A checkpoint, and how the segments of its run change with it: all in the same step.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Stand {
+    /// Replaces the one before.
+    pub checkpoint: Checkpoint,
+    /// The segments that it names and the one before did not, by number. Numbers of a run only rise: none of them was there before.
+    pub fresh: BTreeMap<u64, Items>,
+    /// The segments that the one before named and it does not: they are removed.
+    pub gone: Vec<u64>,
+}
+
+impl From<Checkpoint> for Stand {
+    /// One that names no segments, after one that named none.
+    fn from(checkpoint: Checkpoint) -> Self {
+        Self { checkpoint, ..Self::default() }
+    }
+}
+
 /// How a run goes on after a commit.
 #[derive(Debug, Clone)]
 pub enum Then {
     /// It stands here; a later attempt goes on from this.
-    Checkpoint(Box<Checkpoint>),
+    Checkpoint(Box<Stand>),
     /// The attempt lets go of the run: its token is worth nothing any more.
     Release {
         /// Where the run stands now; none when it stands where it stood.
-        checkpoint: Option<Box<Checkpoint>>,
+        checkpoint: Option<Box<Stand>>,
         /// How it goes on.
         to: Release,
     },
-    /// It is over.
+    /// It is over. Its checkpoint and all its segments are removed.
     Finish(Box<Finish>),
 }
 

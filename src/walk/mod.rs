@@ -1,14 +1,19 @@
 //! The traversal as pure data and rules: the frontier, what is ignored, the path, and the order of abilities.
 //!
 //! Nothing here awaits, reads a clock or knows a store. The runner asks for the next element, runs what [`ORDER`] says, and puts
-//! back what the abilities decided. Between two visits a [`Walk`] is all there is of a traversal.
+//! back what the abilities decided. Between two visits a [`Walk`] is all there is of a traversal. Right after a checkpoint a copy of one
+//! costs next to nothing.
 
-use std::collections::VecDeque;
+mod pieces;
 
+use std::collections::{BTreeMap, VecDeque};
+
+use imbl::OrdSet;
 use uuid::Uuid;
-use walkabout_schema::{Checkpoint, ElementId, Key, Kind, Name, Position};
+use walkabout_schema::{Checkpoint, ElementId, Items, Key, Kind, Name};
 
-use crate::ids::IdSet;
+use self::pieces::ITEM_BYTES;
+pub(crate) use self::pieces::{Item, Pieces, Segments};
 
 /// How many of the last elements visited are remembered.
 pub(crate) const PATH_KEPT: usize = 64;
@@ -68,6 +73,46 @@ pub(crate) struct Location {
     pub(crate) name: Name,
 }
 
+impl Item for Location {
+    type Stored = ElementId;
+
+    fn weight(&self) -> usize {
+        ITEM_BYTES
+    }
+    fn store(&self) -> ElementId {
+        self.element_id()
+    }
+    fn restore(stored: ElementId) -> Self {
+        Self::parse(&stored)
+    }
+    fn wrap(items: Vec<ElementId>) -> Items {
+        Items::Elements(items)
+    }
+    fn list(items: Items) -> Option<Vec<ElementId>> {
+        if let Items::Elements(items) = items { Some(items) } else { None }
+    }
+}
+
+impl Item for Key {
+    type Stored = Self;
+
+    fn weight(&self) -> usize {
+        ITEM_BYTES
+    }
+    fn store(&self) -> Self {
+        *self
+    }
+    fn restore(stored: Self) -> Self {
+        stored
+    }
+    fn wrap(items: Vec<Self>) -> Items {
+        Items::Keys(items)
+    }
+    fn list(items: Items) -> Option<Vec<Self>> {
+        if let Items::Keys(items) = items { Some(items) } else { None }
+    }
+}
+
 impl Location {
     fn element_id(&self) -> ElementId {
         ElementId::new(self.kind, self.name.clone(), self.id)
@@ -81,8 +126,10 @@ impl Location {
 /// One traversal.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Walk {
-    frontier: VecDeque<Location>,
-    ignored: IdSet,
+    frontier: Pieces<Location>,
+    /// In the order in which they came; beside it as a set, for look-up.
+    ignored: Pieces<Key>,
+    excluded: OrdSet<Uuid>,
     path: VecDeque<Location>,
     visits: u64,
     begun: bool,
@@ -95,29 +142,33 @@ impl Walk {
         Self { frontier: start.into_iter().collect(), ..Self::default() }
     }
 
-    /// Where the traversal stood at a checkpoint.
-    pub(crate) fn resume(checkpoint: &Checkpoint) -> Self {
-        Self {
-            frontier: checkpoint.frontier.iter().map(Location::parse).collect(),
-            ignored: checkpoint.ignored.iter().map(|key| key.0).collect(),
+    /// Where the traversal stood at a checkpoint. `None` when that does not fit its segments.
+    pub(crate) fn resume(checkpoint: &mut Checkpoint, segments: &mut BTreeMap<u64, Items>) -> Option<Self> {
+        let ignored: Pieces<Key> = Pieces::load(std::mem::take(&mut checkpoint.ignored), segments)?;
+        Some(Self {
+            frontier: Pieces::load(std::mem::take(&mut checkpoint.frontier), segments)?,
+            excluded: ignored.iter().map(|key| key.0).collect(),
+            ignored,
             path: checkpoint.path.iter().map(Location::parse).collect(),
             visits: checkpoint.visits,
             begun: checkpoint.begun,
             disengaged: checkpoint.disengaged,
-        }
+        })
     }
 
     /// Writes the traversal's part of a checkpoint.
-    pub(crate) fn save(&self, position: Option<Position>, into: &mut Checkpoint) {
-        into.frontier = self.frontier.iter().map(Location::element_id).collect();
-        let mut ignored: Vec<Key> = self.ignored.iter().copied().map(Key).collect();
-        ignored.sort_unstable();
-        into.ignored = ignored;
+    pub(crate) fn save(&mut self, segments: &mut Segments, into: &mut Checkpoint) {
+        into.frontier = self.frontier.save(segments);
+        into.ignored = self.ignored.save(segments);
         into.path = self.path.iter().map(Location::element_id).collect();
         into.visits = self.visits;
         into.begun = self.begun;
         into.disengaged = self.disengaged;
-        into.position = position;
+    }
+
+    /// True before anything happened.
+    pub(crate) fn is_new(&self) -> bool {
+        self.frontier.is_empty() && self.visits == 0 && !self.begun
     }
 
     /// The element to visit next; it leaves the frontier and joins the path. `None` when the traversal is over.
@@ -154,7 +205,7 @@ impl Walk {
         let before = self.frontier.len();
         let mut at = index.map(|index| index.min(before));
         for element in elements {
-            if self.ignored.contains(&element.id) {
+            if self.excluded.contains(&element.id) {
                 continue;
             }
             match &mut at {
@@ -170,7 +221,9 @@ impl Walk {
 
     /// Excludes an element from later visits.
     pub(crate) fn ignore(&mut self, id: Uuid) {
-        self.ignored.insert(id);
+        if self.excluded.insert(id).is_none() {
+            self.ignored.push_back(Key(id));
+        }
     }
 
     /// Ends the traversal after the present ability.

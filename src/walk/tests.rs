@@ -29,6 +29,23 @@ fn ignored_elements_do_not_enter_the_frontier() {
     assert_eq!(order(&mut walk), [1, 3]);
 }
 
+/// The walk as a checkpoint brings it back.
+fn resumed(walk: &mut Walk) -> Walk {
+    let (mut checkpoint, mut segments) = (Checkpoint::default(), Segments::default());
+    walk.save(&mut segments, &mut checkpoint);
+    Walk::resume(&mut checkpoint, &mut segments.fresh).unwrap()
+}
+
+#[test]
+fn what_is_ignored_is_ignored_in_copies_and_after_checkpoints() {
+    let mut walk = Walk::starting_at([]);
+    (0..1000).for_each(|n| walk.ignore(at(n % 500).id));
+    assert_eq!(walk.ignored.len(), 500);
+    let mut copy = resumed(&mut walk).clone();
+    copy.ignore(at(500).id);
+    assert_eq!((walk.visit(None, (499..502).map(at)), copy.visit(None, (499..502).map(at))), (2, 1));
+}
+
 #[test]
 fn disengaging_ends_it() {
     let mut walk = Walk::starting_at([at(1), at(2)]);
@@ -43,9 +60,7 @@ fn a_checkpoint_brings_everything_back() {
     assert!(walk.begin());
     walk.next();
     walk.ignore(at(9).id);
-    let mut checkpoint = Checkpoint::default();
-    walk.save(None, &mut checkpoint);
-    let mut resumed = Walk::resume(&checkpoint);
+    let mut resumed = resumed(&mut walk);
     assert!(!resumed.begin());
     assert_eq!(resumed.visits(), 1);
     assert_eq!(resumed.visit(None, [at(9)]), 0);
@@ -63,9 +78,7 @@ fn a_checkpoint_remembers_that_the_walker_disengaged() {
     let mut walk = Walk::starting_at([at(1), at(2)]);
     walk.next();
     walk.disengage();
-    let mut checkpoint = Checkpoint::default();
-    walk.save(None, &mut checkpoint);
-    let mut resumed = Walk::resume(&checkpoint);
+    let mut resumed = resumed(&mut walk);
     assert!(resumed.is_disengaged());
     assert!(resumed.next().is_none());
 }

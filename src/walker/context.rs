@@ -252,7 +252,7 @@ impl Context {
             // Only the outermost walker lets go of a run.
             Err(crate::runner::Stop::Released(_)) => return Err(fail("a nested walker was interrupted")),
         }
-        let reports = self.attempt.book().reports.get(before..).unwrap_or_default().to_vec();
+        let reports = self.attempt.book().reported_from(before);
         Ok(Spawned { walker, reports })
     }
 }

@@ -1,18 +1,18 @@
 //! The contract of a store, run in full by every store.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 use walkabout::{
     env::Env,
     schema::{
-        Access, ErrorCode, EventKind, Fields, Key, Kind, Level, Name, NodeId, Run, Schedule, State, Status,
-        Timestamp, User, Walker,
+        Access, Checkpoint, ErrorCode, EventKind, Fields, Items, Key, Kind, Level, Name, NodeId, Part, Run,
+        Schedule, State, Status, Timestamp, User, Walker,
     },
     store::{
         Act, Acted, Change, Claim, Claimed, Commit, Direction, Due, Element, End, Ends, Error, Finish, Guard,
-        Limits, Registered, Release, RequestKey, RunCommit, RunFilter, Snapshot, Store, Submission,
+        Limits, Registered, Release, RequestKey, RunCommit, RunFilter, Snapshot, Stand, Store, Submission,
         Submitted, Then, embedded, memory, mongodb,
     },
 };
@@ -132,6 +132,7 @@ async fn exercise(store: &Shared) {
     secrets_are_kept(store).await;
     a_run_goes_from_submission_to_its_end(store, &env).await;
     stale_tokens_are_refused(store, &env).await;
+    segments_come_and_go_with_checkpoints(store, &env).await;
     a_refused_commit_leaves_nothing(store, &env).await;
     runs_are_listed_newest_first(store, &env).await;
     concurrent_commits_do_not_lose_updates(store, &env).await;
@@ -397,9 +398,9 @@ async fn a_run_goes_from_submission_to_its_end(store: &Shared, env: &Env) {
     let record = store.run(id).await.unwrap().unwrap();
     assert_eq!((record.run.state, record.schedule.status), (State::Running, Status::Running));
     assert_eq!(record.run.progress, json!(50));
-    let mut checkpoint = walkabout::schema::Checkpoint { visits: 5, ..Default::default() };
+    let mut checkpoint = Checkpoint { visits: 5, ..Default::default() };
     checkpoint.fields = Fields::encode(&json!({ "n": 9 })).unwrap();
-    let then = Then::Checkpoint(Box::new(checkpoint.clone()));
+    let then = Then::Checkpoint(Box::new(checkpoint.clone().into()));
     let item = node(env, Some(root), &json!({}));
     let item_id = item.id;
     let run = RunCommit { id, token: claim.token, events: vec![EventKind::Checkpoint], then, conflicts: 0 };
@@ -440,6 +441,76 @@ async fn a_run_goes_from_submission_to_its_end(store: &Shared, env: &Env) {
     store.commit(env.now(), Commit { run, ..Commit::default() }).await.unwrap();
     let record = store.run(failing.walker.id.0).await.unwrap().unwrap();
     assert_eq!((record.schedule.status, record.schedule.error.as_deref()), (Status::Failed, Some("why")));
+}
+
+fn elements(ids: std::ops::Range<u128>) -> Items {
+    Items::Elements(ids.map(|id| NodeId::new(name("Item"), Uuid::from_u128(id)).into()).collect())
+}
+
+/// A checkpoint whose frontier is made of these parts: number, from, to.
+fn frontier(next_segment: u64, parts: &[(u64, u64, u64)]) -> Checkpoint {
+    let part = |&(number, from, to): &(u64, u64, u64)| Part::Segment { number, from, to };
+    Checkpoint { frontier: parts.iter().map(part).collect(), next_segment, ..Checkpoint::default() }
+}
+
+fn standing(claim: &Claim, stand: Stand) -> RunCommit {
+    let then = Then::Checkpoint(Box::new(stand));
+    let events = vec![EventKind::Checkpoint];
+    RunCommit { id: claim.walker.id.0, token: claim.token, events, then, conflicts: 0 }
+}
+
+/// Lets go of a run, and takes it again.
+async fn again(store: &Shared, env: &Env, claim: &Claim) -> Claim {
+    release(store, env, claim, Release::Queue).await;
+    take(store, env, claim.walker.id.0).await
+}
+
+async fn segments_come_and_go_with_checkpoints(store: &Shared, env: &Env) {
+    let claim = claimed(store, env, env.id()).await;
+    let other = claimed(store, env, env.id()).await;
+    assert!(claim.segments.is_empty());
+    let keys = Items::Keys(vec![Key(env.id()), Key(env.id())]);
+    let reports = Items::Reports(vec![json!({ "b": 1, "a": [null, 2.5] }), json!("x")]);
+    let mut checkpoint = frontier(4, &[(0, 0, 100), (1, 3, 20), (0, 100, 150)]);
+    checkpoint.ignored = vec![Part::Segment { number: 2, from: 0, to: 2 }, Part::Inline(vec![Key(env.id())])];
+    checkpoint.reports = vec![Part::Inline(vec![json!(0)]), Part::Segment { number: 3, from: 1, to: 2 }];
+    let fresh = BTreeMap::from([(0, elements(0..150)), (1, elements(200..220)), (2, keys), (3, reports)]);
+    let stand = Stand { checkpoint: checkpoint.clone(), fresh: fresh.clone(), gone: vec![] };
+    let run = Some(standing(&claim, stand));
+    store.commit(env.now(), Commit { run, ..Commit::default() }).await.unwrap();
+    // Another run has numbers of its own.
+    let stand =
+        Stand { checkpoint: frontier(2, &[(1, 0, 5)]), fresh: [(1, elements(0..5))].into(), gone: vec![] };
+    let run = Some(standing(&other, stand));
+    store.commit(env.now(), Commit { run, ..Commit::default() }).await.unwrap();
+    let claim = again(store, env, &claim).await;
+    assert_eq!((claim.checkpoint.as_ref(), &claim.segments), (Some(&checkpoint), &fresh));
+
+    // A commit that is refused leaves none, and takes none.
+    let next = || frontier(5, &[(0, 7, 150), (4, 0, 9)]);
+    let stale = Guard::Version { kind: Kind::Node, id: env.id(), expected: 1 };
+    let stand = Stand { checkpoint: next(), fresh: [(4, elements(0..9))].into(), gone: vec![1, 2, 3] };
+    let run = Some(standing(&claim, stand));
+    let refused = store.commit(env.now(), Commit { run, guards: vec![stale], ..Commit::default() }).await;
+    assert_eq!(conflicts(refused).len(), 1);
+    let claim = again(store, env, &claim).await;
+    assert_eq!((claim.checkpoint.as_ref(), &claim.segments), (Some(&checkpoint), &fresh));
+
+    // What the next checkpoint does not name is gone; what it goes on to name was not written again. It may let go of the run.
+    let stand = Stand { checkpoint: next(), fresh: [(4, elements(50..59))].into(), gone: vec![1, 2, 3] };
+    let then = Then::Release { checkpoint: Some(Box::new(stand)), to: Release::Queue };
+    let run = RunCommit { then, ..standing(&claim, Stand::default()) };
+    store.commit(env.now(), Commit { run: Some(run), ..Commit::default() }).await.unwrap();
+    let claim = take(store, env, claim.walker.id.0).await;
+    let left = BTreeMap::from([(0, elements(0..150)), (4, elements(50..59))]);
+    assert_eq!((claim.checkpoint.as_ref(), &claim.segments), (Some(&next()), &left));
+
+    // The end of a run is nothing to another.
+    let run = Some(finish(&claim, env, None));
+    store.commit(env.now(), Commit { run, ..Commit::default() }).await.unwrap();
+    let other = again(store, env, &other).await;
+    assert_eq!(other.segments, [(1, elements(0..5))].into());
+    store.act(other.walker.id.0, env.now(), Act::Cancel { reason: String::new() }).await.unwrap();
 }
 
 async fn stale_tokens_are_refused(store: &Shared, env: &Env) {

@@ -1,13 +1,17 @@
 //! New code over stored runs.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use walkabout::{
     Walkabout,
     config::Config,
+    env::Env,
     prelude::*,
+    registry::Registry,
     runtime::{Caller, RunFilter, Runtime, Spawn, Spawned},
-    schema::{State, WalkerId, wire::Record},
+    schema::{State, Timestamp, WalkerId, wire::Record},
+    store::{Limits, sim::Disk},
+    testing::Bench,
 };
 
 /// A generation of an application: the same names, other code.
@@ -303,4 +307,104 @@ async fn a_checkpoint_of_another_version_is_left_unless_the_walker_takes_it_up()
         assert_eq!(notes(&runtime).await, wanted);
         runtime.stop().await.unwrap();
     }
+}
+
+/// Sleeps over and over, with things that wait, are ignored and reported.
+mod sleeper {
+    use super::*;
+
+    macro_rules! generation {
+        ($name:ident, $version:literal) => {
+            pub mod $name {
+                use super::*;
+
+                #[derive(Walker, Serialize, Deserialize)]
+                #[walker(async, version = $version)]
+                pub struct Sleeper {}
+
+                #[abilities]
+                impl Sleeper {
+                    #[entry]
+                    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+                        let note = cx.attach(&here, first::Note { text: String::new() })?;
+                        for n in 0..10 {
+                            cx.visit_one(&note)?;
+                            cx.report(n)?;
+                        }
+                        cx.ignore(&note);
+                        cx.sleep(Duration::from_secs(3600)).then("start_again")
+                    }
+                    #[step]
+                    async fn start_again(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+                        cx.sleep(Duration::from_secs(3600)).then("start_again")
+                    }
+                }
+            }
+        };
+    }
+    generation!(one, 1);
+    generation!(two, 2);
+}
+
+/// Opens a disk with one generation, and waits until a run sleeps longer than to a time. Gives until when it sleeps.
+async fn sleeps(
+    disk: &Disk,
+    register: impl FnOnce(&mut Registry),
+    now: Timestamp,
+    id: Option<WalkerId>,
+) -> (WalkerId, Timestamp) {
+    let config = Config { inline_bytes_max: 0, disk_free_min: 0, ..Config::default() };
+    let store = disk.open(Limits { disk_free_min: 0, ..Limits::default() }).unwrap();
+    let bench = Bench::inline_on(store, register, config, Env::manual(now, 5)).await.unwrap();
+    let user = bench.user();
+    let id = match id {
+        Some(id) => id,
+        None => {
+            let spawn = Spawn {
+                walker: "sleeper".to_owned(),
+                node: None,
+                caller: user.clone(),
+                fields: serde_json::Map::new(),
+                client_id: None,
+                request_key: None,
+            };
+            let Spawned::Accepted { id, .. } = bench.runtime.spawn(spawn).await.unwrap() else {
+                unreachable!()
+            };
+            id
+        }
+    };
+    loop {
+        let record = bench.runtime.record(&user, &id).await.unwrap().unwrap();
+        assert!(!record.run.state.is_final(), "{record:?}");
+        if let Some(until) = record.run.next_attempt_at.filter(|until| *until > now) {
+            bench.runtime.stop().await.unwrap();
+            return (id, until);
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_begins_again_leaves_no_segments_behind() {
+    let disk = Disk::new(1);
+    let start = Timestamp::from_millis(1_767_225_600_000);
+    let (id, until) = sleeps(
+        &disk,
+        |types| {
+            types.walker::<sleeper::one::Sleeper>();
+        },
+        start,
+        None,
+    )
+    .await;
+    let entries = disk.check().unwrap();
+    let second = |types: &mut Registry| {
+        types.walker::<sleeper::two::Sleeper>();
+    };
+    let (_, later) = sleeps(&disk, second, until, Some(id)).await;
+    assert!(later > until);
+    // Twelve events (resumed, ten reports, waiting), and the two links of another note; as many segments as before.
+    let more = disk.check().unwrap() - entries;
+    assert_eq!(more, 14);
 }

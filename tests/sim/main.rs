@@ -76,7 +76,10 @@ impl Sim {
         let opened = async {
             let store: Arc<dyn Store> = self.disk.open(limits)?;
             let data = std::env::temp_dir().join("walkabout-sim");
-            let config = Config { data, due_window: 4, conflicts_max: 100_000, ..Config::default() };
+            // Small frontiers have segments too.
+            let inline_bytes_max = 0;
+            let config =
+                Config { data, due_window: 4, conflicts_max: 100_000, inline_bytes_max, ..Config::default() };
             Bench::inline_on(store, walkers::register, config, env.clone()).await
         };
         let opened: Result<Bench, Error> = opened.await;

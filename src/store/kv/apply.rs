@@ -1,9 +1,11 @@
 //! The rules of one commit: what must hold, and what it writes.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use uuid::Uuid;
-use walkabout_schema::{ErrorCode, Event, EventKind, Fields, Kind, State, Timestamp, Walker};
+use walkabout_schema::{
+    Checkpoint, ErrorCode, Event, EventKind, Fields, Key, Kind, Segment, SegmentId, State, Timestamp, Walker,
+};
 
 use super::{
     codec::{self, FieldsOnly, Live},
@@ -18,7 +20,7 @@ use crate::{
     run::lifecycle::{self, Step},
     store::{
         Change, Commit, DecodedCell, Element, Ends, Error, Finish, Guard, Limits, Release, Result, RunEvents,
-        Then, Token, set_state,
+        Stand, Then, Token, set_state,
     },
 };
 
@@ -43,9 +45,33 @@ struct PreparedRun {
 
 #[derive(Clone)]
 enum PreparedThen {
-    Checkpoint(Vec<u8>),
-    Release { checkpoint: Option<Vec<u8>>, to: Release },
+    Checkpoint(PreparedStand),
+    Release { checkpoint: Option<PreparedStand>, to: Release },
     Finish(Ending),
+}
+
+/// A checkpoint with its segments, encoded.
+#[derive(Clone)]
+struct PreparedStand {
+    checkpoint: Vec<u8>,
+    fresh: Vec<(u64, Vec<u8>)>,
+    gone: Vec<u64>,
+}
+
+impl PreparedStand {
+    fn new(run: Uuid, stand: Stand) -> Result<Self> {
+        let Stand { checkpoint, fresh, gone } = stand;
+        let segment = |(number, items)| {
+            let id = SegmentId { run: Key(run), number };
+            Ok((number, codec::encode(&Segment { id, items })?))
+        };
+        let fresh = fresh.into_iter().map(segment).collect::<Result<_>>()?;
+        Ok(Self { checkpoint: codec::encode(&checkpoint)?, fresh, gone })
+    }
+
+    fn bytes(&self) -> usize {
+        self.checkpoint.len() + self.fresh.iter().map(|(_, segment)| segment.len()).sum::<usize>()
+    }
 }
 
 /// The end of a run, encoded.
@@ -93,8 +119,8 @@ impl Prepared {
     /// How much it writes, about.
     pub(crate) fn bytes(&self) -> usize {
         let then = self.run.as_ref().map_or(0, |run| match &run.then {
-            PreparedThen::Checkpoint(checkpoint) => checkpoint.len(),
-            PreparedThen::Release { checkpoint, .. } => checkpoint.as_ref().map_or(0, Vec::len),
+            PreparedThen::Checkpoint(stand) => stand.bytes(),
+            PreparedThen::Release { checkpoint, .. } => checkpoint.as_ref().map_or(0, PreparedStand::bytes),
             PreparedThen::Finish(ending) => ending.record.len(),
         });
         then + self.documents.iter().map(|document| document.len() + 128).sum::<usize>()
@@ -111,9 +137,12 @@ impl Prepared {
         }
         let run = run.map(|run| -> Result<PreparedRun> {
             let then = match run.then {
-                Then::Checkpoint(checkpoint) => PreparedThen::Checkpoint(codec::encode(&*checkpoint)?),
+                Then::Checkpoint(checkpoint) => {
+                    PreparedThen::Checkpoint(PreparedStand::new(run.id, *checkpoint)?)
+                }
                 Then::Release { checkpoint, to } => {
-                    let checkpoint = checkpoint.map(|checkpoint| codec::encode(&*checkpoint)).transpose()?;
+                    let checkpoint =
+                        checkpoint.map(|stand| PreparedStand::new(run.id, *stand)).transpose()?;
                     PreparedThen::Release { checkpoint, to }
                 }
                 Then::Finish(finish) => {
@@ -397,8 +426,9 @@ fn run(
             put_live(stage, id, live);
         }
         PreparedThen::Finish(ending) => {
+            let segments = segments(shared, stage, id, &live)?;
             put_events(stage, &shared.limits, id, &numbered)?;
-            end(stage, id, live, ending)?;
+            end(stage, id, live, ending, segments)?;
         }
     }
     Ok(RunEvents { id, name, events: numbered })
@@ -439,12 +469,20 @@ fn take(live: &mut Live, step: Step) -> Result<()> {
 }
 
 /// The run stands at a checkpoint.
-fn stand(stage: &mut Stage, live: &mut Live, id: Uuid, checkpoint: Vec<u8>) {
+fn stand(stage: &mut Stage, live: &mut Live, id: Uuid, stand: PreparedStand) {
     // It got further, so it is not the one that takes the process down at once.
     live.lost = 0;
     live.checkpointed = true;
     if let Some(more) = &mut live.more {
         more.answer = None;
+    }
+    let PreparedStand { checkpoint, fresh, gone } = stand;
+    live.segmented |= !fresh.is_empty();
+    for (number, segment) in fresh {
+        stage.put(Space::Segment, keys::segment(id, number), segment);
+    }
+    for number in gone {
+        stage.remove(Space::Segment, keys::segment(id, number));
     }
     stage.put(Space::Checkpoint, id.as_bytes().to_vec(), checkpoint);
 }
@@ -498,13 +536,26 @@ pub(crate) fn put_live(stage: &mut Stage, id: Uuid, mut live: Live) {
     stage.put_live(id, live);
 }
 
-/// Ends a run.
-fn end(stage: &mut Stage, id: Uuid, mut live: Live, ending: Ending) -> Result<()> {
+/// The segments of an open run: those that its checkpoint names.
+fn segments(shared: &Shared, stage: &Stage, id: Uuid, live: &Live) -> Result<BTreeSet<u64>> {
+    if !live.segmented {
+        return Ok(BTreeSet::new());
+    }
+    let checkpoint = stage.get(&*shared.engine, Space::Checkpoint, id.as_bytes())?;
+    let checkpoint = checkpoint.map(|bytes| codec::decode::<Checkpoint>(&bytes)).transpose()?;
+    Ok(checkpoint.map(|checkpoint| checkpoint.segments()).unwrap_or_default())
+}
+
+/// Ends a run, which has these segments.
+fn end(stage: &mut Stage, id: Uuid, mut live: Live, ending: Ending, segments: BTreeSet<u64>) -> Result<()> {
     let Ending { step, record, index } = ending;
     take(&mut live, step)?;
     let key = id.as_bytes().to_vec();
     if live.checkpointed {
         stage.remove(Space::Checkpoint, key.clone());
+    }
+    for number in segments {
+        stage.remove(Space::Segment, keys::segment(id, number));
     }
     if let Some(at) = live.more().timer {
         stage.remove(Space::Due, keys::due(at, id));
@@ -537,8 +588,9 @@ pub(crate) fn end_unheld(
     let event = number(&mut live, now, EventKind::Failed { error: error.clone(), code });
     let ending = Ending::new(&mut walker, Finish::failed(now, fields, code, error))?;
     let name = live.name.clone();
+    let segments = segments(shared, stage, id, &live)?;
     put_events(stage, &shared.limits, id, std::slice::from_ref(&event))?;
-    end(stage, id, live, ending)?;
+    end(stage, id, live, ending, segments)?;
     Ok(RunEvents { id, name, events: vec![event] })
 }
 

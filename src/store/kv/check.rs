@@ -1,9 +1,12 @@
 //! Whether what is stored agrees with itself: for simulations, after any batch.
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
 
 use uuid::Uuid;
-use walkabout_schema::{Event, Kind, State, Walker};
+use walkabout_schema::{Checkpoint, Event, Key, Kind, Part, Segment, SegmentId, State, Walker};
 
 use super::{
     codec::{self, Live},
@@ -17,12 +20,13 @@ fn wrong(what: impl Into<String>) -> Error {
 }
 
 /// Checks that links are exactly those of the edges, that no edge hangs in the air, that the events of each run are numbered from 1
-/// without a gap, and that live parts and the index of runs are those of the open runs. Gives the number of entries looked at.
+/// without a gap, that live parts and the index of runs are those of the open runs, and that segments are exactly those that
+/// checkpoints of open runs name. Gives the number of entries looked at.
 ///
 /// # Errors
 /// [`Error::Damaged`] with what is wrong.
 pub(crate) fn check(view: &dyn View) -> Result<usize> {
-    Ok(links(view)? + runs(view)?)
+    Ok(links(view)? + runs(view)? + segments(view)?)
 }
 
 fn all(view: &dyn View, space: Space) -> Result<Vec<super::engine::Pair>> {
@@ -102,4 +106,53 @@ fn runs(view: &dyn View) -> Result<usize> {
         looked += 1 + events.len();
     }
     Ok(looked)
+}
+
+fn segments(view: &dyn View) -> Result<usize> {
+    let mut named = BTreeSet::new();
+    for (key, live) in all(view, Space::Live)? {
+        let id = Uuid::from_slice(&key).map_err(|_| wrong("the id of an open run"))?;
+        let live: Live = codec::decode(&live)?;
+        let Some(checkpoint) = view.get(Space::Checkpoint, &key)? else { continue };
+        let checkpoint: Checkpoint = codec::decode(&checkpoint)?;
+        let numbers = checkpoint.segments();
+        if numbers.last().is_some_and(|last| *last >= checkpoint.next_segment || !live.segmented) {
+            return Err(wrong(format!("the segments of run {id} are more than it knows of")));
+        }
+        lies_within(view, id, &checkpoint.frontier)?;
+        lies_within(view, id, &checkpoint.ignored)?;
+        lies_within(view, id, &checkpoint.reports)?;
+        named.extend(numbers.into_iter().map(|number| keys::segment(id, number)));
+    }
+    let found: BTreeSet<_> = all(view, Space::Segment)?.into_iter().map(|(key, _)| key).collect();
+    if found != named {
+        return Err(wrong(format!(
+            "there are {} segments where checkpoints name {}",
+            found.len(),
+            named.len()
+        )));
+    }
+    let open: BTreeSet<_> = all(view, Space::Live)?.into_iter().map(|(key, _)| key).collect();
+    let checkpoints: BTreeSet<_> = all(view, Space::Checkpoint)?.into_iter().map(|(key, _)| key).collect();
+    if !checkpoints.is_subset(&open) {
+        return Err(wrong("a run that has ended has a checkpoint"));
+    }
+    Ok(found.len())
+}
+
+/// Every part lies within its segment.
+fn lies_within<T>(view: &dyn View, run: Uuid, parts: &[Part<T>]) -> Result<()> {
+    for part in parts {
+        let Part::Segment { number, from, to } = part else { continue };
+        let gone = || wrong(format!("segment {number} of run {run} is gone"));
+        let document = view.get(Space::Segment, &keys::segment(run, *number))?.ok_or_else(gone)?;
+        let segment: Segment = codec::decode(&document)?;
+        if segment.id != (SegmentId { run: Key(run), number: *number }) {
+            return Err(wrong(format!("segment {number} of run {run} says that it is another")));
+        }
+        if from >= to || *to > segment.items.len() as u64 {
+            return Err(wrong(format!("segment {number} of run {run} has no items {from} to {to}")));
+        }
+    }
+    Ok(())
 }

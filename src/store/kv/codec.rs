@@ -26,6 +26,9 @@ pub(crate) struct Live {
     pub(crate) seq: u64,
     /// There is a checkpoint.
     pub(crate) checkpointed: bool,
+    /// Some checkpoint of it had segments.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) segmented: bool,
     /// The present claim went on with the attempt before it; or the next one will.
     #[serde(default)]
     pub(crate) goes_on: bool,

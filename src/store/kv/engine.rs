@@ -33,10 +33,12 @@ pub(crate) enum Space {
     Due,
     /// Which run a request of a caller's own name led to, and when that is forgotten.
     Request,
+    /// What open runs' checkpoints name, by run and number.
+    Segment,
 }
 
 /// All of them.
-pub(crate) const SPACES: [(Space, &str); 13] = [
+pub(crate) const SPACES: [(Space, &str); 14] = [
     (Space::Meta, "meta"),
     (Space::Node, "node"),
     (Space::Edge, "edge"),
@@ -50,6 +52,7 @@ pub(crate) const SPACES: [(Space, &str); 13] = [
     (Space::User, "user"),
     (Space::Due, "due"),
     (Space::Request, "request"),
+    (Space::Segment, "segment"),
 ];
 
 /// A stored value, shared with the engine.

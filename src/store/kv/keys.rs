@@ -138,6 +138,11 @@ pub(crate) fn event(run: Uuid, seq: u64) -> Vec<u8> {
     key
 }
 
+/// A segment of a run's checkpoints.
+pub(crate) fn segment(run: Uuid, number: u64) -> Vec<u8> {
+    [&run.as_bytes()[..], &number.to_be_bytes()].concat()
+}
+
 /// The index of runs by root; open ones and ended ones each by id.
 pub(crate) fn by_root(root: Uuid, is_open: bool, run: Uuid) -> Vec<u8> {
     let mut key = runs(root, is_open);

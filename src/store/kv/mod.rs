@@ -15,7 +15,7 @@ pub(crate) mod stage;
 pub(crate) mod writer;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -30,7 +30,9 @@ use tokio::{
     time::Duration,
 };
 use uuid::Uuid;
-use walkabout_schema::{Event, FORMAT, Kind, Name, State, Status, Timestamp, User, Walker};
+use walkabout_schema::{
+    Checkpoint, Event, FORMAT, Items, Kind, Name, Segment, State, Status, Timestamp, User, Walker,
+};
 
 use self::{
     apply::Prepared,
@@ -187,7 +189,8 @@ impl KvStore {
 
     /// The rest of a claimed run. Nobody else changes it while the claim holds.
     fn claimed(&self, id: Uuid, live: &Live) -> Result<Claimed> {
-        let read = |space| self.shared.engine.snapshot().get(space, id.as_bytes());
+        let view = self.shared.engine.snapshot();
+        let read = |space| view.get(space, id.as_bytes());
         let mut walker = match self.records.take(id) {
             Some(walker) => walker,
             None => match read(Space::Walker)? {
@@ -197,11 +200,25 @@ impl KvStore {
         };
         live.show_claimed(&mut walker);
         let checkpoint = if live.checkpointed { read(Space::Checkpoint)? } else { None };
-        let checkpoint = checkpoint.map(|bytes| codec::decode(&bytes)).transpose()?;
+        let checkpoint = checkpoint.map(|bytes| codec::decode::<Checkpoint>(&bytes)).transpose()?;
+        let segments = match &checkpoint {
+            Some(checkpoint) if live.segmented => Self::segments(&*view, id, checkpoint)?,
+            _ => BTreeMap::new(),
+        };
         let answer = live.more().answer.as_ref().map(|answer| answer.value.clone());
         let token = live.token();
         self.records.hold(token, walker.clone());
-        Ok(Claimed::Taken(Box::new(Claim { token, walker, checkpoint, answer })))
+        Ok(Claimed::Taken(Box::new(Claim { token, walker, checkpoint, segments, answer })))
+    }
+
+    /// All segments that a checkpoint names.
+    fn segments(view: &dyn View, id: Uuid, checkpoint: &Checkpoint) -> Result<BTreeMap<u64, Items>> {
+        let read = |number| {
+            let gone = || Error::Damaged(format!("segment {number} of run {id} is gone"));
+            let document = view.get(Space::Segment, &keys::segment(id, number))?.ok_or_else(gone)?;
+            Ok((number, codec::decode::<Segment>(&document)?.items))
+        };
+        checkpoint.segments().into_iter().map(read).collect()
     }
 
     fn list(

@@ -56,6 +56,7 @@ impl NewRun {
             executed_at: None,
             seq: 1,
             checkpointed: false,
+            segmented: false,
             goes_on: false,
             progress: serde_json::Value::Null,
             more: (more != More::default()).then(|| Box::new(more)),

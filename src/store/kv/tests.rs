@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use tokio::sync::{Semaphore, broadcast::error::RecvError};
-use walkabout_schema::Access;
+use walkabout_schema::{Access, ErrorCode, EventKind, Fields, Key, NodeId, Part, Schedule};
 
 use super::*;
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     prelude::*,
     registry::Registry,
     runtime::{Caller, Runtime, Spawn, Spawned, root_element},
-    store::{Change, memory::MemoryEngine},
+    store::{Change, Finish, Release, RunCommit, Stand, memory::MemoryEngine},
 };
 
 /// A memory engine whose writes can be made to fail, and whose disk to be full.
@@ -214,4 +214,71 @@ async fn a_run_that_finds_no_room_waits_for_some() {
     let record = runtime.record(&caller, &id).await.unwrap().unwrap();
     assert_eq!((record.run.state, record.run.attempt), (State::Succeeded, 1), "{:?}", record.schedule.error);
     runtime.stop().await.unwrap();
+}
+
+async fn claimed(store: &KvStore, id: Uuid) -> Claim {
+    let now = Timestamp::from_millis(0);
+    let root = NodeId::root(Uuid::from_u128(99));
+    let walker = Walker {
+        id: Key(id),
+        name: Name::new("job").unwrap(),
+        root: Some(Key(root.uuid())),
+        access: Access::private(),
+        archetype: Fields::default(),
+        input: None,
+        version: 1,
+        schedule: Schedule {
+            status: Status::Pending,
+            node_id: root.clone(),
+            root_id: root,
+            execute_date: now,
+            executed_date: None,
+            http_status: None,
+            reports: Vec::new(),
+            custom: Value::Null,
+            error: None,
+        },
+        run: crate::store::new_run(now, false),
+    };
+    store.submit(Submission { key: None, walker }).await.unwrap();
+    let Claimed::Taken(claim) = store.claim(id, now).await.unwrap() else { panic!("not taken") };
+    *claim
+}
+
+async fn commit_run(store: &KvStore, claim: &Claim, event: EventKind, then: Then) {
+    let run =
+        RunCommit { id: claim.walker.id.0, token: claim.token, events: vec![event], then, conflicts: 0 };
+    let commit = Commit { run: Some(run), ..Commit::default() };
+    store.commit(Timestamp::from_millis(0), commit).await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_of_a_run_that_has_ended_stays_but_its_record_and_events() {
+    let (store, _) = failing(Limits::default());
+    let view = || store.shared.engine.snapshot();
+    let count = |space| view().scan(space, Range::prefix(&[]), false, usize::MAX).unwrap().len();
+    let now = Timestamp::from_millis(0);
+    for (id, is_cancelled) in [(1, false), (2, true)] {
+        let claim = claimed(&store, Uuid::from_u128(id)).await;
+        let items = Items::Keys(vec![Key(Uuid::from_u128(9)); 3]);
+        let ignored = vec![Part::Segment { number: 7, from: 1, to: 3 }];
+        let checkpoint = Checkpoint { ignored, next_segment: 8, ..Checkpoint::default() };
+        let stand = Stand { checkpoint, fresh: [(7, items)].into(), gone: vec![] };
+        commit_run(&store, &claim, EventKind::Checkpoint, Then::Checkpoint(Box::new(stand))).await;
+        check::check(&*view()).unwrap();
+        assert_eq!((count(Space::Segment), count(Space::Checkpoint)), (1, 1));
+        if is_cancelled {
+            let act = Act::Cancel { reason: String::new() };
+            store.act(claim.walker.id.0, now, act).await.unwrap();
+            let then = Then::Release { checkpoint: None, to: Release::Queue };
+            commit_run(&store, &claim, EventKind::Checkpoint, then).await;
+        } else {
+            let (code, error) = (ErrorCode::WalkerFailed, "why".to_owned());
+            let finish = Finish::failed(now, Fields::default(), code, error.clone());
+            let event = EventKind::Failed { error, code };
+            commit_run(&store, &claim, event, Then::Finish(Box::new(finish))).await;
+        }
+        check::check(&*view()).unwrap();
+        assert_eq!((count(Space::Segment), count(Space::Checkpoint), count(Space::Live)), (0, 0, 0));
+    }
 }

@@ -29,6 +29,7 @@ pub(super) enum Place {
     Object,
     Walker,
     Checkpoint,
+    Segment,
     Event,
     User,
     Request,
@@ -38,12 +39,13 @@ pub(super) enum Place {
 }
 
 impl Place {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Node,
         Self::Edge,
         Self::Object,
         Self::Walker,
         Self::Checkpoint,
+        Self::Segment,
         Self::Event,
         Self::User,
         Self::Request,
@@ -59,6 +61,7 @@ impl Place {
             Self::Object => "object",
             Self::Walker => "walker",
             Self::Checkpoint => "checkpoint",
+            Self::Segment => "segment",
             Self::Event => "event",
             Self::User => "user",
             Self::Request => "request",

@@ -193,6 +193,12 @@ pub(super) fn ops(group: Group<'_>) -> Result<Ops> {
                 lives.insert(id, value);
             }
             (Space::Checkpoint, value) => put_checkpoint(&mut ops, fetched, &key, value)?,
+            (Space::Segment, Some(value)) => ops.push(Place::Segment, Op::Insert(raw(value)?)),
+            (Space::Segment, None) => {
+                let (run, number) = run_and_number(&key)?;
+                let id = rawdoc! { "run": raw_id(run), "number": number };
+                ops.push(Place::Segment, Op::Delete(rawdoc! { "_id": id }));
+            }
             (Space::Event, value) => events.push((key, value)),
             (Space::User, Some(value)) => ops.push(Place::User, Op::Insert(raw(value)?)),
             (Space::Request, value) => put_request(&mut ops, fetched, &key, value)?,
@@ -384,9 +390,7 @@ fn put_event(
     value: Option<Vec<u8>>,
     by: u64,
 ) -> Result<()> {
-    let (run, seq) = key.split_at_checked(16).ok_or_else(|| damaged("the key of an event"))?;
-    let run = Uuid::from_slice(run).map_err(|_| damaged("an id"))?;
-    let seq = i64::from_be_bytes(seq.try_into().map_err(|_| damaged("the key of an event"))?);
+    let (run, seq) = run_and_number(key)?;
     let mut document = rawdoc! { "_id": { "run": raw_id(run), "seq": seq } };
     let Some(value) = value else {
         ops.push(Place::Event, Op::Delete(document));
@@ -400,6 +404,14 @@ fn put_event(
     document.append(bson::raw::cstr!("by"), by.cast_signed());
     ops.push(Place::Event, Op::Insert(document));
     Ok(())
+}
+
+/// The run and the number in the key of an event or a segment.
+fn run_and_number(key: &[u8]) -> Result<(Uuid, i64)> {
+    let parsed = key.split_first_chunk::<16>().and_then(|(run, number)| {
+        Some((Uuid::from_bytes(*run), i64::from_be_bytes(number.try_into().ok()?)))
+    });
+    parsed.ok_or_else(|| damaged("the key of an event or a segment"))
 }
 
 /// An event out of its document.

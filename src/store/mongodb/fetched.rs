@@ -231,7 +231,7 @@ fn question(space: Space, keys: &[Vec<u8>]) -> Result<Option<Question>> {
         Space::User => of(Place::User, "email", text, None),
         Space::Request => of(Place::Request, "_id", documents::request_id, None),
         Space::Meta => of(Place::Meta, "_id", text, None),
-        Space::Event | Space::Link | Space::ByRoot | Space::Due => Ok(None),
+        Space::Event | Space::Segment | Space::Link | Space::ByRoot | Space::Due => Ok(None),
     }
 }
 

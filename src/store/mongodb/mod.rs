@@ -13,7 +13,7 @@ mod others;
 mod snapshot;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -30,7 +30,7 @@ use tokio::{
     time::Instant,
 };
 use uuid::Uuid;
-use walkabout_schema::{Checkpoint, Fields, Kind, State, Status, Timestamp, User, Walker};
+use walkabout_schema::{Checkpoint, Fields, Items, Kind, Segment, State, Status, Timestamp, User, Walker};
 
 use self::{
     base::{Base, Place, Tried, Tries},
@@ -249,11 +249,36 @@ impl MongoStore {
         let checkpoint = if live.checkpointed { self.checkpoint(id).await? } else { None };
         let checkpoint =
             checkpoint.map(|document| codec::decode::<Checkpoint>(document.as_bytes())).transpose()?;
+        let segments = match &checkpoint {
+            Some(checkpoint) if live.segmented => self.segments(id, checkpoint).await?,
+            _ => BTreeMap::new(),
+        };
         let answer = live.more().answer.as_ref().map(|answer| answer.value.clone());
         let token = live.token();
         self.records.hold(token, walker.clone());
         self.unsaid.add(id, token);
-        Ok(Claimed::Taken(Box::new(Claim { token, walker, checkpoint, answer })))
+        Ok(Claimed::Taken(Box::new(Claim { token, walker, checkpoint, segments, answer })))
+    }
+
+    /// All segments that a checkpoint names.
+    async fn segments(&self, run: Uuid, checkpoint: &Checkpoint) -> Result<BTreeMap<u64, Items>> {
+        let numbers: Vec<u64> = checkpoint.segments().into_iter().collect();
+        let mut segments = BTreeMap::new();
+        for some in numbers.chunks(100) {
+            let id = |number: &u64| doc! { "run": bson_id(run), "number": number.cast_signed() };
+            let filter = doc! { "_id": { "$in": some.iter().map(id).collect::<Vec<_>>() } };
+            let found = self.base.collection::<RawDocumentBuf>(Place::Segment).find(filter).await;
+            let found: Vec<RawDocumentBuf> =
+                found.map_err(Tried::from)?.try_collect().await.map_err(Tried::from)?;
+            for document in found {
+                let Segment { id, items } = codec::decode(document.as_bytes())?;
+                segments.insert(id.number, items);
+            }
+        }
+        match numbers.iter().find(|number| !segments.contains_key(number)) {
+            Some(number) => Err(Error::Damaged(format!("segment {number} of run {run} is gone"))),
+            None => Ok(segments),
+        }
     }
 
     /// A record as it stands, with its length. One that ends while it is read is read again.
