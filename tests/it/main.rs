@@ -20,6 +20,7 @@ mod govern;
 mod hogs;
 mod http;
 mod macros;
+mod mongodb;
 mod socket;
 mod stock;
 mod support;

@@ -219,6 +219,13 @@ impl Socket {
         self.next().await
     }
 
+    /// Reads the events of a run up to one of this kind.
+    pub async fn until(&mut self, id: &str, kind: &str) {
+        let said = self.ask(json!({ "type": "subscribe", "walker_id": id, "after": 0 })).await;
+        assert_eq!(said["type"], "subscribed", "{said}");
+        while self.next().await["event"]["type"] != kind {}
+    }
+
     /// The events of a run to its end; every number must follow the one before.
     pub async fn events(&mut self, id: &str, after: u64) -> Vec<Value> {
         let said = self.ask(json!({ "type": "subscribe", "walker_id": id, "after": after })).await;
