@@ -589,7 +589,7 @@ fn claim_source(engine: &Arc<Engine>, due: &Arc<DueQueue>, stopping: &watch::Sen
             let (queue, id) = (Arc::clone(&due), run.due.id);
             let job: Job = Box::pin(async move {
                 let again = take_up(&engine, run).await;
-                queue.ended(id, again, engine.env.now());
+                queue.ended(id, &again, engine.env.now());
             });
             Some((Label::Run(id), job))
         })
@@ -597,7 +597,7 @@ fn claim_source(engine: &Arc<Engine>, due: &Arc<DueQueue>, stopping: &watch::Sen
 }
 
 /// Claims a due run and runs it. Gives when it is due again.
-async fn take_up(engine: &Arc<Engine>, Taken { due, alone }: Taken) -> Option<Due> {
+async fn take_up(engine: &Arc<Engine>, Taken { due, alone }: Taken) -> Vec<Due> {
     let entry = engine.keeper.enter(Some(due.id));
     match engine.store.claim(due.id, engine.env.now()).await {
         Ok(Claimed::Taken(claim)) => {
@@ -611,11 +611,11 @@ async fn take_up(engine: &Arc<Engine>, Taken { due, alone }: Taken) -> Option<Du
             }
             running.await
         }
-        Ok(Claimed::Early(due)) => Some(due),
-        Ok(Claimed::Nothing) => None,
+        Ok(Claimed::Early(due)) => vec![due],
+        Ok(Claimed::Nothing) => Vec::new(),
         Err(error) => {
             tracing::error!(run = %due.id, %error, "a due run cannot be claimed");
-            None
+            Vec::new()
         }
     }
 }
@@ -646,7 +646,7 @@ fn keep_time(engine: &Arc<Engine>, due: &Arc<DueQueue>, stopping: &watch::Sender
             for (under_way, end) in engine.keeper.look(engine.env.now()) {
                 let again = engine.end_without(&under_way, end).await;
                 if let Some(run) = &under_way.run {
-                    queue.ended(run.id.uuid(), again, engine.env.now());
+                    queue.ended(run.id.uuid(), &again, engine.env.now());
                 }
             }
         }

@@ -101,7 +101,7 @@ pub(crate) enum Unended {
         conflicts: u32,
     },
     /// The run was let go; due again then, when it is by itself.
-    Released(Option<Due>),
+    Released(Vec<Due>),
 }
 
 /// The elements that a walker spawned on an element begins with: an edge is followed by its target.
@@ -116,7 +116,7 @@ pub(crate) fn start(slot: &Slot) -> Vec<Location> {
 impl Engine {
     /// Runs a claimed run until it ends or is let go. Everything that can be said of it is in its record afterwards. Gives when it is due
     /// again.
-    pub(crate) async fn run_claimed(self: &Arc<Self>, claim: Claim, entry: &Entry) -> Option<Due> {
+    pub(crate) async fn run_claimed(self: &Arc<Self>, claim: Claim, entry: &Entry) -> Vec<Due> {
         let Claim { token, walker, checkpoint, answer } = claim;
         let id = walker.walker_id();
         let run = RunRef { id: id.clone(), token };
@@ -149,11 +149,11 @@ impl Engine {
             under_way: Arc::clone(&under_way),
         };
         match self.run_errand(&errand, begun).await {
-            Ok(_) => None,
+            Ok(_) => Vec::new(),
             Err(Unended::Released(due)) => due,
             Err(Unended::Failed { failure, .. }) if failure.is_fenced() => {
                 tracing::warn!(run = %id, error = ?failure, "an attempt was given up");
-                None
+                Vec::new()
             }
             Err(Unended::Failed { failure, fields, conflicts }) => {
                 self.conclude(&under_way, root, failure, fields, conflicts).await
@@ -315,8 +315,8 @@ impl Engine {
         failure: Failure,
         fields: Option<Fields>,
         conflicts: u32,
-    ) -> Option<Due> {
-        let run = under_way.run.as_ref()?;
+    ) -> Vec<Due> {
+        let Some(run) = &under_way.run else { return Vec::new() };
         let of = (root, under_way.deadline());
         let message = sentence(&failure, run.id.name());
         if failure.code == ErrorCode::Incompatible {
@@ -355,12 +355,15 @@ impl Engine {
         tracing::warn!(run = %run.id, code = code.as_str(), error = ?failure, "a run failed");
         let fields = match fields {
             Some(fields) => fields,
-            None => self.store.run(run.id.uuid()).await.ok().flatten()?.archetype,
+            None => match self.store.run(run.id.uuid()).await {
+                Ok(Some(walker)) => walker.archetype,
+                _ => return Vec::new(),
+            },
         };
         let event = EventKind::Failed { error: message.clone(), code };
         let then = Then::Finish(Box::new(Finish::failed(now, fields, code, message)));
         self.record_end(run, conflicts, event, then).await;
-        None
+        Vec::new()
     }
 
     /// Lets go of a run, of this root and with this deadline, as its last checkpoint left it. Gives when it is due again.
@@ -370,7 +373,7 @@ impl Engine {
         (root, deadline): (Uuid, Option<Timestamp>),
         conflicts: u32,
         to: Release,
-    ) -> Option<Due> {
+    ) -> Vec<Due> {
         if let Release::Park { error } = &to {
             tracing::warn!(run = %run.id, error, "a run is parked");
         }
@@ -378,7 +381,7 @@ impl Engine {
         let event = event_of(&to);
         let is_recorded =
             self.record_end(run, conflicts, event, Then::Release { checkpoint: None, to }).await;
-        due.filter(|_| is_recorded)
+        if is_recorded { due } else { Vec::new() }
     }
 
     async fn record_end(&self, run: &RunRef, conflicts: u32, event: EventKind, then: Then) -> bool {
@@ -398,11 +401,11 @@ impl Engine {
 
     /// Ends an attempt that did not stop when it had to: its run goes on, or ends, without it, and what it still wants to write is
     /// refused. Its thread is another matter. Gives when the run is due again.
-    pub(crate) async fn end_without(&self, under_way: &UnderWay, end: End) -> Option<Due> {
+    pub(crate) async fn end_without(&self, under_way: &UnderWay, end: End) -> Vec<Due> {
         let failure = Failure::ended(end);
         let Some(run) = &under_way.run else {
             under_way.door.answer(Err(failure));
-            return None;
+            return Vec::new();
         };
         let id = run.id.uuid();
         match self.store.run(id).await {
@@ -410,10 +413,10 @@ impl Engine {
                 let conflicts = walker.run.conflicts;
                 self.conclude(under_way, walker.owner(), failure, Some(walker.archetype), conflicts).await
             }
-            Ok(None) => None,
+            Ok(None) => Vec::new(),
             Err(error) => {
                 tracing::error!(run = %run.id, %error, "a run that did not end in time does not load");
-                None
+                Vec::new()
             }
         }
     }

@@ -258,9 +258,9 @@ impl DueQueue {
     }
 
     /// A run has ended or was let go; it is due again then.
-    pub(crate) fn ended(&self, run: Uuid, again: Option<Due>, now: Timestamp) {
+    pub(crate) fn ended(&self, run: Uuid, again: &[Due], now: Timestamp) {
         let missed = self.state().known.remove(&run).flatten();
-        for due in missed.iter().chain(&again) {
+        for due in missed.iter().chain(again) {
             self.push(due, now);
         }
     }
