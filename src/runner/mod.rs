@@ -136,6 +136,8 @@ impl Engine {
             return self.conclude(&under_way, root, failure, None, walker.run.conflicts).await;
         }
         let begun = checkpoint.filter(|checkpoint| kind.spec.takes_up(checkpoint.walker_version));
+        // Who begins again has not asked yet.
+        let answer = answer.filter(|_| begun.is_some());
         let begun = begun.unwrap_or_else(|| first_checkpoint(&walker));
         entry.begin(&under_way, self.env.now());
         let errand = Errand {
