@@ -445,7 +445,11 @@ impl Store for KvStore {
             match self.ask(move |answer| Member::Claim { id, now, answer }).await? {
                 Taken::Run(live) => self.claimed(id, &live),
                 Taken::Early(due) => Ok(Claimed::Early(due)),
-                Taken::Nothing => Ok(Claimed::Nothing),
+                Taken::Nothing => {
+                    // The claim may have ended it.
+                    drop(self.records.take(id));
+                    Ok(Claimed::Nothing)
+                }
             }
         })
     }

@@ -215,3 +215,31 @@ async fn a_run_that_finds_no_room_waits_for_some() {
     assert_eq!((record.run.state, record.run.attempt), (State::Succeeded, 1), "{:?}", record.schedule.error);
     runtime.stop().await.unwrap();
 }
+
+/// A run of nobody's, with no fields.
+fn job(id: u128, deadline: Option<Timestamp>) -> Walker {
+    let (now, nobody) = (Timestamp::from_millis(1000), walkabout_schema::NodeId::root(Uuid::nil()));
+    let mut run = crate::store::new_run(now, false);
+    run.deadline = deadline;
+    Walker {
+        id: walkabout_schema::Key(Uuid::from_u128(id)),
+        name: Name::new("job").unwrap(),
+        root: Some(walkabout_schema::Key(Uuid::nil())),
+        access: Access::private(),
+        archetype: crate::store::no_fields(),
+        input: None,
+        version: 1,
+        schedule: crate::submit::new_schedule(now, nobody.clone(), nobody),
+        run,
+    }
+}
+
+#[tokio::test]
+async fn the_record_of_a_run_that_a_claim_ended_is_not_kept_decoded() {
+    let (store, _) = failing(Limits::default());
+    let deadline = Timestamp::from_millis(2000);
+    store.submit(Submission { walker: job(1, Some(deadline)), key: None }).await.unwrap();
+    let id = Uuid::from_u128(1);
+    assert!(matches!(store.claim(id, deadline).await.unwrap(), Claimed::Nothing));
+    assert!(store.records.take(id).is_none());
+}
