@@ -143,6 +143,7 @@ async fn exercise(store: &Shared) {
     deadlines_end_runs_that_nobody_holds(store, &env).await;
     a_held_run_is_due_at_its_deadline(store, &env).await;
     a_repeated_request_is_known(store, &env).await;
+    requests_are_forgotten_also_when_the_clock_steps_back(store, &env).await;
 }
 
 async fn elements_and_versions(store: &Shared, env: &Env) {
@@ -644,6 +645,22 @@ async fn runs_are_listed_newest_first(store: &Shared, env: &Env) {
     ids.reverse();
     let list = async |filter: RunFilter, before, limit| {
         let runs = store.runs(root, filter, before, limit).await.unwrap();
+async fn requests_are_forgotten_also_when_the_clock_steps_back(store: &Shared, env: &Env) {
+    let submit = async |key: u8| {
+        let until = env.now().plus(MINUTE);
+        let key = RequestKey { key: [key; 32], request: [0; 32], until };
+        store.submit(Submission { walker: walker(env, env.id()), key: Some(key) }).await.unwrap()
+    };
+    env.advance(60 * MINUTE);
+    assert_eq!(submit(11).await, Submitted::New);
+    env.advance(10 * MINUTE);
+    assert_eq!(submit(12).await, Submitted::New, "behind it the first is forgotten");
+    env.step_back(60 * MINUTE);
+    assert_eq!(submit(13).await, Submitted::New);
+    assert!(matches!(submit(13).await, Submitted::Known(_)));
+    env.advance(60 * MINUTE);
+}
+
         assert_eq!(runs.more, runs.walkers.len() == limit);
         runs.walkers.iter().map(|run| run.id.0).collect::<Vec<_>>()
     };

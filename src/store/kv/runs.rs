@@ -100,6 +100,11 @@ pub(crate) fn submit(
         let value = [&id.as_bytes()[..], &key.request, &key.until.millis().to_be_bytes()].concat();
         stage.put(Space::Request, keys::request(&key.key), value);
         stage.put(Space::Request, keys::request_end(key.until, &key.key), Vec::new());
+        // Behind the cursor nobody would find it: the clock may have stepped back.
+        let before = keys::request_end(key.until, &[0; 32]);
+        if before < *swept {
+            *swept = before;
+        }
     }
     stage.put(Space::Walker, id.as_bytes().to_vec(), document);
     stage.put(Space::Event, keys::event(id, 1), event);

@@ -10,7 +10,7 @@ use crate::{
     prelude::*,
     registry::Registry,
     runtime::{Caller, Runtime, Spawn, Spawned, root_element},
-    store::{Change, memory::MemoryEngine},
+    store::{Change, RequestKey, memory::MemoryEngine},
 };
 
 /// A memory engine whose writes can be made to fail, and whose disk to be full.
@@ -242,4 +242,25 @@ async fn the_record_of_a_run_that_a_claim_ended_is_not_kept_decoded() {
     let id = Uuid::from_u128(1);
     assert!(matches!(store.claim(id, deadline).await.unwrap(), Claimed::Nothing));
     assert!(store.records.take(id).is_none());
+}
+
+#[tokio::test]
+async fn a_request_is_forgotten_also_when_the_clock_stepped_back_before_it() {
+    let (store, _) = failing(Limits::default());
+    let submit = async |id: u8, at: i64| {
+        let mut walker = job(u128::from(id), None);
+        walker.run.created_at = Timestamp::from_millis(at);
+        let until = Timestamp::from_millis(at + 1000);
+        let key = RequestKey { key: [id; 32], request: [0; 32], until };
+        assert_eq!(store.submit(Submission { walker, key: Some(key) }).await.unwrap(), Submitted::New);
+    };
+    let kept = |id: u8| View::get(&*store.shared.engine, Space::Request, &keys::request(&[id; 32])).unwrap();
+    submit(1, 50_000).await;
+    submit(2, 60_000).await;
+    assert!(kept(1).is_none() && kept(2).is_some());
+    submit(3, 10_000).await;
+    submit(4, 20_000).await;
+    assert!(kept(3).is_none(), "its time is over");
+    submit(5, 70_000).await;
+    assert!(kept(2).is_none() && kept(4).is_none());
 }
