@@ -181,13 +181,13 @@ impl Runtime {
                 self.queue().push(&due, now);
                 Ok(Governed::Done)
             }
-            Some(Acted::Asked) => {
+            Some(Acted::Asked(said)) => {
                 let until = now.plus(engine.config.cancel_grace);
                 match act {
                     Act::Cancel { .. } => engine.keeper.cancel(id, until),
-                    Act::Pause => engine.keeper.pause(id, until),
+                    Act::Pause => engine.keeper.pause(id, until, said),
                     Act::Resume => {
-                        engine.keeper.withdraw(id);
+                        engine.keeper.withdraw(id, said);
                         return Ok(Governed::Done);
                     }
                     Act::Answer { .. } => {}

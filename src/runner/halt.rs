@@ -105,6 +105,8 @@ struct Asked {
     rest: Option<Rest>,
     /// When the attempt is ended without it, or a rest becomes an end.
     until: Option<Timestamp>,
+    /// The last word about a pause that was heard. Words come in any order.
+    heard: u64,
 }
 
 impl UnderWay {
@@ -240,11 +242,25 @@ impl Halt {
         }
     }
 
+    /// A pause is wanted, or no longer: by a word of this number.
+    fn ask_pause(&self, until: Option<Timestamp>, said: u64) {
+        let mut asked = self.asked();
+        if said < asked.heard {
+            return;
+        }
+        asked.heard = said;
+        drop(asked);
+        match until {
+            Some(until) => self.ask_rest(Rest::Pause, until),
+            None => self.withdraw(),
+        }
+    }
+
     /// A pause is no longer wanted.
     fn withdraw(&self) {
         let mut asked = self.asked();
         if asked.rest == Some(Rest::Pause) && asked.end.is_none() {
-            *asked = Asked::default();
+            (asked.rest, asked.until) = (None, None);
             self.flags.fetch_and(!REST, Ordering::Release);
         }
     }
@@ -399,14 +415,15 @@ impl Timekeeper {
         self.ask(run, |halt| halt.ask_end(End::Cancel, until));
     }
 
-    /// Asks the attempt of a run to stop at a checkpoint; it has until then.
-    pub(crate) fn pause(&self, run: Uuid, until: Timestamp) {
-        self.ask(run, |halt| halt.ask_rest(Rest::Pause, until));
+    /// Asks the attempt of a run to stop at a checkpoint; it has until then. Of this and [`Timekeeper::withdraw`] the one that was said
+    /// last counts, whichever comes first.
+    pub(crate) fn pause(&self, run: Uuid, until: Timestamp, said: u64) {
+        self.ask(run, |halt| halt.ask_pause(Some(until), said));
     }
 
     /// Tells the attempt of a run that no pause is wanted any more.
-    pub(crate) fn withdraw(&self, run: Uuid) {
-        self.ask(run, Halt::withdraw);
+    pub(crate) fn withdraw(&self, run: Uuid, said: u64) {
+        self.ask(run, |halt| halt.ask_pause(None, said));
     }
 
     fn ask(&self, run: Uuid, ask: impl Fn(&Halt)) {
@@ -513,5 +530,26 @@ impl Kept {
         if let Some(run) = kin.run {
             self.by_run.remove(&(run, serial));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_words_about_a_pause_the_last_one_counts_in_whatever_order_they_come() {
+        let (keeper, run, until) = (Timekeeper::default(), Uuid::from_u128(1), Timestamp::default());
+        let entry = keeper.enter(Some(run));
+        // Pause, resume, pause: each is told by a task of its own.
+        keeper.pause(run, until, 2);
+        keeper.pause(run, until, 4);
+        keeper.withdraw(run, 3);
+        assert_eq!(entry.halt.rest(), Some(Rest::Pause));
+        keeper.withdraw(run, 7);
+        keeper.pause(run, until, 6);
+        assert_eq!(entry.halt.rest(), None);
+        keeper.pause(run, until, 8);
+        assert_eq!(entry.halt.rest(), Some(Rest::Pause));
     }
 }

@@ -369,8 +369,9 @@ pub enum Act {
 pub enum Acted {
     /// It is as it was wanted now.
     Done,
-    /// The attempt under way is asked; its runner should hear of it.
-    Asked,
+    /// The attempt under way is asked; its runner should hear of it. With the number of the event that says so: of several words the
+    /// one with the highest number is the last.
+    Asked(u64),
     /// It is due now, or at another time.
     Due(Due),
     /// It was so before. Nothing was written.
