@@ -816,6 +816,25 @@ async fn a_full_disk_refuses_what_is_new_and_keeps_what_is_there() {
     let store = embedded::open(folder.path(), limits()).unwrap();
     let claim = claimed(&store, &env, env.id()).await;
     store.close().await.unwrap();
+/// A program that cannot run it parks it after its pause was asked for; the next one can.
+#[tokio::test]
+async fn who_asked_for_a_pause_gets_it_when_the_run_was_parked() {
+    let folder = tempfile::tempdir().unwrap();
+    let env = env();
+    let store = embedded::open(folder.path(), limits()).unwrap();
+    let claim = claimed(&store, &env, env.id()).await;
+    let id = claim.walker.id.0;
+    assert!(matches!(store.act(id, env.now(), Act::Pause).await.unwrap(), Some(Acted::Asked(_))));
+    release(&store, &env, &claim, Release::Park { error: "no such walker".to_owned() }).await;
+    assert_eq!(state(&store, id).await, State::Incompatible, "it says why it does not go on");
+    store.close().await.unwrap();
+    drop(store);
+    let store = open_again(folder.path()).await;
+    assert_eq!((is_taken(&store, &env, id).await, state(&store, id).await), (false, State::Paused));
+    assert!(matches!(store.act(id, env.now(), Act::Resume).await.unwrap(), Some(Acted::Due(_))));
+    assert_eq!(take(&store, &env, id).await.walker.run.attempt, 1);
+}
+
     drop(store);
     drop(open_again(folder.path()).await);
     let full = loop {

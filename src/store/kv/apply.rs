@@ -377,7 +377,9 @@ fn run(
                 numbered.extend(last.events);
                 return Ok(RunEvents { id, name, events: numbered });
             }
-            let held = hold(&mut live).map(|event| number(&mut live, now, event));
+            // What is parked says why, until a program comes that may take it up.
+            let event = if live.state == State::Incompatible { None } else { hold(&mut live) };
+            let held = event.map(|event| number(&mut live, now, event));
             numbered.extend(held);
             put_events(stage, &shared.limits, id, &numbered)?;
             put_live(stage, id, live);
@@ -406,7 +408,8 @@ pub(crate) fn hold(live: &mut Live) -> Option<EventKind> {
     live.more().pause_requested_at?;
     let from = live.state;
     live.state = lifecycle::next(from, Step::Pause)?;
-    live.more_mut().paused_from = Some(if from.is_under_way() { State::Queued } else { from });
+    let is_due = from.is_under_way() || from == State::Incompatible;
+    live.more_mut().paused_from = Some(if is_due { State::Queued } else { from });
     Some(EventKind::Paused)
 }
 
