@@ -144,6 +144,7 @@ async fn exercise(store: &Shared) {
     a_held_run_is_due_at_its_deadline(store, &env).await;
     a_repeated_request_is_known(store, &env).await;
     requests_are_forgotten_also_when_the_clock_steps_back(store, &env).await;
+    a_cancel_right_behind_a_claim_is_in_the_record(store, &env).await;
 }
 
 async fn elements_and_versions(store: &Shared, env: &Env) {
@@ -608,6 +609,22 @@ async fn a_held_run_is_due_at_its_deadline(store: &Shared, env: &Env) {
     assert_eq!(state(store, id).await, State::TimedOut);
 }
 
+/// As in a server: the claim is written, and its answer not read yet.
+async fn a_cancel_right_behind_a_claim_is_in_the_record(store: &Shared, env: &Env) {
+    let walker = walker(env, env.id());
+    let id = walker.id.0;
+    store.submit(Submission { walker, key: None }).await.unwrap();
+    let mut claiming = store.claim(id, env.now());
+    assert!(futures_util::FutureExt::now_or_never(&mut claiming).is_none());
+    let cancel = Act::Cancel { reason: "enough".to_owned() };
+    assert!(matches!(store.act(id, env.now(), cancel).await.unwrap(), Some(Acted::Asked(_))));
+    let Claimed::Taken(claim) = claiming.await.unwrap() else { panic!("it is due") };
+    let run = Some(finish(&claim, env, Some("no")));
+    store.commit(env.now(), Commit { run, ..Commit::default() }).await.unwrap();
+    let record = store.run(id).await.unwrap().unwrap();
+    assert_eq!((record.run.state, record.run.cancel_requested_at), (State::Failed, Some(env.now())));
+}
+
 async fn a_repeated_request_is_known(store: &Shared, env: &Env) {
     let submit = async |key: u8, request: u8| {
         let walker = walker(env, env.id());
@@ -799,23 +816,6 @@ async fn everything_is_there_after_opening_again() {
 }
 
 /// The committer's thread lets go of the files a moment after the last handle.
-async fn open_again(folder: &std::path::Path) -> Shared {
-    loop {
-        match embedded::open(folder, limits()) {
-            Ok(store) => return store,
-            Err(error) if error.to_string().contains("another process") => tokio::task::yield_now().await,
-            Err(error) => panic!("{error}"),
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_refuses_what_is_new_and_keeps_what_is_there() {
-    let folder = tempfile::tempdir().unwrap();
-    let env = env();
-    let store = embedded::open(folder.path(), limits()).unwrap();
-    let claim = claimed(&store, &env, env.id()).await;
-    store.close().await.unwrap();
 /// A program that cannot run it parks it after its pause was asked for; the next one can.
 #[tokio::test]
 async fn who_asked_for_a_pause_gets_it_when_the_run_was_parked() {
@@ -835,6 +835,23 @@ async fn who_asked_for_a_pause_gets_it_when_the_run_was_parked() {
     assert_eq!(take(&store, &env, id).await.walker.run.attempt, 1);
 }
 
+async fn open_again(folder: &std::path::Path) -> Shared {
+    loop {
+        match embedded::open(folder, limits()) {
+            Ok(store) => return store,
+            Err(error) if error.to_string().contains("another process") => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_what_is_new_and_keeps_what_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let env = env();
+    let store = embedded::open(folder.path(), limits()).unwrap();
+    let claim = claimed(&store, &env, env.id()).await;
+    store.close().await.unwrap();
     drop(store);
     drop(open_again(folder.path()).await);
     let full = loop {

@@ -491,6 +491,10 @@ pub(crate) fn put_live(stage: &mut Stage, id: Uuid, mut live: Live) {
 fn end(stage: &mut Stage, id: Uuid, mut live: Live, ending: Ending) -> Result<()> {
     let Ending { step, record, index } = ending;
     take(&mut live, step)?;
+    let record = match live.more().cancel_requested_at {
+        Some(at) => asked_to_end(record, at)?,
+        None => record,
+    };
     let key = id.as_bytes().to_vec();
     if live.checkpointed {
         stage.remove(Space::Checkpoint, key.clone());
@@ -503,6 +507,15 @@ fn end(stage: &mut Stage, id: Uuid, mut live: Live, ending: Ending) -> Result<()
     stage.remove_live(id);
     stage.put(Space::Walker, key, record);
     Ok(())
+}
+
+/// The last record of a run whose end was asked for. Its attempt, which wrote it, need not have heard of that.
+fn asked_to_end(record: Vec<u8>, at: Timestamp) -> Result<Vec<u8>> {
+    let mut walker: Walker = codec::decode(&record)?;
+    match walker.run.cancel_requested_at.replace(at) {
+        Some(known) if known == at => Ok(record),
+        _ => codec::encode(&walker),
+    }
 }
 
 /// Ends a run that no attempt holds, as failed by this code.

@@ -456,10 +456,6 @@ impl Store for KvStore {
 
     fn act(&self, id: Uuid, now: Timestamp, act: Act) -> BoxFuture<'_, Result<Option<Acted>>> {
         Box::pin(async move {
-            if matches!(act, Act::Cancel { .. }) {
-                // Before it is written: the attempt may end right after.
-                self.records.ask_for_end(id, now);
-            }
             let acted = self.ask(move |answer| Member::Act { id, now, act, answer }).await?;
             if acted == Some(Acted::Done) {
                 drop(self.records.take(id));
