@@ -22,8 +22,8 @@ use crate::{
     publish::{Frame, Runs, Sockets},
     registry::Registry,
     runner::{
-        Bounds, Contention, DueQueue, Engine, Ground, Job, Label, Pool, Source, Supervisor, Taken,
-        Timekeeper, UNFINISHED, Unended, is_file_name, sentence,
+        Bounds, Contention, DueQueue, End, Engine, Ground, Job, Label, Pool, Source, Supervisor, Taken,
+        Timekeeper, UNFINISHED, UnderWay, Unended, is_file_name, sentence,
     },
     store::{
         self, Change, Claimed, Commit, Due, Element, Registered, Store, Submission, Submitted, no_fields,
@@ -36,6 +36,9 @@ use crate::{
 const SUSPICION: Duration = Duration::from_secs(5);
 
 pub use crate::store::{Act, RunFilter};
+
+/// How long to wait after the store refused to give a run.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How many of the runs that a stop waits for are named in the log.
 const TOLD: usize = 20;
@@ -615,7 +618,12 @@ async fn take_up(engine: &Arc<Engine>, Taken { due, alone }: Taken) -> Vec<Due> 
         Ok(Claimed::Nothing) => Vec::new(),
         Err(error) => {
             tracing::error!(run = %due.id, %error, "a due run cannot be claimed");
-            Vec::new()
+            if engine.is_lost_on(&error) {
+                return Vec::new();
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+            // As it was, or queued when it was claimed by then.
+            vec![Due { at: Timestamp::default(), ..due.clone() }, due]
         }
     }
 }
@@ -644,13 +652,35 @@ fn keep_time(engine: &Arc<Engine>, due: &Arc<DueQueue>, stopping: &watch::Sender
                 () = async { while gone.changed().await.is_ok() {} } => break,
             }
             for (under_way, end) in engine.keeper.look(engine.env.now()) {
-                let again = engine.end_without(&under_way, end).await;
-                if let Some(run) = &under_way.run {
-                    queue.ended(run.id.uuid(), &again, engine.env.now());
+                match engine.end_without(&under_way, end).await {
+                    Ok(again) => entered(&engine, &queue, &under_way, &again),
+                    Err(error) if engine.is_lost_on(&error) => {}
+                    Err(_) => {
+                        drop(tokio::spawn(end_later(Arc::clone(&engine), Arc::clone(&queue), under_way, end)))
+                    }
                 }
             }
         }
     });
+}
+
+/// Ends an attempt that could not be ended without it, once its run can be read.
+async fn end_later(engine: Arc<Engine>, queue: Arc<DueQueue>, under_way: Arc<UnderWay>, end: End) {
+    loop {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        match engine.end_without(&under_way, end).await {
+            Ok(again) => return entered(&engine, &queue, &under_way, &again),
+            Err(error) if engine.is_lost_on(&error) => return,
+            Err(_) => {}
+        }
+    }
+}
+
+/// The run of an attempt that was ended without it is due again.
+fn entered(engine: &Engine, queue: &DueQueue, under_way: &UnderWay, again: &[Due]) {
+    if let Some(run) = &under_way.run {
+        queue.ended(run.id.uuid(), again, engine.env.now());
+    }
 }
 
 pub(crate) fn root_element(id: Uuid, access: Access) -> Element {

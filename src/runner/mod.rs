@@ -96,8 +96,8 @@ pub(crate) struct Ended {
 pub(crate) enum Unended {
     Failed {
         failure: Failure,
-        /// The fields that the walker had reached; none when they are those of the last checkpoint.
-        fields: Option<Fields>,
+        /// The fields that the walker had reached, or those of its last checkpoint.
+        fields: Fields,
         conflicts: u32,
     },
     /// The run was let go; due again then, when it is by itself.
@@ -133,7 +133,8 @@ impl Engine {
         if times >= lost_max {
             let message = format!("the process ended during {times} attempt(s) of this run in a row");
             let failure = Failure::coded(ErrorCode::Lost, message).for_good();
-            return self.conclude(&under_way, root, failure, None, walker.run.conflicts).await;
+            let fields = checkpoint.map_or(walker.archetype, |checkpoint| checkpoint.fields);
+            return self.conclude(&under_way, root, failure, fields, walker.run.conflicts).await;
         }
         let begun = checkpoint.filter(|checkpoint| kind.spec.takes_up(checkpoint.walker_version));
         // Who begins again has not asked yet.
@@ -187,7 +188,7 @@ impl Engine {
             let is_crowded = failure.conflict().is_some() && conflicts < self.config.conflicts_max;
             let is_full = failure.lacks_room() && errand.run().is_some();
             if !(is_crowded || is_full) {
-                let fields = fields.or(Some(from.fields));
+                let fields = fields.unwrap_or(from.fields);
                 return Err(Unended::Failed { failure, fields, conflicts });
             }
             turns.give_back();
@@ -205,7 +206,7 @@ impl Engine {
                 turns = again => turns,
                 end = under_way.halted() => {
                     let failure = Failure::ended(end);
-                    return Err(Unended::Failed { failure, fields: Some(from.fields), conflicts });
+                    return Err(Unended::Failed { failure, fields: from.fields, conflicts });
                 }
             };
         }
@@ -315,7 +316,7 @@ impl Engine {
         under_way: &UnderWay,
         root: Uuid,
         failure: Failure,
-        fields: Option<Fields>,
+        fields: Fields,
         conflicts: u32,
     ) -> Vec<Due> {
         let Some(run) = &under_way.run else { return Vec::new() };
@@ -355,13 +356,6 @@ impl Engine {
             Verdict::Fail => failure.code,
         };
         tracing::warn!(run = %run.id, code = code.as_str(), error = ?failure, "a run failed");
-        let fields = match fields {
-            Some(fields) => fields,
-            None => match self.store.run(run.id.uuid()).await {
-                Ok(Some(walker)) => walker.archetype,
-                _ => return Vec::new(),
-            },
-        };
         let event = EventKind::Failed { error: message.clone(), code };
         let then = Then::Finish(Box::new(Finish::failed(now, fields, code, message)));
         self.record_end(run, conflicts, event, then).await;
@@ -403,24 +397,33 @@ impl Engine {
 
     /// Ends an attempt that did not stop when it had to: its run goes on, or ends, without it, and what it still wants to write is
     /// refused. Its thread is another matter. Gives when the run is due again.
-    pub(crate) async fn end_without(&self, under_way: &UnderWay, end: End) -> Vec<Due> {
+    ///
+    /// # Errors
+    /// When the run cannot be read; then it is as before.
+    pub(crate) async fn end_without(&self, under_way: &UnderWay, end: End) -> store::Result<Vec<Due>> {
         let failure = Failure::ended(end);
         let Some(run) = &under_way.run else {
             under_way.door.answer(Err(failure));
-            return Vec::new();
+            return Ok(Vec::new());
         };
         let id = run.id.uuid();
         match self.store.run(id).await {
             Ok(Some(walker)) => {
                 let conflicts = walker.run.conflicts;
-                self.conclude(under_way, walker.owner(), failure, Some(walker.archetype), conflicts).await
+                Ok(self.conclude(under_way, walker.owner(), failure, walker.archetype, conflicts).await)
             }
-            Ok(None) => Vec::new(),
+            Ok(None) => Ok(Vec::new()),
             Err(error) => {
                 tracing::error!(run = %run.id, %error, "a run that did not end in time does not load");
-                Vec::new()
+                Err(error)
             }
         }
+    }
+
+    /// Whether nothing is to be expected of another try: the run is damaged, or the store takes no writes any more.
+    pub(crate) fn is_lost_on(&self, error: &store::Error) -> bool {
+        let is_damaged = matches!(error, store::Error::Damaged(_));
+        is_damaged || matches!(self.store.health(), Err(store::Error::Unavailable(_)))
     }
 
     /// The record of a run, when `actor` may read it.

@@ -524,6 +524,9 @@ pub trait Store: Send + Sync + 'static {
     /// by `now`, or whose end was asked for, is ended instead. Not synced: a claim outlives the process, not a
     /// power loss, after which the run is due as if never claimed. The event `started` or `resumed` comes with the attempt's first synced
     /// write, or a moment later when there is none, so that no event is seen that a power loss could take back.
+    ///
+    /// # Errors
+    /// When the run cannot be read; then nobody holds it. It is due again, or parked when what is stored of it is damaged.
     fn claim(&self, id: Uuid, now: Timestamp) -> BoxFuture<'_, Result<Claimed>>;
 
     /// Does what somebody outside wants, when the run's state allows it. `None` when there is no such run. Synced when this answers.

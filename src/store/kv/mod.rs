@@ -30,7 +30,7 @@ use tokio::{
     time::Duration,
 };
 use uuid::Uuid;
-use walkabout_schema::{Event, FORMAT, Kind, Name, State, Status, Timestamp, User, Walker};
+use walkabout_schema::{Event, EventKind, FORMAT, Kind, Name, State, Status, Timestamp, User, Walker};
 
 use self::{
     apply::Prepared,
@@ -44,8 +44,8 @@ use self::{
 };
 use super::{
     Act, Acted, Claim, Claimed, Commit, Direction, Due, Element, Error, EventSink, Events, Limits, Link,
-    OpenRuns, PAGE_BYTES_MAX, Registered, Result, RunFilter, Runs, Snapshot, Store, Submission, Submitted,
-    Then, Token,
+    OpenRuns, PAGE_BYTES_MAX, Registered, Release, Result, RunCommit, RunFilter, Runs, Snapshot, Store,
+    Submission, Submitted, Then, Token,
 };
 
 /// Events that are read from the engine at once.
@@ -185,6 +185,23 @@ impl KvStore {
         Ok(Some((walker, length)))
     }
 
+    /// Lets go of a run whose claim cannot be read: nobody else would. What is damaged is parked, as that does not pass.
+    async fn let_go(&self, id: Uuid, live: &Live, now: Timestamp, error: &Error) {
+        let (event, to) = match error {
+            Error::Damaged(_) => {
+                let error = "what is stored of this run cannot be read".to_owned();
+                (EventKind::Incompatible { error: error.clone() }, Release::Park { error })
+            }
+            _ => (EventKind::Checkpoint, Release::Queue),
+        };
+        let then = Then::Release { checkpoint: None, to };
+        let (token, conflicts) = (live.token(), live.conflicts);
+        let run = Some(RunCommit { id, token, events: vec![event], then, conflicts });
+        if let Err(error) = self.commit(now, Commit { run, ..Commit::default() }).await {
+            tracing::error!(run = %id, %error, "a run that cannot be read is not let go");
+        }
+    }
+
     /// The rest of a claimed run. Nobody else changes it while the claim holds.
     fn claimed(&self, id: Uuid, live: &Live) -> Result<Claimed> {
         let read = |space| self.shared.engine.snapshot().get(space, id.as_bytes());
@@ -192,7 +209,7 @@ impl KvStore {
             Some(walker) => walker,
             None => match read(Space::Walker)? {
                 Some(document) => codec::decode(&document)?,
-                None => return Ok(Claimed::Nothing),
+                None => return Err(Error::Damaged(format!("the record of run {id} is gone"))),
             },
         };
         live.merge_into(&mut walker);
@@ -443,7 +460,13 @@ impl Store for KvStore {
     fn claim(&self, id: Uuid, now: Timestamp) -> BoxFuture<'_, Result<Claimed>> {
         Box::pin(async move {
             match self.ask(move |answer| Member::Claim { id, now, answer }).await? {
-                Taken::Run(live) => self.claimed(id, &live),
+                Taken::Run(live) => match self.claimed(id, &live) {
+                    Ok(claimed) => Ok(claimed),
+                    Err(error) => {
+                        self.let_go(id, &live, now, &error).await;
+                        Err(error)
+                    }
+                },
                 Taken::Early(due) => Ok(Claimed::Early(due)),
                 Taken::Nothing => {
                     // The claim may have ended it.
