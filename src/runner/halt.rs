@@ -134,6 +134,11 @@ impl UnderWay {
         self.deadline
     }
 
+    /// Its end, when its deadline is over. The timekeeper need not have looked yet.
+    pub(crate) fn over(&self, now: Timestamp) -> Option<End> {
+        self.deadline.filter(|deadline| *deadline <= now).map(End::RunTime)
+    }
+
     /// True when a plain walker's time has to be kept: that of a run always is, as others may ask for its end.
     pub(crate) fn is_timed(&self) -> bool {
         self.run.is_some() || self.deadline.is_some() || self.visit_timeout.is_some()
@@ -174,8 +179,8 @@ impl UnderWay {
         if end.is_some() {
             return end.filter(|_| is_late);
         }
-        if let Some(deadline) = self.deadline.filter(|deadline| *deadline <= now) {
-            self.ask_end(End::RunTime(deadline), now.plus(LATE));
+        if let Some(end) = self.over(now) {
+            self.ask_end(end, now.plus(LATE));
         } else if let Some(rest) = rest.filter(|_| is_late) {
             self.ask_end(End::Rest(rest), now.plus(LATE));
         } else if let Some(bound) = self.visit_timeout {

@@ -284,6 +284,10 @@ impl Engine {
         walker: &dyn AnyWalker,
         conflicts: u32,
     ) -> Result<Ended, Failure> {
+        let at = self.env.now();
+        if let Some(end) = attempt.under_way.over(at) {
+            return Err(Failure::ended(end));
+        }
         let (changes, guards) = commit::gather(&attempt.graph, &self.config)?;
         let Book { reports, mut events, status, custom, .. } = std::mem::take(&mut *attempt.book());
         let status = status.unwrap_or(200);
@@ -293,7 +297,7 @@ impl Engine {
             Some(run) => {
                 events.push(EventKind::Completed);
                 let finish = Finish {
-                    at: self.env.now(),
+                    at,
                     fields: walker.encode()?,
                     http_status: status,
                     reports: reports.clone(),
@@ -325,8 +329,9 @@ impl Engine {
         if failure.code == ErrorCode::Incompatible {
             return self.let_go(run, of, conflicts, Release::Park { error: message }).await;
         }
+        let now = self.env.now();
         // Who asked for the end gets it, also when the attempt failed meanwhile.
-        let verdict = match failure.end().or(under_way.end()) {
+        let verdict = match failure.end().or(under_way.end()).or(under_way.over(now)) {
             Some(End::Cancel) => Verdict::Cancel,
             Some(End::RunTime(_)) => Verdict::TimeOut,
             Some(End::Rest(Rest::Pause)) => return self.let_go(run, of, conflicts, Release::Pause).await,
@@ -341,7 +346,6 @@ impl Engine {
                 retry::decide(&under_way.retry, ended, self.env.chance())
             }
         };
-        let now = self.env.now();
         let code = match verdict {
             Verdict::Snooze(after) => {
                 return self.let_go(run, of, conflicts, Release::Sleep { until: now.plus(after) }).await;

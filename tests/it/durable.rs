@@ -1,7 +1,7 @@
 //! How runs are governed: retries, deadlines, cancel, pause, waits, checkpoint policies, repeated requests.
 
 use std::{
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, OnceLock},
     time::Duration,
 };
 
@@ -328,6 +328,40 @@ async fn a_held_run_keeps_its_deadline_when_others_crowd_the_queue() {
     bench.advance(30 * SECOND);
     let ended = tokio::time::timeout(10 * SECOND, bench.finished(&user, &held)).await;
     assert_eq!(ended.map(|record| record.run.state).ok(), Some(State::TimedOut));
+}
+
+static CLOCK_OF_LATE: OnceLock<Env> = OnceLock::new();
+
+/// Is done when its time is over, and nobody has told it.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(async, timeout = "30s", retry(attempts = 2))]
+struct Late {
+    fails: bool,
+}
+
+#[abilities]
+impl Late {
+    #[entry]
+    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        cx.attach(&here, Place::default())?;
+        CLOCK_OF_LATE.get().unwrap().advance(30 * SECOND);
+        if self.fails { Err(fail("too late")) } else { DONE }
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_is_done_after_its_deadline_is_timed_out() {
+    let env = Env::manual(Timestamp::from_millis(1_767_225_600_000), 1);
+    assert!(CLOCK_OF_LATE.set(env.clone()).is_ok());
+    let config = Config { disk_free_min: 0, ..Config::default() };
+    let bench = Bench::inline(|types| _ = types.walker::<Late>(), config, env).await.unwrap();
+    let user = bench.register().await;
+    for fails in [false, true] {
+        let id = submit(&bench, &user, "late", json!({ "fails": fails })).await;
+        let run = bench.finished(&user, &id).await.run;
+        assert_eq!((run.state, run.retries), (State::TimedOut, 0), "fails: {fails}");
+    }
+    assert_eq!(bench.count::<Place>(&user).await, 0);
 }
 
 /// Its first attempt hangs in a visit.
