@@ -7,13 +7,13 @@ use uuid::Uuid;
 use walkabout::{
     env::Env,
     schema::{
-        Access, ErrorCode, EventKind, Fields, Key, Kind, Level, Name, NodeId, Run, Schedule, State, Status,
-        Timestamp, User, Walker,
+        Access, ErrorCode, EventKind, Fields, Key, Kind, Level, Name, NodeId, Run, Schedule,
+        State, Status, Timestamp, User, Walker,
     },
     store::{
         Act, Acted, Change, Claim, Claimed, Commit, Direction, Due, Element, End, Ends, Error, Finish, Guard,
         Limits, Registered, Release, RequestKey, RunCommit, RunFilter, Snapshot, Store, Submission,
-        Submitted, Then, embedded, memory,
+        Submitted, Then, embedded, memory, sim::Disk,
     },
 };
 
@@ -816,6 +816,25 @@ async fn everything_is_there_after_opening_again() {
 }
 
 /// The committer's thread lets go of the files a moment after the last handle.
+/// A store on a simulated disk, opened after whatever was open there was killed.
+fn after_a_kill(disk: &Disk) -> Shared {
+    disk.open(limits()).unwrap()
+}
+
+#[tokio::test]
+async fn what_an_earlier_process_lost_is_not_handed_back_by_a_later_one() {
+    let (disk, env) = (Disk::new(1), env());
+    let store = after_a_kill(&disk);
+    let id = claimed(&store, &env, env.id()).await.walker.id.0;
+    let store = after_a_kill(&disk);
+    for act in [Act::Pause, Act::Resume] {
+        assert!(matches!(store.act(id, env.now(), act).await.unwrap(), Some(Acted::Asked(_))));
+    }
+    store.close().await.unwrap();
+    let run = take(&after_a_kill(&disk), &env, id).await.walker.run;
+    assert_eq!((run.attempt, run.lost), (2, 1));
+}
+
 /// A program that cannot run it parks it after its pause was asked for; the next one can.
 #[tokio::test]
 async fn who_asked_for_a_pause_gets_it_when_the_run_was_parked() {
