@@ -7,7 +7,7 @@ use uuid::Uuid;
 use walkabout::{
     env::Env,
     schema::{
-        Access, ErrorCode, EventKind, Fields, Key, Kind, Level, Name, NodeId, Run, Schedule,
+        Access, Checkpoint, ErrorCode, EventKind, Fields, Key, Kind, Level, Name, NodeId, Run, Schedule,
         State, Status, Timestamp, User, Walker,
     },
     store::{
@@ -833,6 +833,26 @@ async fn what_an_earlier_process_lost_is_not_handed_back_by_a_later_one() {
     store.close().await.unwrap();
     let run = take(&after_a_kill(&disk), &env, id).await.walker.run;
     assert_eq!((run.attempt, run.lost), (2, 1));
+}
+
+#[tokio::test]
+async fn the_last_record_counts_lost_attempts_from_the_last_checkpoint_on() {
+    for stands in [false, true] {
+        let (disk, env) = (Disk::new(1), env());
+        let store = after_a_kill(&disk);
+        let id = claimed(&store, &env, env.id()).await.walker.id.0;
+        let store = after_a_kill(&disk);
+        let claim = take(&store, &env, id).await;
+        if stands {
+            let checkpoint = Checkpoint { fields: claim.walker.archetype.clone(), ..Checkpoint::default() };
+            let then = Then::Checkpoint(Box::new(checkpoint));
+            let run = Some(RunCommit { then, ..finish(&claim, &env, None) });
+            store.commit(env.now(), Commit { run, ..Commit::default() }).await.unwrap();
+        }
+        let run = Some(finish(&claim, &env, None));
+        store.commit(env.now(), Commit { run, ..Commit::default() }).await.unwrap();
+        assert_eq!(store.run(id).await.unwrap().unwrap().run.lost, u32::from(!stands));
+    }
 }
 
 /// A program that cannot run it parks it after its pause was asked for; the next one can.

@@ -52,6 +52,8 @@ pub(crate) struct Ending {
     record: Vec<u8>,
     /// The entry of the index of runs.
     index: Vec<u8>,
+    /// Lost attempts, as the record has them.
+    lost: u32,
 }
 
 impl Ending {
@@ -76,7 +78,7 @@ impl Ending {
         walker.run.pause_requested_at = None;
         (walker.run.error_code, walker.schedule.error) = error.unzip();
         let index = keys::status_and_name(walker.schedule.status, &walker.name);
-        Ok(Self { step, record: codec::encode(walker)?, index })
+        Ok(Self { step, record: codec::encode(walker)?, index, lost: walker.run.lost })
     }
 }
 
@@ -489,12 +491,10 @@ pub(crate) fn put_live(stage: &mut Stage, id: Uuid, mut live: Live) {
 
 /// Ends a run.
 fn end(stage: &mut Stage, id: Uuid, mut live: Live, ending: Ending) -> Result<()> {
-    let Ending { step, record, index } = ending;
+    let Ending { step, record, index, lost } = ending;
     take(&mut live, step)?;
-    let record = match live.more().cancel_requested_at {
-        Some(at) => asked_to_end(record, at)?,
-        None => record,
-    };
+    let is_whole = live.more().cancel_requested_at.is_none() && live.lost == lost;
+    let record = if is_whole { record } else { amend(&record, &live)? };
     let key = id.as_bytes().to_vec();
     if live.checkpointed {
         stage.remove(Space::Checkpoint, key.clone());
@@ -509,13 +509,12 @@ fn end(stage: &mut Stage, id: Uuid, mut live: Live, ending: Ending) -> Result<()
     Ok(())
 }
 
-/// The last record of a run whose end was asked for. Its attempt, which wrote it, need not have heard of that.
-fn asked_to_end(record: Vec<u8>, at: Timestamp) -> Result<Vec<u8>> {
-    let mut walker: Walker = codec::decode(&record)?;
-    match walker.run.cancel_requested_at.replace(at) {
-        Some(known) if known == at => Ok(record),
-        _ => codec::encode(&walker),
-    }
+/// Writes into the last record what the attempt that made it need not have heard of, or what its checkpoints changed.
+fn amend(record: &[u8], live: &Live) -> Result<Vec<u8>> {
+    let mut walker: Walker = codec::decode(record)?;
+    walker.run.cancel_requested_at = live.more().cancel_requested_at;
+    walker.run.lost = live.lost;
+    codec::encode(&walker)
 }
 
 /// Ends a run that no attempt holds, as failed by this code.
