@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use walkabout::{
     runtime::Caller,
-    schema::{State, Status, WalkerId, wire::Record},
+    schema::{State, Status, Timestamp, WalkerId, wire::Record},
 };
 
-use crate::walkers::ATTEMPTS;
+use crate::walkers::{self, ATTEMPTS, PATIENCE};
+
+/// Attempts in a row that end with their process, at which a run fails.
+const LOST: u64 = 3;
 
 /// What a user knows of one submission.
 #[derive(Debug, Clone, PartialEq)]
@@ -188,6 +191,7 @@ impl Model {
             .submissions
             .values()
             .find(|one| matches!(&one.known, Known::Accepted(known) if known.to_string() == id));
+        let has_deadline = user.is_some_and(|one| one.walker == "brief");
         let resumes = user.map(|one| self.resumes(one.user)).unwrap_or_default();
         let wishes = self.wishes.entry(id.to_owned()).or_default();
         let known = wishes.clone();
@@ -197,7 +201,12 @@ impl Model {
         if known.cancelled && state != State::Cancelled {
             self.violate(format!("{id} was cancelled and is {state:?}"));
         }
-        let may_be_held = state == State::Paused || (state == State::Cancelled && known.cancel_sent);
+        let may_be_held = match state {
+            State::Paused => true,
+            State::Cancelled => known.cancel_sent,
+            State::TimedOut => has_deadline,
+            _ => false,
+        };
         if known.held.is_some() && !may_be_held {
             self.violate(format!("{id} was paused, nobody resumed it, and it is {state:?}"));
         }
@@ -369,17 +378,19 @@ impl Model {
         }
         let is_cancelled = record.is_some_and(|record| record["run"]["state"] == "cancelled");
         let (most_entries, marks, items) = match submission.walker {
-            "increment" | "plainly" | "again" | "later" => (1, false, 0),
+            "increment" | "plainly" | "again" | "later" | "hang" => (1, false, 0),
             "nest" => (1, true, 0),
             "count" => (0, true, 0),
-            "steps" | "doze" | "ask" | "quit" => (most, false, 0),
+            "steps" | "doze" | "ask" | "quit" | "brief" => (most, false, 0),
             "build" => (0, false, submission.n),
             _ => (0, false, 0),
         };
         let whole = (entries.len() as u64, has_mark, built) == (most_entries, marks, items);
         let nothing = entries.is_empty() && !has_mark && built == 0;
-        let part =
-            matches!(submission.walker, "steps" | "doze" | "ask" | "quit") && (entries.len() as u64) < most;
+        let has_parts = matches!(submission.walker, "steps" | "doze" | "ask" | "quit" | "brief");
+        // The last visit of a brief one has a checkpoint as well: then only its end is to come.
+        let is_whole_part = submission.walker == "brief" && entries.len() as u64 == most;
+        let part = has_parts && ((entries.len() as u64) < most || is_whole_part);
         // A failed run of steps has those before the last.
         let simulated = record.is_some_and(|record| {
             record["schedule"]["error"]
@@ -410,11 +421,16 @@ enum End {
     Well,
     Failed(&'static str),
     Cancelled,
+    /// Only its deadline ends it.
+    Never,
 }
 
 impl Submission {
     fn end(&self) -> End {
         match (self.walker, self.fate) {
+            ("brief", 2) if self.n > 1 => End::Never,
+            ("brief", 3) => End::Never,
+            ("brief", _) => End::Well,
             ("again", 0 | 2) if self.n < ATTEMPTS => End::Well,
             ("again", 0) | ("nest", 2) => End::Failed("walker-failed"),
             ("ask", _) => End::Well,
@@ -446,9 +462,10 @@ impl Model {
         let run = &record["run"];
         let (state, code) = (run["state"].as_str().unwrap_or_default(), run["error_code"].as_str());
         let number = |name: &str| run[name].as_u64().unwrap_or_default();
+        in_time(run)?;
         if code == Some("lost") {
             // One attempt in a row for each life that it was under way in.
-            let holds = state == "failed" && number("lost") >= 3 && number("attempt") >= 3;
+            let holds = state == "failed" && number("lost") >= LOST && number("attempt") >= LOST;
             return if holds { Ok(()) } else { Err(format!("lost without a reason: {run}")) };
         }
         if state == "cancelled" && self.wishes.get(id).is_some_and(|wishes| wishes.cancel_sent) {
@@ -458,7 +475,22 @@ impl Model {
         if run["retry_of"] != retried.unwrap_or_default() {
             return Err(format!("it repeats another run: {run}"));
         }
+        if number("lost") >= LOST && state != "timed_out" {
+            return Err(format!("an attempt was begun after {LOST} that were lost: {run}"));
+        }
+        let is_timed_out = state == "timed_out" && code == Some("timed-out");
+        if submission.walker == "hang" {
+            let holds = match state {
+                "succeeded" => (submission.n..PATIENCE).contains(&number("retries")),
+                _ => is_timed_out && number("retries") == PATIENCE - 1,
+            };
+            return if holds { Ok(()) } else { Err(format!("it did not try as often as it may: {run}")) };
+        }
+        if submission.walker == "brief" && is_timed_out {
+            return Ok(());
+        }
         let holds = match submission.end() {
+            End::Never => false,
             End::Well => state == "succeeded" && code.is_none(),
             End::Failed(slug) => state == "failed" && code == Some(slug),
             End::Cancelled => state == "cancelled" && code == Some("cancelled") && entries == 1,
@@ -474,6 +506,20 @@ impl Model {
             _ => Ok(()),
         }
     }
+}
+
+/// A run that has a deadline is timed out when that is over before its end, and only then.
+fn in_time(run: &Value) -> Result<(), String> {
+    let time = |name: &str| serde_json::from_value::<Timestamp>(run[name].clone()).ok();
+    let Some(deadline) = time("deadline") else { return Ok(()) };
+    let holds = match run["state"].as_str() {
+        // The clock may have stepped back since.
+        Some("timed_out") => walkers::latest() >= deadline,
+        // Who asked for it gets it, also late.
+        Some("cancelled") => true,
+        _ => time("finished_at").is_some_and(|finished_at| finished_at < deadline),
+    };
+    if holds { Ok(()) } else { Err(format!("its deadline did not end it when it was over: {run}")) }
 }
 
 /// Of several answers that one counts which was taken.
