@@ -565,6 +565,7 @@ impl Sim {
             self.model().acts(user, Some(&id.to_string()), Verb::Resume);
             tokio::spawn(self.clone().resume_at_last(runtime.clone(), user, id));
         }
+        self.model().resume_all();
         for user in 0..USERS {
             tokio::spawn(self.clone().resume_all(runtime.clone(), user));
         }

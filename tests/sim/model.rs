@@ -76,6 +76,9 @@ pub struct Resumes {
     answered: u64,
 }
 
+/// A run that can write nothing, and the pause that holds it: 0 when it has ended.
+pub type Still = (String, u64);
+
 #[derive(Default)]
 pub struct Model {
     pub wishes: BTreeMap<String, Wishes>,
@@ -83,7 +86,7 @@ pub struct Model {
     /// Acts on many runs of a user that are under way: each may find what its submission was not answered for yet.
     broad: Vec<(usize, Verb)>,
     /// Entries of runs that can write none any more, or not while a pause holds them: that pause, and how many.
-    fixed: BTreeMap<u64, (u64, u64)>,
+    fixed: BTreeMap<u64, (Still, u64)>,
     pub users: Vec<Caller>,
     pub submissions: BTreeMap<u64, Submission>,
     /// The submissions under a name, each with its first answer.
@@ -215,14 +218,21 @@ impl Model {
         }
     }
 
-    /// The runs of a user that can write nothing: 0 for those that have ended, else the pause that holds them.
-    pub fn still(&self, user: usize) -> BTreeMap<u64, u64> {
+    /// From now on everything is resumed, also what nobody knows of yet.
+    pub fn resume_all(&mut self) {
+        for wishes in self.wishes.values_mut() {
+            wishes.held = None;
+        }
+    }
+
+    /// The runs of a user that can write nothing, by their submissions.
+    pub fn still(&self, user: usize) -> BTreeMap<u64, Still> {
         let of_user = self.submissions.iter().filter(|(_, submission)| submission.user == user);
         let still = of_user.filter_map(|(tag, submission)| {
             let Known::Accepted(id) = &submission.known else { return None };
             let id = id.to_string();
             let pause = if self.ended.contains_key(&id) { 0 } else { self.wishes.get(&id)?.held? };
-            Some((*tag, pause))
+            Some((*tag, (id, pause)))
         });
         still.collect()
     }
@@ -306,7 +316,7 @@ impl Model {
     }
 
     /// The graph of a user is there as its submissions ended; those that did not may be there.
-    pub fn audit(&mut self, user: usize, still: &BTreeMap<u64, u64>, reports: &[Value]) {
+    pub fn audit(&mut self, user: usize, still: &BTreeMap<u64, Still>, reports: &[Value]) {
         let found = Found::read(reports);
         self.log.push(format!(
             "audit {user}: {} entries, {} marks, {} items",
@@ -324,12 +334,12 @@ impl Model {
     }
 
     /// What was still before the audit began, and is now, has written nothing since the last one.
-    fn stays(&mut self, user: usize, before: &BTreeMap<u64, u64>, found: &Found) -> Result<(), String> {
+    fn stays(&mut self, user: usize, before: &BTreeMap<u64, Still>, found: &Found) -> Result<(), String> {
         let now = self.still(user);
-        for (tag, pause) in before.iter().filter(|(tag, pause)| now.get(tag) == Some(pause)) {
+        for (tag, still) in before.iter().filter(|(tag, still)| now.get(tag) == Some(still)) {
             let entries = found.entries.range(tag * 100..tag * 100 + 100).count() as u64;
-            let known = self.fixed.insert(*tag, (*pause, entries));
-            if let Some((_, known)) = known.filter(|(held, known)| held == pause && *known != entries) {
+            let known = self.fixed.insert(*tag, (still.clone(), entries));
+            if let Some((_, known)) = known.filter(|(held, known)| held == still && *known != entries) {
                 return Err(format!("{tag} has ended or is held, had {known} entries and has {entries}"));
             }
         }
