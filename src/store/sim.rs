@@ -251,7 +251,10 @@ impl SimEngine {
                 }
                 Space::Walker => match self.live.get(Space::Live, key).map_err(broken)? {
                     Some(old) => {
-                        ends(&codec::decode(&old).map_err(broken)?, &codec::decode(value).map_err(broken)?)?
+                        // It may have reached a checkpoint and have been cancelled there: that goes with the end.
+                        let stood = batch.iter().any(|write| write.0 == Space::Checkpoint && write.1 == *key);
+                        let (old, walker) = (codec::decode(&old), codec::decode(value));
+                        ends(&old.map_err(broken)?, &walker.map_err(broken)?, stood)?;
                     }
                     None => self.is_new(key)?,
                 },
@@ -279,9 +282,9 @@ struct Passed {
     checkpoint: bool,
 }
 
-/// The last record of a run, and its live part before.
-fn ends(old: &Live, walker: &Walker) -> std::result::Result<(), String> {
-    if walker.run.lost == old.lost {
+/// The last record of a run, and its live part before; whether it may have stood at a checkpoint between.
+fn ends(old: &Live, walker: &Walker, stood: bool) -> std::result::Result<(), String> {
+    if walker.run.lost == old.lost || (stood && walker.run.lost == 0) {
         return Ok(());
     }
     Err(format!("{} lost attempts in the last record: {old:?}", walker.run.lost))
