@@ -3,7 +3,7 @@
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use uuid::Uuid;
-use walkabout_schema::{ErrorCode, EventKind, PUBLIC_ROOT, State, Timestamp, Walker, WalkerId};
+use walkabout_schema::{ErrorCode, Event, EventKind, PUBLIC_ROOT, State, Timestamp, Walker, WalkerId};
 
 use crate::{
     Error, Result,
@@ -182,13 +182,13 @@ impl Runtime {
                 self.queue().push(&due, now);
                 Ok(Governed::Done)
             }
-            Some(Acted::Asked) => {
+            Some(Acted::Asked(said)) => {
                 let until = now.plus(engine.config.cancel_grace);
                 match act {
                     Act::Cancel { .. } => engine.keeper.cancel(id, until),
-                    Act::Pause => engine.keeper.pause(id, until),
+                    Act::Pause => engine.keeper.pause(id, until, said),
                     Act::Resume => {
-                        engine.keeper.withdraw(id);
+                        engine.keeper.withdraw(id, said);
                         return Ok(Governed::Done);
                     }
                     Act::Answer { .. } => {}
@@ -203,12 +203,12 @@ impl Runtime {
 
 impl Engine {
     /// Tells an attempt under way here, if there is one, what another process was asked for it.
-    pub(crate) fn wish(&self, run: Uuid, event: &EventKind) {
+    pub(crate) fn wish(&self, run: Uuid, event: &Event) {
         let until = self.env.now().plus(self.config.cancel_grace);
-        match event {
+        match event.event {
             EventKind::CancelRequested => self.keeper.cancel(run, until),
-            EventKind::PauseRequested => self.keeper.pause(run, until),
-            EventKind::Released => self.keeper.withdraw(run),
+            EventKind::PauseRequested => self.keeper.pause(run, until, event.seq),
+            EventKind::Released => self.keeper.withdraw(run, event.seq),
             _ => {}
         }
     }

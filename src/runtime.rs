@@ -22,8 +22,8 @@ use crate::{
     publish::{Frame, Runs, Sockets},
     registry::Registry,
     runner::{
-        Bounds, Contention, DueQueue, Engine, Ground, Job, Label, Pool, Source, Supervisor, Taken,
-        Timekeeper, UNFINISHED, Unended, is_file_name, sentence,
+        Bounds, Contention, DueQueue, End, Engine, Ground, Job, Label, Pool, Source, Supervisor, Taken,
+        Timekeeper, UNFINISHED, UnderWay, Unended, is_file_name, sentence,
     },
     store::{
         self, Change, Claimed, Commit, Due, Element, Registered, RunEvents, Stirred, Store, Submission,
@@ -37,6 +37,9 @@ use crate::{
 const SUSPICION: Duration = Duration::from_secs(5);
 
 pub use crate::store::{Act, RunFilter};
+
+/// How long to wait after the store refused to give a run.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How many of the runs that a stop waits for are named in the log.
 const TOLD: usize = 20;
@@ -592,7 +595,7 @@ fn claim_source(engine: &Arc<Engine>, due: &Arc<DueQueue>, stopping: &watch::Sen
             let (queue, id) = (Arc::clone(&due), run.due.id);
             let job: Job = Box::pin(async move {
                 let again = take_up(&engine, run).await;
-                queue.ended(id, again, engine.env.now());
+                queue.ended(id, &again, engine.env.now());
             });
             Some((Label::Run(id), job))
         })
@@ -600,7 +603,7 @@ fn claim_source(engine: &Arc<Engine>, due: &Arc<DueQueue>, stopping: &watch::Sen
 }
 
 /// Claims a due run and runs it. Gives when it is due again.
-async fn take_up(engine: &Arc<Engine>, Taken { due, alone }: Taken) -> Option<Due> {
+async fn take_up(engine: &Arc<Engine>, Taken { due, alone }: Taken) -> Vec<Due> {
     let entry = engine.keeper.enter(Some(due.id));
     match engine.store.claim(due.id, engine.env.now()).await {
         Ok(Claimed::Taken(claim)) => {
@@ -614,11 +617,16 @@ async fn take_up(engine: &Arc<Engine>, Taken { due, alone }: Taken) -> Option<Du
             }
             running.await
         }
-        Ok(Claimed::Early(due)) => Some(due),
-        Ok(Claimed::Nothing) => None,
+        Ok(Claimed::Early(due)) => vec![due],
+        Ok(Claimed::Nothing) => Vec::new(),
         Err(error) => {
             tracing::error!(run = %due.id, %error, "a due run cannot be claimed");
-            None
+            if engine.is_lost_on(&error) {
+                return Vec::new();
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+            // As it was, or queued when it was claimed by then.
+            vec![Due { at: Timestamp::default(), ..due.clone() }, due]
         }
     }
 }
@@ -631,7 +639,7 @@ fn hear_others(engine: &Arc<Engine>) {
         let Some(engine) = engine_here.upgrade() else { return };
         engine.runs.publish(events);
         for event in &events.events {
-            engine.wish(events.id, &event.event);
+            engine.wish(events.id, event);
         }
     };
     engine.store.hear(Arc::new(sink));
@@ -682,13 +690,42 @@ fn keep_time(engine: &Arc<Engine>, due: &Arc<DueQueue>, stopping: &watch::Sender
                 () = async { while gone.changed().await.is_ok() {} } => break,
             }
             for (under_way, end) in engine.keeper.look(engine.env.now()) {
-                let again = engine.end_without(&under_way, end).await;
-                if let Some(run) = &under_way.run {
-                    queue.ended(run.id.uuid(), again, engine.env.now());
+                match engine.end_without(&under_way, end).await {
+                    Ok(again) => entered(&engine, &queue, &under_way, &again),
+                    Err(error) if engine.is_lost_on(&error) => {}
+                    Err(_) => {
+                        let later = end_later(Arc::clone(&engine), Arc::clone(&queue), under_way, end);
+                        let mut gone = gone.clone();
+                        tokio::spawn(async move {
+                            tokio::select! {
+                                () = later => {}
+                                () = async { while gone.changed().await.is_ok() {} } => {}
+                            }
+                        });
+                    }
                 }
             }
         }
     });
+}
+
+/// Ends an attempt that could not be ended without it, once its run can be read.
+async fn end_later(engine: Arc<Engine>, queue: Arc<DueQueue>, under_way: Arc<UnderWay>, end: End) {
+    loop {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        match engine.end_without(&under_way, end).await {
+            Ok(again) => return entered(&engine, &queue, &under_way, &again),
+            Err(error) if engine.is_lost_on(&error) => return,
+            Err(_) => {}
+        }
+    }
+}
+
+/// The run of an attempt that was ended without it is due again.
+fn entered(engine: &Engine, queue: &DueQueue, under_way: &UnderWay, again: &[Due]) {
+    if let Some(run) = &under_way.run {
+        queue.ended(run.id.uuid(), again, engine.env.now());
+    }
 }
 
 pub(crate) fn root_element(id: Uuid, access: Access) -> Element {

@@ -139,7 +139,7 @@ pub(crate) fn again(engine: &Engine, kind: &WalkerType, of: &Walker, fields: Fie
     Walker { id, name, root: of.root, access, archetype: fields, input: None, version: 1, schedule, run }
 }
 
-fn new_schedule(now: Timestamp, node_id: NodeId, root_id: NodeId) -> Schedule {
+pub(crate) fn new_schedule(now: Timestamp, node_id: NodeId, root_id: NodeId) -> Schedule {
     Schedule {
         status: Status::Pending,
         node_id,

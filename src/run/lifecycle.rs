@@ -53,7 +53,7 @@ pub(crate) fn next(state: State, step: Step) -> Option<State> {
         (Starting | Running, Step::Begin | Step::Checkpoint) => Some(Running),
         (Starting | Running, Step::Wait) => Some(Waiting),
         (Starting | Running, Step::HandBack) => Some(Queued),
-        (Scheduled | Queued | Starting | Running | Waiting, Step::Pause) => Some(Paused),
+        (Scheduled | Queued | Starting | Running | Waiting | Incompatible, Step::Pause) => Some(Paused),
         (Waiting, Step::Answer) => Some(Queued),
         (Starting | Running, Step::Park) => Some(Incompatible),
         (Starting | Running, Step::Succeed) => Some(Succeeded),

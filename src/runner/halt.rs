@@ -105,6 +105,8 @@ struct Asked {
     rest: Option<Rest>,
     /// When the attempt is ended without it, or a rest becomes an end.
     until: Option<Timestamp>,
+    /// The last word about a pause that was heard. Words come in any order.
+    heard: u64,
 }
 
 impl UnderWay {
@@ -130,6 +132,11 @@ impl UnderWay {
     /// That of the run.
     pub(crate) fn deadline(&self) -> Option<Timestamp> {
         self.deadline
+    }
+
+    /// Its end, when its deadline is over. The timekeeper need not have looked yet.
+    pub(crate) fn over(&self, now: Timestamp) -> Option<End> {
+        self.deadline.filter(|deadline| *deadline <= now).map(End::RunTime)
     }
 
     /// True when a plain walker's time has to be kept: that of a run always is, as others may ask for its end.
@@ -172,8 +179,8 @@ impl UnderWay {
         if end.is_some() {
             return end.filter(|_| is_late);
         }
-        if let Some(deadline) = self.deadline.filter(|deadline| *deadline <= now) {
-            self.ask_end(End::RunTime(deadline), now.plus(LATE));
+        if let Some(end) = self.over(now) {
+            self.ask_end(end, now.plus(LATE));
         } else if let Some(rest) = rest.filter(|_| is_late) {
             self.ask_end(End::Rest(rest), now.plus(LATE));
         } else if let Some(bound) = self.visit_timeout {
@@ -240,11 +247,25 @@ impl Halt {
         }
     }
 
+    /// A pause is wanted, or no longer: by a word of this number.
+    fn ask_pause(&self, until: Option<Timestamp>, said: u64) {
+        let mut asked = self.asked();
+        if said < asked.heard {
+            return;
+        }
+        asked.heard = said;
+        drop(asked);
+        match until {
+            Some(until) => self.ask_rest(Rest::Pause, until),
+            None => self.withdraw(),
+        }
+    }
+
     /// A pause is no longer wanted.
     fn withdraw(&self) {
         let mut asked = self.asked();
         if asked.rest == Some(Rest::Pause) && asked.end.is_none() {
-            *asked = Asked::default();
+            (asked.rest, asked.until) = (None, None);
             self.flags.fetch_and(!REST, Ordering::Release);
         }
     }
@@ -399,14 +420,15 @@ impl Timekeeper {
         self.ask(run, |halt| halt.ask_end(End::Cancel, until));
     }
 
-    /// Asks the attempt of a run to stop at a checkpoint; it has until then.
-    pub(crate) fn pause(&self, run: Uuid, until: Timestamp) {
-        self.ask(run, |halt| halt.ask_rest(Rest::Pause, until));
+    /// Asks the attempt of a run to stop at a checkpoint; it has until then. Of this and [`Timekeeper::withdraw`] the one that was said
+    /// last counts, whichever comes first.
+    pub(crate) fn pause(&self, run: Uuid, until: Timestamp, said: u64) {
+        self.ask(run, |halt| halt.ask_pause(Some(until), said));
     }
 
     /// Tells the attempt of a run that no pause is wanted any more.
-    pub(crate) fn withdraw(&self, run: Uuid) {
-        self.ask(run, Halt::withdraw);
+    pub(crate) fn withdraw(&self, run: Uuid, said: u64) {
+        self.ask(run, |halt| halt.ask_pause(None, said));
     }
 
     fn ask(&self, run: Uuid, ask: impl Fn(&Halt)) {
@@ -513,5 +535,26 @@ impl Kept {
         if let Some(run) = kin.run {
             self.by_run.remove(&(run, serial));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_words_about_a_pause_the_last_one_counts_in_whatever_order_they_come() {
+        let (keeper, run, until) = (Timekeeper::default(), Uuid::from_u128(1), Timestamp::default());
+        let entry = keeper.enter(Some(run));
+        // Pause, resume, pause: each is told by a task of its own.
+        keeper.pause(run, until, 2);
+        keeper.pause(run, until, 4);
+        keeper.withdraw(run, 3);
+        assert_eq!(entry.halt.rest(), Some(Rest::Pause));
+        keeper.withdraw(run, 7);
+        keeper.pause(run, until, 6);
+        assert_eq!(entry.halt.rest(), None);
+        keeper.pause(run, until, 8);
+        assert_eq!(entry.halt.rest(), Some(Rest::Pause));
     }
 }

@@ -98,12 +98,12 @@ pub(crate) struct Ended {
 pub(crate) enum Unended {
     Failed {
         failure: Failure,
-        /// The fields that the walker had reached; none when they are those of the last checkpoint.
-        fields: Option<Fields>,
+        /// The fields that the walker had reached, or those of its last checkpoint.
+        fields: Fields,
         conflicts: u32,
     },
     /// The run was let go; due again then, when it is by itself.
-    Released(Option<Due>),
+    Released(Vec<Due>),
 }
 
 /// The elements that a walker spawned on an element begins with: an edge is followed by its target.
@@ -118,7 +118,7 @@ pub(crate) fn start(slot: &Slot) -> Vec<Location> {
 impl Engine {
     /// Runs a claimed run until it ends or is let go. Everything that can be said of it is in its record afterwards. Gives when it is due
     /// again.
-    pub(crate) async fn run_claimed(self: &Arc<Self>, claim: Claim, entry: &Entry) -> Option<Due> {
+    pub(crate) async fn run_claimed(self: &Arc<Self>, claim: Claim, entry: &Entry) -> Vec<Due> {
         let Claim { token, walker, checkpoint, segments, answer } = claim;
         let id = walker.walker_id();
         let run = RunRef { id: id.clone(), token };
@@ -128,20 +128,24 @@ impl Engine {
             let error = format!("walker {} is not registered in this program", walker.name);
             return self.let_go(&run, (root, deadline), 0, Release::Park { error }).await;
         };
-        let takes_up = |checkpoint: &Checkpoint| kind.spec.takes_up(checkpoint.walker_version);
-        let Some(begun) = Begun::of(&walker.archetype, checkpoint, segments, takes_up) else {
-            let error = "its checkpoint does not fit the segments that are kept with it".to_owned();
-            return self.let_go(&run, (root, deadline), walker.run.conflicts, Release::Park { error }).await;
-        };
         let halt = Arc::clone(&entry.halt);
-        let under_way = Arc::new(UnderWay::new(&kind.spec, Some(run), walker.run.retries, deadline, halt));
+        let under_way =
+            Arc::new(UnderWay::new(&kind.spec, Some(run.clone()), walker.run.retries, deadline, halt));
         let lost_max = if kind.spec.rerun_never { 1 } else { self.config.lost_max.max(1) };
         let times = walker.run.lost;
         if times >= lost_max {
             let message = format!("the process ended during {times} attempt(s) of this run in a row");
             let failure = Failure::coded(ErrorCode::Lost, message).for_good();
-            return self.conclude(&under_way, root, failure, None, walker.run.conflicts).await;
+            let fields = checkpoint.map_or(walker.archetype, |checkpoint| checkpoint.fields);
+            return self.conclude(&under_way, root, failure, fields, walker.run.conflicts).await;
         }
+        let takes_up = |checkpoint: &Checkpoint| kind.spec.takes_up(checkpoint.walker_version);
+        // Who begins again has not asked yet.
+        let answer = answer.filter(|_| checkpoint.as_ref().is_some_and(takes_up));
+        let Some(begun) = Begun::of(&walker.archetype, checkpoint, segments, takes_up) else {
+            let error = "its checkpoint does not fit the segments that are kept with it".to_owned();
+            return self.let_go(&run, (root, deadline), walker.run.conflicts, Release::Park { error }).await;
+        };
         entry.begin(&under_way, self.env.now());
         let errand = Errand {
             kind,
@@ -154,11 +158,11 @@ impl Engine {
             under_way: Arc::clone(&under_way),
         };
         match self.run_errand(&errand, begun).await {
-            Ok(_) => None,
+            Ok(_) => Vec::new(),
             Err(Unended::Released(due)) => due,
             Err(Unended::Failed { failure, .. }) if failure.is_fenced() => {
                 tracing::warn!(run = %id, error = ?failure, "an attempt was given up");
-                None
+                Vec::new()
             }
             Err(Unended::Failed { failure, fields, conflicts }) => {
                 self.conclude(&under_way, root, failure, fields, conflicts).await
@@ -190,7 +194,7 @@ impl Engine {
             let is_crowded = failure.conflict().is_some() && conflicts < self.config.conflicts_max;
             let is_full = failure.lacks_room() && errand.run().is_some();
             if !(is_crowded || is_full) {
-                let fields = fields.or(Some(from.fields));
+                let fields = fields.unwrap_or(from.fields);
                 return Err(Unended::Failed { failure, fields, conflicts });
             }
             turns.give_back();
@@ -208,7 +212,7 @@ impl Engine {
                 turns = again => turns,
                 end = under_way.halted() => {
                     let failure = Failure::ended(end);
-                    return Err(Unended::Failed { failure, fields: Some(from.fields), conflicts });
+                    return Err(Unended::Failed { failure, fields: from.fields, conflicts });
                 }
             };
         }
@@ -286,6 +290,10 @@ impl Engine {
         walker: &dyn AnyWalker,
         conflicts: u32,
     ) -> Result<Ended, Failure> {
+        let at = self.env.now();
+        if let Some(end) = attempt.under_way.over(at) {
+            return Err(Failure::ended(end));
+        }
         let (changes, guards) = commit::gather(&attempt.graph, &self.config)?;
         let book = std::mem::take(&mut *attempt.book());
         let reports = book.reported_from(0);
@@ -297,7 +305,7 @@ impl Engine {
             Some(run) => {
                 events.push(EventKind::Completed);
                 let finish = Finish {
-                    at: self.env.now(),
+                    at,
                     fields: walker.encode()?,
                     http_status: status,
                     reports: reports.clone(),
@@ -320,17 +328,18 @@ impl Engine {
         under_way: &UnderWay,
         root: Uuid,
         failure: Failure,
-        fields: Option<Fields>,
+        fields: Fields,
         conflicts: u32,
-    ) -> Option<Due> {
-        let run = under_way.run.as_ref()?;
+    ) -> Vec<Due> {
+        let Some(run) = &under_way.run else { return Vec::new() };
         let of = (root, under_way.deadline());
         let message = sentence(&failure, run.id.name());
         if failure.code == ErrorCode::Incompatible {
             return self.let_go(run, of, conflicts, Release::Park { error: message }).await;
         }
+        let now = self.env.now();
         // Who asked for the end gets it, also when the attempt failed meanwhile.
-        let verdict = match failure.end().or(under_way.end()) {
+        let verdict = match failure.end().or(under_way.end()).or(under_way.over(now)) {
             Some(End::Cancel) => Verdict::Cancel,
             Some(End::RunTime(_)) => Verdict::TimeOut,
             Some(End::Rest(Rest::Pause)) => return self.let_go(run, of, conflicts, Release::Pause).await,
@@ -345,7 +354,6 @@ impl Engine {
                 retry::decide(&under_way.retry, ended, self.env.chance())
             }
         };
-        let now = self.env.now();
         let code = match verdict {
             Verdict::Snooze(after) => {
                 return self.let_go(run, of, conflicts, Release::Sleep { until: now.plus(after) }).await;
@@ -360,14 +368,10 @@ impl Engine {
             Verdict::Fail => failure.code,
         };
         tracing::warn!(run = %run.id, code = code.as_str(), error = ?failure, "a run failed");
-        let fields = match fields {
-            Some(fields) => fields,
-            None => self.store.run(run.id.uuid()).await.ok().flatten()?.archetype,
-        };
         let event = EventKind::Failed { error: message.clone(), code };
         let then = Then::Finish(Box::new(Finish::failed(now, fields, code, message)));
         self.record_end(run, conflicts, event, then).await;
-        None
+        Vec::new()
     }
 
     /// Lets go of a run, of this root and with this deadline, as its last checkpoint left it. Gives when it is due again.
@@ -377,7 +381,7 @@ impl Engine {
         (root, deadline): (Uuid, Option<Timestamp>),
         conflicts: u32,
         to: Release,
-    ) -> Option<Due> {
+    ) -> Vec<Due> {
         if let Release::Park { error } = &to {
             tracing::warn!(run = %run.id, error, "a run is parked");
         }
@@ -385,7 +389,7 @@ impl Engine {
         let event = event_of(&to);
         let is_recorded =
             self.record_end(run, conflicts, event, Then::Release { checkpoint: None, to }).await;
-        due.filter(|_| is_recorded)
+        if is_recorded { due } else { Vec::new() }
     }
 
     async fn record_end(&self, run: &RunRef, conflicts: u32, event: EventKind, then: Then) -> bool {
@@ -405,24 +409,33 @@ impl Engine {
 
     /// Ends an attempt that did not stop when it had to: its run goes on, or ends, without it, and what it still wants to write is
     /// refused. Its thread is another matter. Gives when the run is due again.
-    pub(crate) async fn end_without(&self, under_way: &UnderWay, end: End) -> Option<Due> {
+    ///
+    /// # Errors
+    /// When the run cannot be read; then it is as before.
+    pub(crate) async fn end_without(&self, under_way: &UnderWay, end: End) -> store::Result<Vec<Due>> {
         let failure = Failure::ended(end);
         let Some(run) = &under_way.run else {
             under_way.door.answer(Err(failure));
-            return None;
+            return Ok(Vec::new());
         };
         let id = run.id.uuid();
         match self.store.run(id).await {
             Ok(Some(walker)) => {
                 let conflicts = walker.run.conflicts;
-                self.conclude(under_way, walker.owner(), failure, Some(walker.archetype), conflicts).await
+                Ok(self.conclude(under_way, walker.owner(), failure, walker.archetype, conflicts).await)
             }
-            Ok(None) => None,
+            Ok(None) => Ok(Vec::new()),
             Err(error) => {
                 tracing::error!(run = %run.id, %error, "a run that did not end in time does not load");
-                None
+                Err(error)
             }
         }
+    }
+
+    /// Whether nothing is to be expected of another try: the run is damaged, or the store will never take a write again.
+    pub(crate) fn is_lost_on(&self, error: &store::Error) -> bool {
+        let is_damaged = matches!(error, store::Error::Damaged(_));
+        is_damaged || matches!(self.store.health(), Err(store::Error::OutcomeUnknown(_)))
     }
 
     /// The record of a run, when `actor` may read it.

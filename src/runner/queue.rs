@@ -16,7 +16,7 @@ use walkabout_schema::Timestamp;
 use crate::{
     env::Env,
     ids::IdMap,
-    store::{Due, OpenRuns, Store},
+    store::{Due, OpenRuns, Result, Store},
 };
 
 /// Attempts in a row that ended with their process, from which on a run may be the cause; fewer when fewer are allowed.
@@ -25,11 +25,13 @@ const SUSPICIOUS: u32 = 2;
 /// succession (an operator, a full memory) does not meet it meanwhile.
 const PROBATION: Duration = Duration::from_secs(5);
 
-/// How long to wait after the store refused to give sleepers.
+/// How long to wait after the store refused to give what waits there.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How many runs are asked of the store at once.
 const PAGE: usize = 4096;
 
+#[cfg(test)]
+mod refused;
 #[cfg(test)]
 mod suspects;
 
@@ -237,8 +239,14 @@ impl DueQueue {
                 self.arrived.notify_one();
                 return run;
             }
-            if !self.fetch().await {
-                arrived.await;
+            match self.fetch().await {
+                Ok(true) => {}
+                Ok(false) => arrived.await,
+                Err(error) => {
+                    tracing::error!(%error, "due runs cannot be fetched");
+                    // Whoever waits in the store alone arrives never.
+                    drop(tokio::time::timeout(LOOK_AGAIN, arrived).await);
+                }
             }
         }
     }
@@ -260,9 +268,9 @@ impl DueQueue {
     }
 
     /// A run has ended or was let go; it is due again then.
-    pub(crate) fn ended(&self, run: Uuid, again: Option<Due>, now: Timestamp) {
+    pub(crate) fn ended(&self, run: Uuid, again: &[Due], now: Timestamp) {
         let missed = self.state().known.remove(&run).flatten();
-        for due in missed.iter().chain(&again) {
+        for due in missed.iter().chain(again) {
             self.push(due, now);
         }
     }
@@ -319,39 +327,52 @@ impl DueQueue {
     }
 
     /// Fetches a window from the store when some wait there. True when `pop` should look again.
-    async fn fetch(&self) -> bool {
+    ///
+    /// # Cancel safety
+    /// After a dropped call the next one fetches the same.
+    async fn fetch(&self) -> Result<bool> {
         let after = {
             let mut state = self.state();
             let is_full = state.suspects.len() >= self.window;
-            let Some(after) = state.overflow.filter(|_| !state.fetching && !is_full) else { return false };
+            let Some(after) = state.overflow.filter(|_| !state.fetching && !is_full) else {
+                return Ok(false);
+            };
             state.fetching = true;
             after
         };
+        let mut under_way = Fetch { queue: self, is_over: false };
         // Of the nil id nothing can be before.
         let after = Some(after).filter(|after| !after.is_nil());
         let fetched = self.store.open_runs(after, self.window.min(PAGE)).await;
         let mut state = self.state();
-        state.fetching = false;
-        match fetched {
-            Ok(OpenRuns { due: mut runs, next }) => {
-                state.overflow = [next, state.lowered.take()].into_iter().flatten().min();
-                // Those that were under way at fewest crashes first: so the next crash hits others than the last one did.
-                runs.sort_by_key(|due| due.lost);
-                for due in &runs {
-                    state.enter(due, &self.suspicious);
-                }
-                let suspected = !state.suspects.is_empty();
-                drop(state);
-                self.arrived.notify_one();
-                if suspected {
-                    self.suspected.notify_one();
-                }
-                true
-            }
-            Err(error) => {
-                tracing::error!(%error, "due runs cannot be fetched");
-                false
-            }
+        (state.fetching, under_way.is_over) = (false, true);
+        let OpenRuns { due: mut runs, next } = fetched?;
+        state.overflow = [next, state.lowered.take()].into_iter().flatten().min();
+        // Those that were under way at fewest crashes first: so the next crash hits others than the last one did.
+        runs.sort_by_key(|due| due.lost);
+        for due in &runs {
+            state.enter(due, &self.suspicious);
+        }
+        let suspected = !state.suspects.is_empty();
+        drop(state);
+        self.arrived.notify_one();
+        if suspected {
+            self.suspected.notify_one();
+        }
+        Ok(true)
+    }
+}
+
+/// A fetch that may be given up.
+struct Fetch<'a> {
+    queue: &'a DueQueue,
+    is_over: bool,
+}
+
+impl Drop for Fetch<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.queue.state().fetching = false;
         }
     }
 }
@@ -418,7 +439,7 @@ mod tests {
     async fn who_waited_is_not_left_to_the_list_of_queued_runs() {
         let queue = DueQueue::new(memory::open(Limits::default()).unwrap(), 1, 3);
         let env = Env::manual(now(), 1);
-        assert!(queue.fetch().await && queue.fetch_sleepers().await);
+        assert!(queue.fetch().await.unwrap() && queue.fetch_sleepers().await);
         // The second is beyond the window: from then on the store is asked for queued runs. The third is not one of these.
         queue.push(&due(1, 0), now());
         queue.push(&due(2, 0), now());

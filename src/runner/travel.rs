@@ -22,7 +22,7 @@ pub(crate) enum Stop {
     /// It failed.
     Failed(Failure),
     /// Everything so far is committed, and the run let go; due again then, when it is by itself.
-    Released(Option<Due>),
+    Released(Vec<Due>),
 }
 
 impl From<Failure> for Stop {
@@ -380,21 +380,18 @@ pub(crate) fn event_of(to: &Release) -> EventKind {
 }
 
 /// When a run that is let go is due by itself: also at its deadline. One that is paused may be wanted again by now, which the store
-/// tells who claims it.
-pub(crate) fn due_of(
-    to: &Release,
-    run: &RunRef,
-    root: uuid::Uuid,
-    deadline: Option<Timestamp>,
-) -> Option<Due> {
+/// tells who claims it; else only its deadline is left, and the list of queued runs does not tell of that.
+pub(crate) fn due_of(to: &Release, run: &RunRef, root: uuid::Uuid, deadline: Option<Timestamp>) -> Vec<Due> {
     let at = match to {
         Release::Queue | Release::Pause => Some(Timestamp::default()),
         Release::Sleep { until } | Release::Retry { until, .. } => Some(*until),
         Release::Await { until, .. } => *until,
         Release::Park { .. } => None,
     };
-    let at = at.into_iter().chain(deadline).min()?;
-    Some(Due { id: run.id.uuid(), root, lost: 0, at })
+    let first = at.into_iter().chain(deadline).min();
+    let held_until = deadline.filter(|_| *to == Release::Pause);
+    let times = first.into_iter().chain(held_until);
+    times.map(|at| Due { id: run.id.uuid(), root, lost: 0, at }).collect()
 }
 
 /// Where the walker stands: for the store, and for another attempt from there.

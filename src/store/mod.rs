@@ -393,8 +393,9 @@ pub enum Act {
 pub enum Acted {
     /// It is as it was wanted now.
     Done,
-    /// The attempt under way is asked; its runner should hear of it.
-    Asked,
+    /// The attempt under way is asked; its runner should hear of it. With the number of the event that says so: of several words the
+    /// one with the highest number is the last.
+    Asked(u64),
     /// It is due now, or at another time.
     Due(Due),
     /// It was so before. Nothing was written.
@@ -570,6 +571,9 @@ pub trait Store: Send + Sync + 'static {
     /// by `now`, or whose end was asked for, is ended instead. Not synced: a claim outlives the process, not a
     /// power loss, after which the run is due as if never claimed. The event `started` or `resumed` comes with the attempt's first synced
     /// write, or a moment later when there is none, so that no event is seen that a power loss could take back.
+    ///
+    /// # Errors
+    /// When the run cannot be read; then nobody holds it. It is due again, or parked when what is stored of it is damaged.
     fn claim(&self, id: Uuid, now: Timestamp) -> BoxFuture<'_, Result<Claimed>>;
 
     /// Does what somebody outside wants, when the run's state allows it. `None` when there is no such run. Synced when this answers.

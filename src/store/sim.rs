@@ -12,6 +12,7 @@ use std::{
 use imbl::OrdMap;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::sync::Notify;
+use walkabout_schema::Walker;
 
 use super::{
     Error, Limits, Result, Store,
@@ -240,14 +241,23 @@ impl SimEngine {
                 }
                 Space::Live => {
                     let new: Live = codec::decode(value).map_err(broken)?;
+                    let stands =
+                        |write: &Write| write.0 == Space::Checkpoint && write.1 == *key && write.2.is_some();
+                    let passed = Passed { epoch: state.epoch, checkpoint: batch.iter().any(stands) };
                     match self.live.get(Space::Live, key).map_err(broken)? {
-                        Some(old) => follows(&codec::decode(&old).map_err(broken)?, &new)?,
+                        Some(old) => follows(&codec::decode(&old).map_err(broken)?, &new, passed)?,
                         None => self.is_new(key)?,
                     }
                 }
-                Space::Walker if self.live.get(Space::Live, key).map_err(broken)?.is_none() => {
-                    self.is_new(key)?;
-                }
+                Space::Walker => match self.live.get(Space::Live, key).map_err(broken)? {
+                    Some(old) => {
+                        // It may have reached a checkpoint and have been cancelled there: that goes with the end.
+                        let stood = batch.iter().any(|write| write.0 == Space::Checkpoint && write.1 == *key);
+                        let (old, walker) = (codec::decode(&old), codec::decode(value));
+                        ends(&old.map_err(broken)?, &walker.map_err(broken)?, stood)?;
+                    }
+                    None => self.is_new(key)?,
+                },
                 _ => {}
             }
         }
@@ -264,13 +274,32 @@ impl SimEngine {
     }
 }
 
-fn follows(old: &Live, new: &Live) -> std::result::Result<(), String> {
+/// What a batch says beside the live part of a run.
+struct Passed {
+    /// Of the store that writes it.
+    epoch: u64,
+    /// The run stands at a checkpoint.
+    checkpoint: bool,
+}
+
+/// The last record of a run, and its live part before; whether it may have stood at a checkpoint between.
+fn ends(old: &Live, walker: &Walker, stood: bool) -> std::result::Result<(), String> {
+    if walker.run.lost == old.lost || (stood && walker.run.lost == 0) {
+        return Ok(());
+    }
+    Err(format!("{} lost attempts in the last record: {old:?}", walker.run.lost))
+}
+
+fn follows(old: &Live, new: &Live, passed: Passed) -> std::result::Result<(), String> {
     let (before, after) = (old.token(), new.token());
     let is_lost = old.state.is_under_way() && new.epoch > old.epoch;
+    // Also when it is held in place of being taken up.
+    let is_let_go = old.state.is_under_way() && old.epoch < passed.epoch && !new.state.is_under_way();
+    let lost = if passed.checkpoint { 0 } else { old.lost + u32::from(is_lost || is_let_go) };
     let checks = [
         ((after.epoch, after.counter) >= (before.epoch, before.counter), "a token after a higher one"),
         (new.attempt >= old.attempt, "an earlier attempt"),
-        (!is_lost || new.lost == old.lost + 1, "an attempt that went with its process is not counted"),
+        (new.lost == lost, "other than the attempts that went with their processes since a checkpoint"),
         (!is_lost || new.attempt == old.attempt + 1, "an attempt that went with its process goes on"),
         (new.seq >= old.seq, "an earlier event"),
     ];

@@ -146,6 +146,8 @@ async fn exercise(store: &Shared) {
     deadlines_end_runs_that_nobody_holds(store, &env).await;
     a_held_run_is_due_at_its_deadline(store, &env).await;
     a_repeated_request_is_known(store, &env).await;
+    requests_are_forgotten_also_when_the_clock_steps_back(store, &env).await;
+    a_cancel_right_behind_a_claim_is_in_the_record(store, &env).await;
 }
 
 async fn elements_and_versions(store: &Shared, env: &Env) {
@@ -587,7 +589,7 @@ async fn others_cancel_pause_and_resume(store: &Shared, env: &Env) {
     let id = claim.walker.id.0;
     let act = async |act| store.act(id, env.now(), act).await.unwrap().unwrap();
     assert_eq!(act(Act::Resume).await, Acted::Already);
-    assert_eq!(act(Act::Pause).await, Acted::Asked);
+    assert!(matches!(act(Act::Pause).await, Acted::Asked(_)));
     assert_eq!(act(Act::Pause).await, Acted::Already);
     release(store, env, &claim, Release::Pause).await;
     assert_eq!((state(store, id).await, is_taken(store, env, id).await), (State::Paused, false));
@@ -601,7 +603,7 @@ async fn others_cancel_pause_and_resume(store: &Shared, env: &Env) {
     assert!(!is_taken(store, env, id).await, "a held run does not wake");
     assert!(matches!(act(Act::Resume).await, Acted::Due(due) if due.at == until));
     let claim = take(store, env, id).await;
-    assert_eq!(act(cancel()).await, Acted::Asked);
+    assert!(matches!(act(cancel()).await, Acted::Asked(_)));
     assert_eq!(act(cancel()).await, Acted::Already);
     release(store, env, &claim, Release::Queue).await;
     assert!(!is_taken(store, env, id).await, "it is ended instead");
@@ -620,20 +622,20 @@ async fn a_wish_outlives_the_attempt_that_was_asked(store: &Shared, env: &Env) {
     let claim = claimed(store, env, env.id()).await;
     let id = claim.walker.id.0;
     let act = async |act| store.act(id, env.now(), act).await.unwrap().unwrap();
-    assert_eq!(act(Act::Pause).await, Acted::Asked);
+    assert!(matches!(act(Act::Pause).await, Acted::Asked(_)));
     let until = env.now().plus(MINUTE);
     release(store, env, &claim, Release::Sleep { until }).await;
     assert_eq!(state(store, id).await, State::Paused);
     assert!(matches!(act(Act::Resume).await, Acted::Due(due) if due.at == until), "it slept");
     env.advance(MINUTE);
     let claim = take(store, env, id).await;
-    assert_eq!(act(Act::Pause).await, Acted::Asked);
+    assert!(matches!(act(Act::Pause).await, Acted::Asked(_)));
     release(store, env, &claim, Release::Queue).await;
     assert_eq!((state(store, id).await, is_taken(store, env, id).await), (State::Paused, false));
     assert!(matches!(act(Act::Resume).await, Acted::Due(_)));
     let claim = take(store, env, id).await;
     let reason = "enough".to_owned();
-    assert_eq!(act(Act::Cancel { reason }).await, Acted::Asked);
+    assert!(matches!(act(Act::Cancel { reason }).await, Acted::Asked(_)));
     release(store, env, &claim, Release::Await { name: "x".to_owned(), until: None }).await;
     assert_eq!(state(store, id).await, State::Cancelled, "nobody would wake it");
     let events = store.events(id, 0, 100).await.unwrap().events;
@@ -646,8 +648,8 @@ async fn a_pause_that_was_taken_back_holds_nothing(store: &Shared, env: &Env) {
     let claim = claimed(store, env, env.id()).await;
     let id = claim.walker.id.0;
     let act = async |act| store.act(id, env.now(), act).await.unwrap().unwrap();
-    assert_eq!(act(Act::Pause).await, Acted::Asked);
-    assert_eq!(act(Act::Resume).await, Acted::Asked);
+    assert!(matches!(act(Act::Pause).await, Acted::Asked(_)));
+    assert!(matches!(act(Act::Resume).await, Acted::Asked(_)));
     // The attempt had heard of the pause alone.
     release(store, env, &claim, Release::Pause).await;
     assert_eq!((state(store, id).await, is_taken(store, env, id).await), (State::Queued, true));
@@ -680,6 +682,27 @@ async fn a_held_run_is_due_at_its_deadline(store: &Shared, env: &Env) {
     assert_eq!(state(store, id).await, State::TimedOut);
 }
 
+/// As in a server: the claim is written, and its answer not read yet.
+async fn a_cancel_right_behind_a_claim_is_in_the_record(store: &Shared, env: &Env) {
+    let walker = walker(env, env.id());
+    let id = walker.id.0;
+    store.submit(Submission { walker, key: None }).await.unwrap();
+    let mut claiming = store.claim(id, env.now());
+    // The committer may be quicker: then there is nothing between.
+    let early = futures_util::FutureExt::now_or_never(&mut claiming);
+    let cancel = Act::Cancel { reason: "enough".to_owned() };
+    assert!(matches!(store.act(id, env.now(), cancel).await.unwrap(), Some(Acted::Asked(_))));
+    let claim = match early {
+        Some(claimed) => claimed,
+        None => claiming.await,
+    };
+    let Claimed::Taken(claim) = claim.unwrap() else { panic!("it is due") };
+    let run = Some(finish(&claim, env, Some("no")));
+    store.commit(env.now(), Commit { run, ..Commit::default() }).await.unwrap();
+    let record = store.run(id).await.unwrap().unwrap();
+    assert_eq!((record.run.state, record.run.cancel_requested_at), (State::Failed, Some(env.now())));
+}
+
 async fn a_repeated_request_is_known(store: &Shared, env: &Env) {
     let submit = async |key: u8, request: u8| {
         let walker = walker(env, env.id());
@@ -697,6 +720,22 @@ async fn a_repeated_request_is_known(store: &Shared, env: &Env) {
     env.advance(MINUTE);
     assert_eq!(submit(1, 2).await.1, Submitted::New, "it is forgotten by now");
     assert!(matches!(submit(1, 2).await.1, Submitted::Known(_)));
+}
+
+async fn requests_are_forgotten_also_when_the_clock_steps_back(store: &Shared, env: &Env) {
+    let submit = async |key: u8| {
+        let until = env.now().plus(MINUTE);
+        let key = RequestKey { key: [key; 32], request: [0; 32], until };
+        store.submit(Submission { walker: walker(env, env.id()), key: Some(key) }).await.unwrap()
+    };
+    env.advance(60 * MINUTE);
+    assert_eq!(submit(11).await, Submitted::New);
+    env.advance(10 * MINUTE);
+    assert_eq!(submit(12).await, Submitted::New, "behind it the first is forgotten");
+    env.step_back(60 * MINUTE);
+    assert_eq!(submit(13).await, Submitted::New);
+    assert!(matches!(submit(13).await, Submitted::Known(_)));
+    env.advance(60 * MINUTE);
 }
 
 async fn a_refused_commit_leaves_nothing(store: &Shared, env: &Env) {
@@ -862,6 +901,64 @@ async fn everything_is_there_after_opening_again() {
 }
 
 /// The committer's thread lets go of the files a moment after the last handle.
+/// A store on a simulated disk, opened after whatever was open there was killed.
+fn after_a_kill(disk: &Disk) -> Shared {
+    disk.open(limits()).unwrap()
+}
+
+#[tokio::test]
+async fn what_an_earlier_process_lost_is_not_handed_back_by_a_later_one() {
+    let (disk, env) = (Disk::new(1), env());
+    let store = after_a_kill(&disk);
+    let id = claimed(&store, &env, env.id()).await.walker.id.0;
+    let store = after_a_kill(&disk);
+    for act in [Act::Pause, Act::Resume] {
+        assert!(matches!(store.act(id, env.now(), act).await.unwrap(), Some(Acted::Asked(_))));
+    }
+    store.close().await.unwrap();
+    let run = take(&after_a_kill(&disk), &env, id).await.walker.run;
+    assert_eq!((run.attempt, run.lost), (2, 1));
+}
+
+#[tokio::test]
+async fn the_last_record_counts_lost_attempts_from_the_last_checkpoint_on() {
+    for stands in [false, true] {
+        let (disk, env) = (Disk::new(1), env());
+        let store = after_a_kill(&disk);
+        let id = claimed(&store, &env, env.id()).await.walker.id.0;
+        let store = after_a_kill(&disk);
+        let claim = take(&store, &env, id).await;
+        if stands {
+            let checkpoint = Checkpoint { fields: claim.walker.archetype.clone(), ..Checkpoint::default() };
+            let then = Then::Checkpoint(Box::new(checkpoint));
+            let run = Some(RunCommit { then, ..finish(&claim, &env, None) });
+            store.commit(env.now(), Commit { run, ..Commit::default() }).await.unwrap();
+        }
+        let run = Some(finish(&claim, &env, None));
+        store.commit(env.now(), Commit { run, ..Commit::default() }).await.unwrap();
+        assert_eq!(store.run(id).await.unwrap().unwrap().run.lost, u32::from(!stands));
+    }
+}
+
+/// A program that cannot run it parks it after its pause was asked for; the next one can.
+#[tokio::test]
+async fn who_asked_for_a_pause_gets_it_when_the_run_was_parked() {
+    let folder = tempfile::tempdir().unwrap();
+    let env = env();
+    let store = embedded::open(folder.path(), limits()).unwrap();
+    let claim = claimed(&store, &env, env.id()).await;
+    let id = claim.walker.id.0;
+    assert!(matches!(store.act(id, env.now(), Act::Pause).await.unwrap(), Some(Acted::Asked(_))));
+    release(&store, &env, &claim, Release::Park { error: "no such walker".to_owned() }).await;
+    assert_eq!(state(&store, id).await, State::Incompatible, "it says why it does not go on");
+    store.close().await.unwrap();
+    drop(store);
+    let store = open_again(folder.path()).await;
+    assert_eq!((is_taken(&store, &env, id).await, state(&store, id).await), (false, State::Paused));
+    assert!(matches!(store.act(id, env.now(), Act::Resume).await.unwrap(), Some(Acted::Due(_))));
+    assert_eq!(take(&store, &env, id).await.walker.run.attempt, 1);
+}
+
 async fn open_again(folder: &std::path::Path) -> Shared {
     loop {
         match embedded::open(folder, limits()) {

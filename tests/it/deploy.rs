@@ -131,7 +131,8 @@ mod third {
     impl Migrant {
         #[entry]
         async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
-            cx.attach(&here, first::Note { text: format!("anew {}", self.dropped) })?;
+            let text = format!("anew {} {:?}", self.dropped, cx.answer());
+            cx.attach(&here, first::Note { text })?;
             DONE
         }
     }
@@ -295,7 +296,7 @@ async fn a_run_is_parked_by_every_program_that_cannot_run_it_and_taken_up_by_the
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_checkpoint_of_another_version_is_left_unless_the_walker_takes_it_up() {
-    for (goes_on, wanted) in [(false, json!(["first", "anew 0"])), (true, json!(["first", "went on"]))] {
+    for (goes_on, wanted) in [(false, json!(["first", "anew 0 None"])), (true, json!(["first", "went on"]))] {
         let folder = tempfile::tempdir().unwrap();
         let id = waiting(folder.path()).await;
         let runtime = match goes_on {

@@ -1,16 +1,18 @@
 //! How runs are governed: retries, deadlines, cancel, pause, waits, checkpoint policies, repeated requests.
 
 use std::{
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, OnceLock},
     time::Duration,
 };
 
 use walkabout::{
     Error,
+    config::Config,
+    env::Env,
     govern::{Governed, Governor},
     prelude::*,
     runtime::{Act, Caller, RunFilter, Spawn, Spawned},
-    schema::{ErrorCode, EventKind, State, WalkerId, wire::Record},
+    schema::{ErrorCode, EventKind, State, Timestamp, WalkerId, wire::Record},
     testing::Bench,
 };
 
@@ -275,6 +277,91 @@ async fn a_run_ends_at_its_deadline_whether_it_yields_or_not() {
     let page = bench.runtime.events(&user, &never, 0, 100).await.unwrap().unwrap();
     assert!(page.events.last().unwrap().event.is_final(), "what it wrote late was refused");
     assert_eq!(bench.count::<Place>(&user).await, 0, "and so was what it made");
+}
+
+/// Has half a minute, and holds the only place meanwhile.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(async, timeout = "30s", checkpoint = "visits(1)")]
+struct Sole {}
+
+#[abilities]
+impl Sole {
+    #[entry]
+    async fn start(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+        cx.progress(json!("begun"));
+        GATE_OF_SOLE.acquire().await?.forget();
+        cx.then("end")
+    }
+    #[step]
+    async fn end(&mut self, _here: Here<Root>, _cx: &mut Context) -> Outcome {
+        DONE
+    }
+}
+
+static GATE_OF_SOLE: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(0);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_run_keeps_its_deadline_when_others_crowd_the_queue() {
+    let config = Config {
+        due_window: 1,
+        async_threads: 1,
+        attempts_per_thread_max: 1,
+        disk_free_min: 0,
+        ..Config::default()
+    };
+    let env = Env::manual(Timestamp::from_millis(1_767_225_600_000), 1);
+    let bench = Bench::build(|types| _ = types.walker::<Sole>(), config, env).await.unwrap();
+    let user = bench.register().await;
+    let held = submit(&bench, &user, "sole", json!({})).await;
+    until(&bench, &user, &held, begun).await;
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        others.push(submit(&bench, &user, "sole", json!({})).await);
+    }
+    assert_eq!(act(&bench, &user, &held, Act::Pause).await.unwrap(), Some(Governed::Asked));
+    GATE_OF_SOLE.add_permits(1);
+    until_state(&bench, &user, &held, State::Paused).await;
+    GATE_OF_SOLE.add_permits(others.len());
+    for id in &others {
+        assert_eq!(bench.finished(&user, id).await.run.state, State::Succeeded);
+    }
+    bench.advance(30 * SECOND);
+    let ended = tokio::time::timeout(10 * SECOND, bench.finished(&user, &held)).await;
+    assert_eq!(ended.map(|record| record.run.state).ok(), Some(State::TimedOut));
+}
+
+static CLOCK_OF_LATE: OnceLock<Env> = OnceLock::new();
+
+/// Is done when its time is over, and nobody has told it.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(async, timeout = "30s", retry(attempts = 2))]
+struct Late {
+    fails: bool,
+}
+
+#[abilities]
+impl Late {
+    #[entry]
+    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        cx.attach(&here, Place::default())?;
+        CLOCK_OF_LATE.get().unwrap().advance(30 * SECOND);
+        if self.fails { Err(fail("too late")) } else { DONE }
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_is_done_after_its_deadline_is_timed_out() {
+    let env = Env::manual(Timestamp::from_millis(1_767_225_600_000), 1);
+    assert!(CLOCK_OF_LATE.set(env.clone()).is_ok());
+    let config = Config { disk_free_min: 0, ..Config::default() };
+    let bench = Bench::inline(|types| _ = types.walker::<Late>(), config, env).await.unwrap();
+    let user = bench.register().await;
+    for fails in [false, true] {
+        let id = submit(&bench, &user, "late", json!({ "fails": fails })).await;
+        let run = bench.finished(&user, &id).await.run;
+        assert_eq!((run.state, run.retries), (State::TimedOut, 0), "fails: {fails}");
+    }
+    assert_eq!(bench.count::<Place>(&user).await, 0);
 }
 
 /// Its first attempt hangs in a visit.

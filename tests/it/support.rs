@@ -21,6 +21,7 @@ pub fn example(name: &str) -> PathBuf {
     BUILT.get_or_init(|| {
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--workspace", "--examples"]);
+        build.args(if cfg!(debug_assertions) { None } else { Some("--release") });
         build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
         assert!(build.status().unwrap().success(), "the examples build");
     });

@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use walkabout::{
     runtime::Caller,
-    schema::{State, Status, WalkerId, wire::Record},
+    schema::{State, Status, Timestamp, WalkerId, wire::Record},
 };
 
-use crate::walkers::ATTEMPTS;
+use crate::walkers::{self, ATTEMPTS, PATIENCE};
+
+/// Attempts in a row that end with their process, at which a run fails.
+const LOST: u64 = 3;
 
 /// What a user knows of one submission.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,6 +76,9 @@ pub struct Resumes {
     answered: u64,
 }
 
+/// A run that can write nothing, and the pause that holds it: 0 when it has ended.
+pub type Still = (String, u64);
+
 #[derive(Default)]
 pub struct Model {
     pub wishes: BTreeMap<String, Wishes>,
@@ -80,7 +86,7 @@ pub struct Model {
     /// Acts on many runs of a user that are under way: each may find what its submission was not answered for yet.
     broad: Vec<(usize, Verb)>,
     /// Entries of runs that can write none any more, or not while a pause holds them: that pause, and how many.
-    fixed: BTreeMap<u64, (u64, u64)>,
+    fixed: BTreeMap<u64, (Still, u64)>,
     pub users: Vec<Caller>,
     pub submissions: BTreeMap<u64, Submission>,
     /// The submissions under a name, each with its first answer.
@@ -188,6 +194,7 @@ impl Model {
             .submissions
             .values()
             .find(|one| matches!(&one.known, Known::Accepted(known) if known.to_string() == id));
+        let has_deadline = user.is_some_and(|one| one.walker == "brief");
         let resumes = user.map(|one| self.resumes(one.user)).unwrap_or_default();
         let wishes = self.wishes.entry(id.to_owned()).or_default();
         let known = wishes.clone();
@@ -197,7 +204,12 @@ impl Model {
         if known.cancelled && state != State::Cancelled {
             self.violate(format!("{id} was cancelled and is {state:?}"));
         }
-        let may_be_held = state == State::Paused || (state == State::Cancelled && known.cancel_sent);
+        let may_be_held = match state {
+            State::Paused => true,
+            State::Cancelled => known.cancel_sent,
+            State::TimedOut => has_deadline,
+            _ => false,
+        };
         if known.held.is_some() && !may_be_held {
             self.violate(format!("{id} was paused, nobody resumed it, and it is {state:?}"));
         }
@@ -206,14 +218,21 @@ impl Model {
         }
     }
 
-    /// The runs of a user that can write nothing: 0 for those that have ended, else the pause that holds them.
-    pub fn still(&self, user: usize) -> BTreeMap<u64, u64> {
+    /// From now on everything is resumed, also what nobody knows of yet.
+    pub fn resume_all(&mut self) {
+        for wishes in self.wishes.values_mut() {
+            wishes.held = None;
+        }
+    }
+
+    /// The runs of a user that can write nothing, by their submissions.
+    pub fn still(&self, user: usize) -> BTreeMap<u64, Still> {
         let of_user = self.submissions.iter().filter(|(_, submission)| submission.user == user);
         let still = of_user.filter_map(|(tag, submission)| {
             let Known::Accepted(id) = &submission.known else { return None };
             let id = id.to_string();
             let pause = if self.ended.contains_key(&id) { 0 } else { self.wishes.get(&id)?.held? };
-            Some((*tag, pause))
+            Some((*tag, (id, pause)))
         });
         still.collect()
     }
@@ -297,7 +316,7 @@ impl Model {
     }
 
     /// The graph of a user is there as its submissions ended; those that did not may be there.
-    pub fn audit(&mut self, user: usize, still: &BTreeMap<u64, u64>, reports: &[Value]) {
+    pub fn audit(&mut self, user: usize, still: &BTreeMap<u64, Still>, reports: &[Value]) {
         let found = Found::read(reports);
         self.log.push(format!(
             "audit {user}: {} entries, {} marks, {} items",
@@ -315,12 +334,12 @@ impl Model {
     }
 
     /// What was still before the audit began, and is now, has written nothing since the last one.
-    fn stays(&mut self, user: usize, before: &BTreeMap<u64, u64>, found: &Found) -> Result<(), String> {
+    fn stays(&mut self, user: usize, before: &BTreeMap<u64, Still>, found: &Found) -> Result<(), String> {
         let now = self.still(user);
-        for (tag, pause) in before.iter().filter(|(tag, pause)| now.get(tag) == Some(pause)) {
+        for (tag, still) in before.iter().filter(|(tag, still)| now.get(tag) == Some(still)) {
             let entries = found.entries.range(tag * 100..tag * 100 + 100).count() as u64;
-            let known = self.fixed.insert(*tag, (*pause, entries));
-            if let Some((_, known)) = known.filter(|(held, known)| held == pause && *known != entries) {
+            let known = self.fixed.insert(*tag, (still.clone(), entries));
+            if let Some((_, known)) = known.filter(|(held, known)| held == still && *known != entries) {
                 return Err(format!("{tag} has ended or is held, had {known} entries and has {entries}"));
             }
         }
@@ -369,17 +388,19 @@ impl Model {
         }
         let is_cancelled = record.is_some_and(|record| record["run"]["state"] == "cancelled");
         let (most_entries, marks, items) = match submission.walker {
-            "increment" | "plainly" | "again" | "later" => (1, false, 0),
+            "increment" | "plainly" | "again" | "later" | "hang" => (1, false, 0),
             "nest" => (1, true, 0),
             "count" => (0, true, 0),
-            "steps" | "doze" | "ask" | "quit" => (most, false, 0),
+            "steps" | "doze" | "ask" | "quit" | "brief" => (most, false, 0),
             "build" => (0, false, submission.n),
             _ => (0, false, 0),
         };
         let whole = (entries.len() as u64, has_mark, built) == (most_entries, marks, items);
         let nothing = entries.is_empty() && !has_mark && built == 0;
-        let part =
-            matches!(submission.walker, "steps" | "doze" | "ask" | "quit") && (entries.len() as u64) < most;
+        let has_parts = matches!(submission.walker, "steps" | "doze" | "ask" | "quit" | "brief");
+        // The last visit of a brief one has a checkpoint as well: then only its end is to come.
+        let is_whole_part = submission.walker == "brief" && entries.len() as u64 == most;
+        let part = has_parts && ((entries.len() as u64) < most || is_whole_part);
         // A failed run of steps has those before the last.
         let simulated = record.is_some_and(|record| {
             record["schedule"]["error"]
@@ -410,11 +431,16 @@ enum End {
     Well,
     Failed(&'static str),
     Cancelled,
+    /// Only its deadline ends it.
+    Never,
 }
 
 impl Submission {
     fn end(&self) -> End {
         match (self.walker, self.fate) {
+            ("brief", 2) if self.n > 1 => End::Never,
+            ("brief", 3) => End::Never,
+            ("brief", _) => End::Well,
             ("again", 0 | 2) if self.n < ATTEMPTS => End::Well,
             ("again", 0) | ("nest", 2) => End::Failed("walker-failed"),
             ("ask", _) => End::Well,
@@ -446,9 +472,10 @@ impl Model {
         let run = &record["run"];
         let (state, code) = (run["state"].as_str().unwrap_or_default(), run["error_code"].as_str());
         let number = |name: &str| run[name].as_u64().unwrap_or_default();
+        in_time(run)?;
         if code == Some("lost") {
             // One attempt in a row for each life that it was under way in.
-            let holds = state == "failed" && number("lost") >= 3 && number("attempt") >= 3;
+            let holds = state == "failed" && number("lost") >= LOST && number("attempt") >= LOST;
             return if holds { Ok(()) } else { Err(format!("lost without a reason: {run}")) };
         }
         if state == "cancelled" && self.wishes.get(id).is_some_and(|wishes| wishes.cancel_sent) {
@@ -458,7 +485,22 @@ impl Model {
         if run["retry_of"] != retried.unwrap_or_default() {
             return Err(format!("it repeats another run: {run}"));
         }
+        if number("lost") >= LOST && state != "timed_out" {
+            return Err(format!("an attempt was begun after {LOST} that were lost: {run}"));
+        }
+        let is_timed_out = state == "timed_out" && code == Some("timed-out");
+        if submission.walker == "hang" {
+            let holds = match state {
+                "succeeded" => (submission.n..PATIENCE).contains(&number("retries")),
+                _ => is_timed_out && number("retries") == PATIENCE - 1,
+            };
+            return if holds { Ok(()) } else { Err(format!("it did not try as often as it may: {run}")) };
+        }
+        if submission.walker == "brief" && is_timed_out {
+            return Ok(());
+        }
         let holds = match submission.end() {
+            End::Never => false,
             End::Well => state == "succeeded" && code.is_none(),
             End::Failed(slug) => state == "failed" && code == Some(slug),
             End::Cancelled => state == "cancelled" && code == Some("cancelled") && entries == 1,
@@ -474,6 +516,20 @@ impl Model {
             _ => Ok(()),
         }
     }
+}
+
+/// A run that has a deadline is timed out when that is over before its end, and only then.
+fn in_time(run: &Value) -> Result<(), String> {
+    let time = |name: &str| serde_json::from_value::<Timestamp>(run[name].clone()).ok();
+    let Some(deadline) = time("deadline") else { return Ok(()) };
+    let holds = match run["state"].as_str() {
+        // The clock may have stepped back since.
+        Some("timed_out") => walkers::latest() >= deadline,
+        // Who asked for it gets it, also late.
+        Some("cancelled") => true,
+        _ => time("finished_at").is_some_and(|finished_at| finished_at < deadline),
+    };
+    if holds { Ok(()) } else { Err(format!("its deadline did not end it when it was over: {run}")) }
 }
 
 /// Of several answers that one counts which was taken.

@@ -12,7 +12,7 @@ pub fn register(types: &mut Registry) {
     types.walker::<Increment>().walker::<Count>().walker::<Steps>().walker::<Build>().walker::<Destroy>();
     types.walker::<Nest>().walker::<See>().walker::<Plainly>().walker::<Audit>();
     types.walker::<Again>().walker::<Later>().walker::<Quit>().walker::<Doze>().walker::<Ask>();
-    types.walker::<Browse>();
+    types.walker::<Browse>().walker::<Brief>().walker::<Hang>();
 }
 
 #[derive(Node, Serialize, Deserialize, Default)]
@@ -475,6 +475,66 @@ impl Browse {
         let _alone = Alone::enter(cx);
         here.edit().seen.push(self.tag);
         tokio::time::sleep(Duration::from_millis(self.tag % 30)).await;
+        DONE
+    }
+}
+
+/// One entry a step, each with a checkpoint, and not for ever.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(async, timeout = "20m", checkpoint = "visits(1)")]
+struct Brief {
+    tag: u64,
+    n: u64,
+    /// 1: it sleeps between steps. 2: it waits after the first for an answer that nobody gives. 3: the last step never ends.
+    #[serde(default)]
+    fate: u64,
+    #[serde(default)]
+    at: u64,
+}
+
+#[abilities]
+impl Brief {
+    #[entry]
+    async fn start(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+        cx.then("step")
+    }
+    #[step]
+    async fn step(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        let _alone = Alone::enter(cx);
+        enter(&here, cx, self.tag * 100 + self.at).await?;
+        self.at += 1;
+        match (self.at == self.n, self.fate) {
+            (true, 3) => std::future::pending().await,
+            (true, _) => DONE,
+            (false, 1) => cx.sleep(Duration::from_secs(60 * self.n)).then("step"),
+            (false, 2) => cx.wait_for("nobody").then("step"),
+            (false, _) => cx.then("step"),
+        }
+    }
+}
+
+/// Attempts that `Hang` has.
+pub const PATIENCE: u64 = 3;
+
+/// Its first `n` attempts never end: so many that it has no other, when there are not more than these.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(async, visit_timeout = "30s", retry(attempts = 3, delay = "500ms", after_timeout))]
+struct Hang {
+    tag: u64,
+    n: u64,
+}
+
+#[abilities]
+impl Hang {
+    #[entry]
+    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        let _alone = Alone::enter(cx);
+        enter(&here, cx, self.tag * 100).await?;
+        let id = cx.walker_id().ok_or_else(|| fail("no run"))?;
+        let record = cx.record(&id).await?.ok_or_else(|| fail("no record"))?;
+        if u64::from(record.run.retries) < self.n {
+            std::future::pending::<()>().await;
+        }
         DONE
     }
 }

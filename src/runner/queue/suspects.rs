@@ -13,7 +13,7 @@ fn now() -> Timestamp {
 async fn queue(window: usize) -> DueQueue {
     let mut queue = DueQueue::new(memory::open(Limits::default()).unwrap(), window, 3);
     queue.begun -= PROBATION;
-    assert!(queue.fetch().await && queue.fetch_sleepers().await);
+    assert!(queue.fetch().await.unwrap() && queue.fetch_sleepers().await);
     queue
 }
 

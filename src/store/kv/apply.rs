@@ -82,6 +82,8 @@ pub(crate) struct Ending {
     record: Vec<u8>,
     /// The entry of the index of runs.
     index: Vec<u8>,
+    /// Lost attempts, as the record has them.
+    lost: u32,
 }
 
 impl Ending {
@@ -106,7 +108,7 @@ impl Ending {
         walker.run.pause_requested_at = None;
         (walker.run.error_code, walker.schedule.error) = error.unzip();
         let index = keys::status_and_name(walker.schedule.status, &walker.name);
-        Ok(Self { step, record: codec::encode(walker)?, index })
+        Ok(Self { step, record: codec::encode(walker)?, index, lost: walker.run.lost })
     }
 }
 
@@ -420,7 +422,9 @@ fn run(
                 numbered.extend(last.events);
                 return Ok(RunEvents { id, name, events: numbered });
             }
-            let held = hold(&mut live).map(|event| number(&mut live, now, event));
+            // What is parked says why, until a program comes that may take it up.
+            let event = if live.state == State::Incompatible { None } else { hold(&mut live) };
+            let held = event.map(|event| number(&mut live, now, event));
             numbered.extend(held);
             put_events(stage, &shared.limits, id, &numbered)?;
             put_live(stage, id, live);
@@ -450,7 +454,8 @@ pub(crate) fn hold(live: &mut Live) -> Option<EventKind> {
     live.more().pause_requested_at?;
     let from = live.state;
     live.state = lifecycle::next(from, Step::Pause)?;
-    live.more_mut().paused_from = Some(if from.is_under_way() { State::Queued } else { from });
+    let is_due = from.is_under_way() || from == State::Incompatible;
+    live.more_mut().paused_from = Some(if is_due { State::Queued } else { from });
     Some(EventKind::Paused)
 }
 
@@ -548,8 +553,10 @@ fn segments(shared: &Shared, stage: &Stage, id: Uuid, live: &Live) -> Result<BTr
 
 /// Ends a run, which has these segments.
 fn end(stage: &mut Stage, id: Uuid, mut live: Live, ending: Ending, segments: BTreeSet<u64>) -> Result<()> {
-    let Ending { step, record, index } = ending;
+    let Ending { step, record, index, lost } = ending;
     take(&mut live, step)?;
+    let is_whole = live.more().cancel_requested_at.is_none() && live.lost == lost;
+    let record = if is_whole { record } else { amend(&record, &live)? };
     let key = id.as_bytes().to_vec();
     if live.checkpointed {
         stage.remove(Space::Checkpoint, key.clone());
@@ -565,6 +572,14 @@ fn end(stage: &mut Stage, id: Uuid, mut live: Live, ending: Ending, segments: BT
     stage.remove_live(id);
     stage.put(Space::Walker, key, record);
     Ok(())
+}
+
+/// Writes into the last record what the attempt that made it need not have heard of, or what its checkpoints changed.
+fn amend(record: &[u8], live: &Live) -> Result<Vec<u8>> {
+    let mut walker: Walker = codec::decode(record)?;
+    walker.run.cancel_requested_at = live.more().cancel_requested_at;
+    walker.run.lost = live.lost;
+    codec::encode(&walker)
 }
 
 /// Ends a run that no attempt holds, as failed by this code.

@@ -31,7 +31,7 @@ use tokio::{
 };
 use uuid::Uuid;
 use walkabout_schema::{
-    Checkpoint, Event, FORMAT, Items, Kind, Name, Segment, State, Status, Timestamp, User, Walker,
+    Checkpoint, Event, EventKind, FORMAT, Items, Kind, Name, Segment, State, Status, Timestamp, User, Walker,
 };
 
 use self::{
@@ -46,8 +46,8 @@ use self::{
 };
 use super::{
     Act, Acted, Claim, Claimed, Commit, Direction, Due, Element, Error, EventSink, Events, Limits, Link,
-    OpenRuns, PAGE_BYTES_MAX, Registered, Result, RunFilter, Runs, Snapshot, Store, Submission, Submitted,
-    Then, Token,
+    OpenRuns, PAGE_BYTES_MAX, Registered, Release, Result, RunCommit, RunFilter, Runs, Snapshot, Store,
+    Submission, Submitted, Then, Token,
 };
 
 /// Events that are read from the engine at once.
@@ -195,7 +195,7 @@ impl KvStore {
             Some(walker) => walker,
             None => match read(Space::Walker)? {
                 Some(document) => codec::decode(&document)?,
-                None => return Ok(Claimed::Nothing),
+                None => return Err(Error::Damaged(format!("the record of run {id} is gone"))),
             },
         };
         live.show_claimed(&mut walker);
@@ -271,6 +271,24 @@ fn sleeper(key: &[u8], root: &[u8]) -> Result<Due> {
     let (at, id) = keys::parse_due(key)?;
     let root = Uuid::from_slice(root).map_err(|_| Error::Damaged("the root of a due run".to_owned()))?;
     Ok(Due { id, root, lost: 0, at })
+}
+
+/// Lets go of a run whose claim cannot be read: nobody else would. What is damaged is parked, as that does not pass. Gives the error back.
+pub(crate) async fn let_go(store: &dyn Store, id: Uuid, live: &Live, now: Timestamp, error: Error) -> Error {
+    let (event, to) = match &error {
+        Error::Damaged(_) => {
+            let error = "what is stored of this run cannot be read".to_owned();
+            (EventKind::Incompatible { error: error.clone() }, Release::Park { error })
+        }
+        _ => (EventKind::Checkpoint, Release::Queue),
+    };
+    let then = Then::Release { checkpoint: None, to };
+    let (token, conflicts) = (live.token(), live.conflicts);
+    let run = Some(RunCommit { id, token, events: vec![event], then, conflicts });
+    if let Err(error) = store.commit(now, Commit { run, ..Commit::default() }).await {
+        tracing::error!(run = %id, %error, "a run that cannot be read is not let go");
+    }
+    error
 }
 
 /// The open or the ended runs of a root, newest first, read page by page.
@@ -457,19 +475,22 @@ impl Store for KvStore {
     fn claim(&self, id: Uuid, now: Timestamp) -> BoxFuture<'_, Result<Claimed>> {
         Box::pin(async move {
             match self.ask(move |answer| Member::Claim { id, now, answer }).await? {
-                Taken::Run(live) => self.claimed(id, &live),
+                Taken::Run(live) => match self.claimed(id, &live) {
+                    Ok(claimed) => Ok(claimed),
+                    Err(error) => Err(let_go(self, id, &live, now, error).await),
+                },
                 Taken::Early(due) => Ok(Claimed::Early(due)),
-                Taken::Nothing => Ok(Claimed::Nothing),
+                Taken::Nothing => {
+                    // The claim may have ended it.
+                    drop(self.records.take(id));
+                    Ok(Claimed::Nothing)
+                }
             }
         })
     }
 
     fn act(&self, id: Uuid, now: Timestamp, act: Act) -> BoxFuture<'_, Result<Option<Acted>>> {
         Box::pin(async move {
-            if matches!(act, Act::Cancel { .. }) {
-                // Before it is written: the attempt may end right after.
-                self.records.ask_for_end(id, now);
-            }
             let acted = self.ask(move |answer| Member::Act { id, now, act, answer }).await?;
             if acted == Some(Acted::Done) {
                 drop(self.records.take(id));

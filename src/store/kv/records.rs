@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 use uuid::Uuid;
-use walkabout_schema::{Timestamp, Walker};
+use walkabout_schema::Walker;
 
 use crate::{ids::IdMap, store::Token};
 
@@ -58,13 +58,6 @@ impl Records {
     pub(crate) fn progress(&self, id: Uuid, token: Token, data: Value) {
         if let Some((_, walker)) = self.kept().claimed.get_mut(&id).filter(|(holder, _)| *holder == token) {
             walker.run.progress = data;
-        }
-    }
-
-    /// Notes that somebody asked for the end of a run.
-    pub(crate) fn ask_for_end(&self, id: Uuid, at: Timestamp) {
-        if let Some((_, walker)) = self.kept().claimed.get_mut(&id) {
-            walker.run.cancel_requested_at.get_or_insert(at);
         }
     }
 

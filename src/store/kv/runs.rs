@@ -102,6 +102,11 @@ pub(crate) fn submit(
         let value = [&id.as_bytes()[..], &key.request, &key.until.millis().to_be_bytes()].concat();
         stage.put(Space::Request, keys::request(&key.key), value);
         stage.put(Space::Request, keys::request_end(key.until, &key.key), Vec::new());
+        // Behind the cursor nobody would find it: the clock may have stepped back.
+        let before = keys::request_end(key.until, &[0; 32]);
+        if before < *swept {
+            *swept = before;
+        }
     }
     stage.put(Space::Walker, id.as_bytes().to_vec(), document);
     stage.put(Space::Event, keys::event(id, 1), event);
@@ -258,6 +263,7 @@ pub(crate) fn act(
     let Some(event) = event else { return Ok((Some(acted), None)) };
     let mut events: Vec<Event> = apply::say_started(&mut live).into_iter().collect();
     events.push(apply::number(&mut live, now, event));
+    let acted = if matches!(acted, Acted::Asked(_)) { Acted::Asked(live.seq) } else { acted };
     put_events(stage, &shared.limits, id, &events)?;
     let events = RunEvents { id, name: live.name.clone(), events };
     put_live(stage, id, live);
@@ -272,7 +278,7 @@ fn ask_for_end(live: &mut Live, now: Timestamp) -> Told {
         return (Acted::Already, None);
     }
     more.cancel_requested_at = Some(now);
-    (Acted::Asked, Some(EventKind::CancelRequested))
+    (Acted::Asked(0), Some(EventKind::CancelRequested))
 }
 
 fn pause(live: &mut Live, id: Uuid, now: Timestamp) -> Told {
@@ -283,7 +289,7 @@ fn pause(live: &mut Live, id: Uuid, now: Timestamp) -> Told {
     let Some(paused) = lifecycle::next(from, Step::Pause) else { return (Acted::Refused(from), None) };
     live.more_mut().pause_requested_at = Some(now);
     if from.is_under_way() {
-        return (Acted::Asked, Some(EventKind::PauseRequested));
+        return (Acted::Asked(0), Some(EventKind::PauseRequested));
     }
     live.more_mut().paused_from = Some(from);
     live.state = paused;
@@ -306,7 +312,7 @@ fn resume(live: &mut Live, id: Uuid) -> Told {
     let more = live.more_mut();
     (more.pause_requested_at, more.paused_from) = (None, None);
     // Under way it is only told that nobody wants the pause any more.
-    let Some(resumed) = resumed else { return (Acted::Asked, Some(EventKind::Released)) };
+    let Some(resumed) = resumed else { return (Acted::Asked(0), Some(EventKind::Released)) };
     live.state = resumed;
     let at = match resumed {
         State::Queued => Some(Timestamp::default()),

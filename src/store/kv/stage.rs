@@ -257,9 +257,11 @@ impl Stage {
         self.relived.insert(id);
     }
 
-    /// Makes all runs under way due again, as if their attempts had not been lost but given back.
-    pub(crate) fn hand_back(&mut self) {
-        for (id, live) in self.lives.iter_mut().filter(|(_, live)| live.state.is_under_way()) {
+    /// Makes all runs under way in this epoch due again, as if their attempts had not been lost but given back. Those of an earlier
+    /// one were lost.
+    pub(crate) fn hand_back(&mut self, epoch: u64) {
+        let is_ours = |live: &Live| live.state.is_under_way() && live.epoch == epoch;
+        for (id, live) in self.lives.iter_mut().filter(|(_, live)| is_ours(live)) {
             if let Some(state) = lifecycle::next(live.state, Step::HandBack) {
                 (live.state, live.goes_on) = (state, true);
                 self.relived.insert(*id);

@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use tokio::sync::{Semaphore, broadcast::error::RecvError};
-use walkabout_schema::{Access, ErrorCode, EventKind, Fields, Key, NodeId, Part, Schedule};
+use walkabout_schema::{Access, ErrorCode, Fields, Key, Part};
 
 use super::*;
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     prelude::*,
     registry::Registry,
     runtime::{Caller, Runtime, Spawn, Spawned, root_element},
-    store::{Change, Finish, Release, RunCommit, Stand, memory::MemoryEngine},
+    store::{Change, Finish, Release, RequestKey, RunCommit, Stand, memory::MemoryEngine},
 };
 
 /// A memory engine whose writes can be made to fail, and whose disk to be full.
@@ -28,6 +28,31 @@ struct Told {
     used: AtomicU64,
     writes: AtomicUsize,
     looks: AtomicUsize,
+    /// Checkpoints and records that cannot be read, the next ones.
+    unread: AtomicUsize,
+    /// So are they read then, as nonsense, in place of not at all.
+    damages: AtomicBool,
+}
+
+/// What was written, read as the engine is told to.
+struct FailingView {
+    inner: Arc<dyn View>,
+    told: Arc<Told>,
+}
+
+impl View for FailingView {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>> {
+        let concerns = matches!(space, Space::Checkpoint | Space::Walker);
+        let take = |left: usize| left.checked_sub(1).filter(|_| concerns);
+        match self.told.unread.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take) {
+            Err(_) => self.inner.get(space, key),
+            Ok(_) if self.told.damages.load(Ordering::SeqCst) => Ok(Some(Bytes::from(&b"nonsense"[..]))),
+            Ok(_) => Err(Error::Unavailable("the disk said no".to_owned())),
+        }
+    }
+    fn scan(&self, space: Space, range: Range, reverse: bool, limit: usize) -> Result<Vec<engine::Pair>> {
+        self.inner.scan(space, range, reverse, limit)
+    }
 }
 
 fn failing(limits: Limits) -> (KvStore, Arc<Told>) {
@@ -48,7 +73,7 @@ impl View for Failing {
 
 impl Engine for Failing {
     fn snapshot(&self) -> Arc<dyn View> {
-        self.inner.snapshot()
+        Arc::new(FailingView { inner: self.inner.snapshot(), told: Arc::clone(&self.told) })
     }
     fn apply(&self, batch: Vec<engine::Write>, sync: bool) -> Result<()> {
         self.told.writes.fetch_add(1, Ordering::SeqCst);
@@ -218,28 +243,7 @@ async fn a_run_that_finds_no_room_waits_for_some() {
 
 async fn claimed(store: &KvStore, id: Uuid) -> Claim {
     let now = Timestamp::from_millis(0);
-    let root = NodeId::root(Uuid::from_u128(99));
-    let walker = Walker {
-        id: Key(id),
-        name: Name::new("job").unwrap(),
-        root: Some(Key(root.uuid())),
-        access: Access::private(),
-        archetype: Fields::default(),
-        input: None,
-        version: 1,
-        schedule: Schedule {
-            status: Status::Pending,
-            node_id: root.clone(),
-            root_id: root,
-            execute_date: now,
-            executed_date: None,
-            http_status: None,
-            reports: Vec::new(),
-            custom: Value::Null,
-            error: None,
-        },
-        run: crate::store::new_run(now, false),
-    };
+    let walker = job(id.as_u128(), None);
     store.submit(Submission { key: None, walker }).await.unwrap();
     let Claimed::Taken(claim) = store.claim(id, now).await.unwrap() else { panic!("not taken") };
     *claim
@@ -281,4 +285,165 @@ async fn nothing_of_a_run_that_has_ended_stays_but_its_record_and_events() {
         check::check(&*view()).unwrap();
         assert_eq!((count(Space::Segment), count(Space::Checkpoint), count(Space::Live)), (0, 0, 0));
     }
+}
+
+/// A run of nobody's, with no fields.
+fn job(id: u128, deadline: Option<Timestamp>) -> Walker {
+    let (now, nobody) = (Timestamp::from_millis(1000), walkabout_schema::NodeId::root(Uuid::nil()));
+    let mut run = crate::store::new_run(now, false);
+    run.deadline = deadline;
+    Walker {
+        id: walkabout_schema::Key(Uuid::from_u128(id)),
+        name: Name::new("job").unwrap(),
+        root: Some(walkabout_schema::Key(Uuid::nil())),
+        access: Access::private(),
+        archetype: crate::store::no_fields(),
+        input: None,
+        version: 1,
+        schedule: crate::submit::new_schedule(now, nobody.clone(), nobody),
+        run,
+    }
+}
+
+#[tokio::test]
+async fn the_record_of_a_run_that_a_claim_ended_is_not_kept_decoded() {
+    let (store, _) = failing(Limits::default());
+    let deadline = Timestamp::from_millis(2000);
+    store.submit(Submission { walker: job(1, Some(deadline)), key: None }).await.unwrap();
+    let id = Uuid::from_u128(1);
+    assert!(matches!(store.claim(id, deadline).await.unwrap(), Claimed::Nothing));
+    assert!(store.records.take(id).is_none());
+}
+
+#[tokio::test]
+async fn a_request_is_forgotten_also_when_the_clock_stepped_back_before_it() {
+    let (store, _) = failing(Limits::default());
+    let submit = async |id: u8, at: i64| {
+        let mut walker = job(u128::from(id), None);
+        walker.run.created_at = Timestamp::from_millis(at);
+        let until = Timestamp::from_millis(at + 1000);
+        let key = RequestKey { key: [id; 32], request: [0; 32], until };
+        assert_eq!(store.submit(Submission { walker, key: Some(key) }).await.unwrap(), Submitted::New);
+    };
+    let kept = |id: u8| View::get(&*store.shared.engine, Space::Request, &keys::request(&[id; 32])).unwrap();
+    submit(1, 50_000).await;
+    submit(2, 60_000).await;
+    assert!(kept(1).is_none() && kept(2).is_some());
+    submit(3, 10_000).await;
+    submit(4, 20_000).await;
+    assert!(kept(3).is_none(), "its time is over");
+    submit(5, 70_000).await;
+    assert!(kept(2).is_none() && kept(4).is_none());
+}
+
+#[tokio::test]
+async fn a_claim_that_cannot_be_read_takes_nothing() {
+    let (store, told) = failing(Limits::default());
+    let (id, now) = (Uuid::from_u128(1), Timestamp::from_millis(2000));
+    store.submit(Submission { walker: job(1, None), key: None }).await.unwrap();
+    drop(store.records.take(id));
+    told.unread.store(1, Ordering::SeqCst);
+    assert!(matches!(store.claim(id, now).await, Err(Error::Unavailable(_))));
+    assert_eq!(store.open_runs(None, 10).await.unwrap().due.len(), 1, "it is due as before");
+    told.damages.store(true, Ordering::SeqCst);
+    told.unread.store(1, Ordering::SeqCst);
+    assert!(matches!(store.claim(id, now).await, Err(Error::Damaged(_))));
+    let run = store.run(id).await.unwrap().unwrap().run;
+    assert_eq!((run.state, run.attempt), (State::Incompatible, 1), "it would not get better");
+}
+
+/// Sleeps once, then ends.
+#[derive(Walker, Serialize, Deserialize, Default)]
+#[walker(crate = "crate", async, visit_timeout = "10s")]
+struct Dozer {
+    #[serde(default)]
+    hogs: bool,
+}
+
+static LET_GO: AtomicBool = AtomicBool::new(false);
+
+#[abilities(crate = "crate")]
+impl Dozer {
+    #[entry]
+    async fn doze(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+        cx.sleep(std::time::Duration::from_secs(1)).then("end")
+    }
+    #[step]
+    async fn end(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+        if self.hogs {
+            cx.progress(json!("hogs"));
+            tokio::task::yield_now().await;
+            while !LET_GO.load(Ordering::SeqCst) {
+                thread::yield_now();
+            }
+        }
+        DONE
+    }
+}
+
+/// A run of it that sleeps, on a runtime of its own.
+async fn dozing(hogs: bool) -> (Runtime, Arc<Told>, walkabout_schema::WalkerId) {
+    let (store, told) = failing(Limits::default());
+    let mut registry = Registry::default();
+    registry.walker::<Dozer>();
+    let env = Env::manual(Timestamp::from_millis(0), 1);
+    let runtime = Runtime::start(Config::default(), env, Arc::new(store), registry).await.unwrap();
+    let caller = Caller::user(walkabout_schema::SYSTEM_ROOT);
+    let serde_json::Value::Object(fields) = json!({ "hogs": hogs }) else { panic!("fields have names") };
+    let walker = "dozer".to_owned();
+    let spawn = Spawn { walker, node: None, caller, fields, client_id: None, request_key: None };
+    let Spawned::Accepted { id, .. } = runtime.spawn(spawn).await.unwrap() else { panic!("it is async") };
+    until(&runtime, &id, |run| run.state == State::Waiting).await;
+    (runtime, told, id)
+}
+
+async fn until(
+    runtime: &Runtime,
+    id: &walkabout_schema::WalkerId,
+    wanted: impl Fn(&walkabout_schema::Run) -> bool,
+) {
+    let caller = Caller::user(walkabout_schema::SYSTEM_ROOT);
+    let mut frames = runtime.follow(&caller, id).await.unwrap().unwrap();
+    while !wanted(&runtime.record(&caller, id).await.unwrap().unwrap().run) {
+        drop(frames.recv().await);
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_could_not_be_claimed_is_claimed_later() {
+    let (runtime, told, id) = dozing(false).await;
+    let caller = Caller::user(walkabout_schema::SYSTEM_ROOT);
+    let mut frames = runtime.follow(&caller, &id).await.unwrap().unwrap();
+    told.unread.store(1, Ordering::SeqCst);
+    runtime.env().advance(std::time::Duration::from_secs(1));
+    let ended = async { while !matches!(frames.recv().await, Err(RecvError::Closed)) {} };
+    tokio::time::timeout(Duration::from_secs(10), ended).await.expect("it ends");
+    assert_eq!(told.unread.load(Ordering::SeqCst), 0);
+    runtime.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_run_that_could_not_be_ended_without_its_attempt_is_ended_later() {
+    let (runtime, told, id) = dozing(true).await;
+    let caller = Caller::user(walkabout_schema::SYSTEM_ROOT);
+    let second = std::time::Duration::from_secs(1);
+    runtime.env().advance(second);
+    until(&runtime, &id, |run| run.progress == json!("hogs")).await;
+    let mut frames = runtime.follow(&caller, &id).await.unwrap().unwrap();
+    told.unread.store(1, Ordering::SeqCst);
+    let ended = async { while !matches!(frames.recv().await, Err(RecvError::Closed)) {} };
+    let ticks = async {
+        loop {
+            runtime.env().advance(second);
+            tokio::task::yield_now().await;
+        }
+    };
+    let ended = async {
+        tokio::select! { () = ended => {}, () = ticks => {} }
+    };
+    tokio::time::timeout(Duration::from_secs(10), ended).await.expect("it ends");
+    let record = runtime.record(&caller, &id).await.unwrap().unwrap();
+    assert_eq!(record.run.state, State::TimedOut);
+    LET_GO.store(true, Ordering::SeqCst);
+    runtime.stop().await.unwrap();
 }

@@ -404,7 +404,7 @@ impl Writer {
         if let Some(fault) = lost {
             return Err(fault.error());
         }
-        self.stage.hand_back();
+        self.stage.hand_back(self.epoch);
         if !self.stage.is_empty() {
             self.apply(true)?;
         }

@@ -49,7 +49,7 @@ use super::{
         apply::{self, Prepared},
         codec::{self, FieldsOnly, Live},
         engine::Space,
-        keys,
+        keys, let_go,
         records::Records,
         runs::{self, NewRun, Taken},
         stage::Stage,
@@ -241,7 +241,7 @@ impl MongoStore {
                 let only = doc! { "live": 0 };
                 match self.find_one(Place::Walker, doc! { "_id": bson_id(id) }, Some(only)).await? {
                     Some(document) => codec::decode(document.as_bytes())?,
-                    None => return Ok(Claimed::Nothing),
+                    None => return Err(Error::Damaged(format!("the record of run {id} is gone"))),
                 }
             }
         };
@@ -571,19 +571,22 @@ impl Store for MongoStore {
                 })
             };
             match self.ask(SMALL, vec![Need::live(id)], rule).await? {
-                Taken::Run(live) => self.claimed(id, &live).await,
+                Taken::Run(live) => match self.claimed(id, &live).await {
+                    Ok(claimed) => Ok(claimed),
+                    Err(error) => Err(let_go(self, id, &live, now, error).await),
+                },
                 Taken::Early(due) => Ok(Claimed::Early(due)),
-                Taken::Nothing => Ok(Claimed::Nothing),
+                Taken::Nothing => {
+                    // The claim may have ended it.
+                    drop(self.records.take(id));
+                    Ok(Claimed::Nothing)
+                }
             }
         })
     }
 
     fn act(&self, id: Uuid, now: Timestamp, act: Act) -> BoxFuture<'_, Result<Option<Acted>>> {
         Box::pin(async move {
-            if matches!(act, Act::Cancel { .. }) {
-                // Before it is written: the attempt may end right after.
-                self.records.ask_for_end(id, now);
-            }
             let needs = vec![Need::live(id)];
             let acted = self
                 .ask(SMALL, needs, move |shared, stage| runs::act(shared, stage, id, now, act.clone()))
