@@ -13,7 +13,7 @@ use walkabout::{
     store::{
         Act, Acted, Change, Claim, Claimed, Commit, Direction, Due, Element, End, Ends, Error, Finish, Guard,
         Limits, Registered, Release, RequestKey, RunCommit, RunFilter, Snapshot, Stand, Store, Submission,
-        Submitted, Then, embedded, memory, mongodb,
+        Submitted, Then, embedded, memory, mongodb, sim::Disk,
     },
 };
 
@@ -930,7 +930,7 @@ async fn the_last_record_counts_lost_attempts_from_the_last_checkpoint_on() {
         let claim = take(&store, &env, id).await;
         if stands {
             let checkpoint = Checkpoint { fields: claim.walker.archetype.clone(), ..Checkpoint::default() };
-            let then = Then::Checkpoint(Box::new(checkpoint));
+            let then = Then::Checkpoint(Box::new(checkpoint.into()));
             let run = Some(RunCommit { then, ..finish(&claim, &env, None) });
             store.commit(env.now(), Commit { run, ..Commit::default() }).await.unwrap();
         }
