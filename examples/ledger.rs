@@ -179,6 +179,21 @@ impl RecordInVisits {
     }
 }
 
+/// Leaves nothing.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(async)]
+struct Pass {
+    n: u64,
+}
+
+#[abilities]
+impl Pass {
+    #[entry]
+    async fn start(&mut self, _here: Here<Root>, _cx: &mut Context) -> Outcome {
+        DONE
+    }
+}
+
 /// The walker inside of another.
 #[derive(Walker, Serialize, Deserialize)]
 struct Inner {
@@ -296,6 +311,7 @@ async fn main() -> ExitCode {
         .walker::<RecordRetried>()
         .walker::<RecordAsleep>()
         .walker::<RecordInVisits>()
+        .walker::<Pass>()
         .walker::<Lay>()
         .walker::<Tour>()
         .walker::<Toured>()

@@ -1,10 +1,11 @@
 //! A server in its own process, and a client for it.
 
 use std::{
+    collections::BTreeMap,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::OnceLock,
+    sync::{Mutex, OnceLock},
 };
 
 use futures_util::{SinkExt, StreamExt};
@@ -14,6 +15,8 @@ use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream,
     tungstenite::{Message, client::IntoClientRequest},
 };
+
+use crate::database::database;
 
 /// The path of an example, built at its first use in the profile of the tests.
 pub fn example(name: &str) -> PathBuf {
@@ -28,6 +31,21 @@ pub fn example(name: &str) -> PathBuf {
     // target/debug/deps/it-… is the test itself.
     let folder = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
     folder.join("examples").join(name)
+}
+
+/// Whether servers are to run on MongoDB.
+pub fn is_on_mongodb() -> bool {
+    std::env::var("WALKABOUT_TEST_STORE").is_ok_and(|store| store == "mongodb")
+}
+
+/// The database that stands for a data folder, when the tests run on MongoDB: the same for each program on that folder.
+fn database_of(data: &Path) -> Option<String> {
+    static DATABASES: Mutex<BTreeMap<PathBuf, String>> = Mutex::new(BTreeMap::new());
+    if !is_on_mongodb() {
+        return None;
+    }
+    let made = || database().expect("a database to test with");
+    Some(DATABASES.lock().unwrap().entry(data.to_owned()).or_insert_with(made).clone())
 }
 
 /// A running program; killed with SIGKILL when dropped.
@@ -45,6 +63,9 @@ impl Server {
     pub fn try_start(program: &Path, data: &Path, extra: &[&str]) -> Result<Self, String> {
         let mut command = Command::new(program);
         command.arg("--listen").arg("127.0.0.1:0").arg("--data").arg(data).args(extra);
+        if let Some(uri) = database_of(data).filter(|_| !extra.contains(&"--store")) {
+            command.arg("--store").arg(uri).args(["--lease-ms", "1000"]);
+        }
         command.env_remove("RUST_LOG").stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
