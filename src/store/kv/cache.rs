@@ -60,6 +60,7 @@ impl Cache {
     }
 
     /// A cache that keeps nothing.
+    #[cfg(feature = "mongodb")]
     pub(crate) fn none() -> Self {
         Self { touched: (0..STRIPES).map(|_| AtomicU64::new(u64::MAX)).collect(), ..Self::new(0) }
     }

@@ -108,7 +108,7 @@ async fn after_a_failed_write_nothing_more_is_written() {
     told.fails.store(false, Ordering::SeqCst);
     let before = told.writes.load(Ordering::SeqCst);
     assert!(matches!(store.commit(now, fresh_node(3)).await, Err(Error::Unavailable(_))));
-    assert!(matches!(store.health(), Err(Error::Unavailable(_))));
+    assert!(matches!(store.health(), Err(Error::OutcomeUnknown(_))));
     assert_eq!(told.writes.load(Ordering::SeqCst), before);
     let ids = [1, 2, 3].map(Uuid::from_u128);
     let read = store.snapshot().await.unwrap().elements(Kind::Node, &ids).await.unwrap();
@@ -144,7 +144,7 @@ async fn a_panic_of_the_committer_is_seen() {
     while store.health().is_ok() {
         tokio::task::yield_now().await;
     }
-    assert!(matches!(store.health(), Err(Error::Unavailable(_))));
+    assert!(matches!(store.health(), Err(Error::OutcomeUnknown(_))));
     assert!(store.keep("b", vec![0]).await.is_err());
 }
 

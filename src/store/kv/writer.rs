@@ -117,6 +117,7 @@ impl Fault {
 
 impl Shared {
     /// Over an engine whose contents others change: nothing is cached.
+    #[cfg(feature = "mongodb")]
     pub(crate) fn uncached(engine: Box<dyn Engine>, limits: Limits) -> Self {
         Self {
             engine,
@@ -129,6 +130,7 @@ impl Shared {
     }
 
     /// Why no more writes are taken.
+    #[cfg(feature = "mongodb")]
     pub(crate) fn check(&self) -> Result<()> {
         match &*self.fault.lock().unwrap_or_else(PoisonError::into_inner) {
             None => Ok(()),
@@ -150,6 +152,7 @@ impl Shared {
     }
 
     /// Takes no more writes.
+    #[cfg(feature = "mongodb")]
     pub(crate) fn close(&self) {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(Fault::Closed);
     }

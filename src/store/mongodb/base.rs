@@ -136,6 +136,8 @@ impl Base {
         })?;
         options.app_name.get_or_insert_with(|| "walkabout".to_owned());
         options.server_selection_timeout.get_or_insert(FOUND_WITHIN);
+        // Who reads elsewhere would read what is over.
+        options.selection_criteria = None;
         options.write_concern = Some(durable());
         options.read_concern = Some(ReadConcern::majority());
         let database = options.default_database.clone().unwrap_or_else(|| "walkabout".to_owned());
@@ -279,7 +281,9 @@ pub(super) type Tries<T> = std::result::Result<T, Tried>;
 
 impl From<DriverError> for Tried {
     fn from(error: DriverError) -> Self {
-        use mongodb::error::{TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT};
+        use mongodb::error::{
+            RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT,
+        };
         let why = said(&error);
         if error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT) {
             return Self::Unknown(why);
@@ -288,6 +292,8 @@ impl From<DriverError> for Tried {
             return Self::Crossed(why);
         }
         let is_away = error.contains_label(TRANSIENT_TRANSACTION_ERROR)
+            || error.contains_label(RETRYABLE_WRITE_ERROR)
+            || code(&error).is_some_and(is_passing)
             || matches!(
                 *error.kind,
                 ErrorKind::Io(_)
@@ -318,6 +324,31 @@ impl From<Tried> for Error {
 /// True for errors that say that another transaction was in the way.
 pub(super) fn is_crossed(code: i32) -> bool {
     matches!(code, DUPLICATE_KEY | WRITE_CONFLICT | NO_SUCH_TRANSACTION)
+}
+
+/// True for errors of a server that starts, stops or is no longer the primary, and of one that is slow: the codes that the driver's
+/// specification of retryable reads names, and those of time limits.
+fn is_passing(code: i32) -> bool {
+    matches!(
+        code,
+        6 | 7
+            | 24
+            | 50
+            | 89
+            | 91
+            | 133
+            | 134
+            | 189
+            | 202
+            | 246
+            | 262
+            | 9001
+            | 10107
+            | 11600
+            | 11602
+            | 13435
+            | 13436
+    )
 }
 
 /// The number of an error of the server.

@@ -139,20 +139,24 @@ pub(super) enum Op {
     Delete(RawDocumentBuf),
 }
 
+impl Op {
+    /// What it takes in a message.
+    fn bytes(&self) -> usize {
+        64 + match self {
+            Self::Insert(document) | Self::Delete(document) => document.as_bytes().len(),
+            Self::Update { filter, change } => filter.as_bytes().len() + change.as_bytes().len(),
+        }
+    }
+}
+
 /// The writes of a group, in the order in which they are sent.
 #[derive(Default)]
 pub(super) struct Ops {
     pub(super) ops: Vec<(Place, Op)>,
-    pub(super) bytes: usize,
 }
 
 impl Ops {
     fn push(&mut self, place: Place, op: Op) {
-        self.bytes += 64
-            + match &op {
-                Op::Insert(document) | Op::Delete(document) => document.as_bytes().len(),
-                Op::Update { filter, change } => filter.as_bytes().len() + change.as_bytes().len(),
-            };
         self.ops.push((place, op));
     }
 }
@@ -440,7 +444,7 @@ pub(super) fn commands(base: &Base, ops: Ops) -> Vec<(RawDocumentBuf, Expected)>
         let mut places: Vec<Place> = Vec::new();
         let (mut list, mut bytes, mut expected) = (RawArrayBuf::new(), 0, Expected::default());
         let mut number = 0;
-        for (place, op) in rest.by_ref() {
+        while let Some((place, op)) = rest.next_if(|(_, op)| number == 0 || bytes + op.bytes() <= BYTES_MAX) {
             let index = places.iter().position(|known| *known == place).unwrap_or_else(|| {
                 places.push(place);
                 places.len() - 1
@@ -460,7 +464,7 @@ pub(super) fn commands(base: &Base, ops: Ops) -> Vec<(RawDocumentBuf, Expected)>
             bytes += document.as_bytes().len();
             number += 1;
             list.push(document);
-            if bytes >= BYTES_MAX || number >= OPS_MAX {
+            if number >= OPS_MAX {
                 break;
             }
         }

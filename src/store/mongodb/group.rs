@@ -270,7 +270,7 @@ impl Committer {
         while let Some(Deferred { member, begun, pause }) = self.deferred.pop_due(now) {
             let mut alone = vec![member];
             match self.try_write(&mut alone).await {
-                Err(Tried::Crossed(why)) if begun.elapsed() < PATIENCE => {
+                Err(Tried::Crossed(why) | Tried::Away(why)) if begun.elapsed() < PATIENCE => {
                     let pause = (pause * 2).min(PAUSE_MAX);
                     for member in alone {
                         self.defer(Deferred { member, begun, pause }, &why);
@@ -319,7 +319,11 @@ impl Committer {
         let found = self.examine(&mut session, members).await;
         let found = match found {
             Ok(found) if found.ops.ops.is_empty() => {
-                self.undo(session).await;
+                // Committed all the same: what was read is then on the disks of most servers, and what is answered stays true.
+                let committed = session.commit_transaction().await;
+                // Nothing was written, so nothing is unknown.
+                committed.map_err(|error| Tried::Away(error.to_string()))?;
+                self.session = Some(session);
                 self.publish(&found.events);
                 return Ok(());
             }
@@ -363,6 +367,10 @@ impl Committer {
         session: &mut ClientSession,
         members: &mut [Box<dyn Member>],
     ) -> Tries<Found> {
+        let before = self.fault();
+        if let Some(fault @ Fault::Poisoned(_)) = &before {
+            return Err(fault.error().into());
+        }
         self.fetched.clear();
         let mut needs: HashSet<Need> = members.iter().flat_map(|member| member.needs()).collect();
         if needs.is_empty() {
@@ -379,10 +387,12 @@ impl Committer {
                     events.extend(told);
                     let (reads, scanned) = self.fetched.take_reads();
                     relied_on.extend(reads);
-                    let node = |id: Uuid| (Space::Node, id.as_bytes().to_vec());
-                    relied_on.extend(scanned.into_iter().map(node));
+                    let nodes = scanned.into_iter().map(|id: Uuid| id.as_bytes().to_vec());
+                    // Of a node that is gone nothing can be relied on.
+                    let nodes = nodes.filter(|key| self.fetched.has(Space::Node, key));
+                    relied_on.extend(nodes.map(|key| (Space::Node, key)));
                 }
-                self.check_whole()?;
+                self.check_whole(&before)?;
             }
             needs = self.fetched.take_missing();
             if needs.is_empty() {
@@ -391,13 +401,18 @@ impl Committer {
         }
     }
 
+    fn fault(&self) -> Option<Fault> {
+        self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// A member that failed while it was staged has left a part: nothing of this group may be written.
-    fn check_whole(&self) -> Tries<()> {
+    fn check_whole(&self, before: &Option<Fault>) -> Tries<()> {
         let mut fault = self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner);
         if self.fetched.lacks() || !matches!(*fault, Some(Fault::Poisoned(_))) {
             return Ok(());
         }
-        *fault = None;
+        // It came of this member alone.
+        fault.clone_from(before);
         Err(Tried::Refused(Error::Damaged("a write could not be prepared".to_owned())))
     }
 
@@ -436,14 +451,13 @@ impl Committer {
         let begun = Instant::now();
         let mut pause = PAUSE_MIN;
         loop {
-            let unknown = match session.commit_transaction().await.map_err(Tried::from) {
+            let unknown = match session.commit_transaction().await {
                 Ok(()) => {
                     self.session = Some(session);
                     return Ok(());
                 }
-                Err(Tried::Unknown(why)) => why,
-                // Undone: the driver calls everything else unknown.
-                Err(other) => return Err(other),
+                Err(error) if is_undone(&error) => return Err(error.into()),
+                Err(error) => error.to_string(),
             };
             tracing::warn!(why = unknown, "the outcome of a commit is unknown; it is asked for");
             if begun.elapsed() >= PATIENCE {
@@ -490,6 +504,12 @@ fn settle(shared: &Shared, members: Vec<Box<dyn Member>>, written: Tries<()>) {
     for member in members {
         member.settle(failure.as_ref());
     }
+}
+
+/// True when the server says that a transaction never happened, and never will.
+fn is_undone(error: &mongodb::error::Error) -> bool {
+    error.contains_label(mongodb::error::TRANSIENT_TRANSACTION_ERROR)
+        && !error.contains_label(mongodb::error::UNKNOWN_TRANSACTION_COMMIT_RESULT)
 }
 
 /// Checks what the server answered to a `bulkWrite`.

@@ -29,10 +29,16 @@ pub(super) struct Lease {
     span: Duration,
     alive: Mutex<Alive>,
     is_asked_to_renew: AtomicBool,
+    /// The one that writes for this process.
+    session: Mutex<Option<Document>>,
 }
 
 struct Alive {
     processes: HashSet<u64>,
+    /// The number of the last process when the lease before this one was taken: who came later may not have shown itself yet.
+    newest: u64,
+    /// The same when this one was taken.
+    counted: u64,
     /// Those that are gone, and have nothing open any more.
     undone: HashSet<u64>,
     renewed: Instant,
@@ -41,15 +47,19 @@ struct Alive {
 impl Lease {
     /// Takes a number and a first lease.
     pub(super) async fn take(base: &Base, span: Duration) -> Tries<Self> {
+        let number = next_number(base).await?;
         let lease = Self {
-            number: AtomicU64::new(next_number(base).await?),
+            number: AtomicU64::new(number),
             span,
             alive: Mutex::new(Alive {
                 processes: HashSet::new(),
+                newest: number,
+                counted: number,
                 undone: HashSet::new(),
                 renewed: Instant::now(),
             }),
             is_asked_to_renew: AtomicBool::new(false),
+            session: Mutex::default(),
         };
         lease.renew(base).await?;
         Ok(lease)
@@ -66,7 +76,8 @@ impl Lease {
 
     /// Whether a process has a lease, as far as this one knows.
     pub(super) fn is_alive(&self, process: u64) -> bool {
-        process == self.number() || self.alive().processes.contains(&process)
+        let alive = self.alive();
+        process == self.number() || process > alive.newest || alive.processes.contains(&process)
     }
 
     /// How long ago the lease was renewed.
@@ -86,30 +97,54 @@ impl Lease {
 
     /// Renews the lease, and looks at those of the others. True when one of them is gone since the last look.
     pub(super) async fn renew(&self, base: &Base) -> Tries<bool> {
-        if self.is_asked_to_renew.swap(false, Ordering::SeqCst) {
-            let number = self.number.swap(next_number(base).await?, Ordering::SeqCst);
-            remove(base, number).await?;
+        if self.is_asked_to_renew.load(Ordering::SeqCst) {
+            let number = next_number(base).await?;
+            // It is there before anything is claimed by it.
+            self.show(base, number).await?;
+            let before = self.number.swap(number, Ordering::SeqCst);
+            self.is_asked_to_renew.store(false, Ordering::SeqCst);
+            remove(base, before).await?;
         }
         let begun = Instant::now();
+        self.show(base, self.number()).await?;
+        let counted = last_number(base).await?;
         let processes = base.collection::<Document>(Place::Process);
-        let milliseconds = i64::try_from(self.span.as_millis()).unwrap_or(i64::MAX);
-        let until =
-            doc! { "$dateAdd": { "startDate": "$$NOW", "unit": "millisecond", "amount": milliseconds } };
-        let me = doc! { "_id": self.number().cast_signed() };
-        processes.update_one(me, vec![doc! { "$set": { "until": until } }]).upsert(true).await?;
         let living = processes.find(doc! { "$expr": { "$gt": ["$until", "$$NOW"] } });
         let living: Vec<Document> = living.await?.try_collect().await?;
         let living: HashSet<u64> =
             living.iter().filter_map(|process| process.get_i64("_id").ok()).map(i64::cast_unsigned).collect();
-        let undone = self.undo(base, &living).await?;
+        // Another process may, or the server after a minute.
+        let undone = self.undo(base, &living).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "what a process that is gone left open is not undone");
+            self.alive().undone.clone()
+        });
         let mut alive = self.alive();
-        let is_one_gone = alive.processes.difference(&living).next().is_some();
-        *alive = Alive { processes: living, undone, renewed: begun };
+        let mut gone = alive.processes.difference(&living).chain(undone.difference(&alive.undone));
+        let is_one_gone = gone.next().is_some();
+        let newest = alive.counted;
+        *alive = Alive { processes: living, newest, counted, undone, renewed: begun };
         Ok(is_one_gone)
+    }
+
+    /// Writes the lease of a process of this number.
+    async fn show(&self, base: &Base, number: u64) -> Tries<()> {
+        let processes = base.collection::<Document>(Place::Process);
+        let milliseconds = i64::try_from(self.span.as_millis()).unwrap_or(i64::MAX);
+        let until =
+            doc! { "$dateAdd": { "startDate": "$$NOW", "unit": "millisecond", "amount": milliseconds } };
+        let me = doc! { "_id": number.cast_signed() };
+        let mut mine = doc! { "until": until };
+        let session = self.session.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(session) = session {
+            mine.insert("session", doc! { "$literal": session });
+        }
+        processes.update_one(me, vec![doc! { "$set": mine }]).upsert(true).await?;
+        Ok(())
     }
 
     /// Tells the others which session writes for this process.
     pub(super) async fn hold(&self, base: &Base, session: &Document) -> Tries<()> {
+        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.clone());
         let me = doc! { "_id": self.number().cast_signed() };
         let processes = base.collection::<Document>(Place::Process);
         processes.update_one(me, doc! { "$set": { "session": session } }).await?;
@@ -145,6 +180,14 @@ impl Lease {
 async fn remove(base: &Base, number: u64) -> Tries<()> {
     base.collection::<Document>(Place::Process).delete_one(doc! { "_id": number.cast_signed() }).await?;
     Ok(())
+}
+
+/// The number of the last process so far.
+async fn last_number(base: &Base) -> Tries<u64> {
+    let meta = base.collection::<Document>(Place::Meta);
+    let counted = meta.find_one(doc! { "_id": "process" }).await?;
+    let number = counted.and_then(|counted| counted.get_i64("value").ok());
+    Ok(number.map(i64::cast_unsigned).unwrap_or_default())
 }
 
 async fn next_number(base: &Base) -> Tries<u64> {

@@ -65,6 +65,9 @@ use crate::{
 /// The bytes of a write that never has many, about.
 const SMALL: usize = 1024;
 
+/// How often a record is read whose checkpoint goes meanwhile: that happens once in its life.
+const READS_MAX: usize = 3;
+
 /// Where a database is, and how this process takes part in it.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -281,9 +284,9 @@ impl MongoStore {
         }
     }
 
-    /// A record as it stands, with its length. One that ends while it is read is read again.
+    /// A record as it stands. One that ends while it is read is read again.
     async fn walker(&self, id: Uuid) -> Result<Option<Walker>> {
-        loop {
+        for _ in 0..READS_MAX {
             let found = self.find_one(Place::Walker, doc! { "_id": bson_id(id) }, None).await?;
             let Some(document) = found else { return Ok(None) };
             let (mut walker, is_checkpointed) = documents::walker(&document)?;
@@ -297,6 +300,7 @@ impl MongoStore {
                 return Ok(Some(walker));
             }
         }
+        Err(Error::Damaged(format!("the checkpoint of run {id} is gone")))
     }
 
     async fn list(&self, root: Uuid, filter: RunFilter, before: Option<Uuid>, limit: usize) -> Result<Runs> {
@@ -457,7 +461,7 @@ impl Store for MongoStore {
 
     fn snapshot(&self) -> BoxFuture<'_, Result<Arc<dyn Snapshot>>> {
         Box::pin(async {
-            let snapshot: Arc<dyn Snapshot> = Arc::new(MongoSnapshot::open(&self.base).await?);
+            let snapshot: Arc<dyn Snapshot> = Arc::new(MongoSnapshot::open(&self.base, &self.lease).await?);
             Ok(snapshot)
         })
     }
@@ -634,7 +638,13 @@ impl Store for MongoStore {
                 // The runner lets go of the attempt: its run is taken up again like that of a process that is gone.
                 self.lease.give_up();
             }
-            if let Some((id, token)) = held.filter(|_| !goes_on && committed.is_ok()) {
+            let is_over = match &committed {
+                Ok(()) => !goes_on,
+                Err(error) => {
+                    matches!(error, Error::LeaseLost | Error::Unavailable(_) | Error::OutcomeUnknown(_))
+                }
+            };
+            if let Some((id, token)) = held.filter(|_| is_over) {
                 self.records.release(id, token);
             }
             committed

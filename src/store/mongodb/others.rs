@@ -7,7 +7,6 @@ use std::{
 };
 
 use bson::{RawDocumentBuf, doc};
-use futures_util::StreamExt;
 use mongodb::change_stream::event::{ChangeStreamEvent, ResumeToken};
 use tokio::sync::Notify;
 use walkabout_schema::Name;
@@ -115,10 +114,11 @@ impl Others {
         // What came between is in the store.
         self.bell.ring(Stirred::Missed);
         let mut looked = tokio::time::Instant::now();
-        while let Some(change) = stream.next().await {
-            let ChangeStreamEvent { id, full_document, .. } = change?;
-            *from = Some(id);
-            let Some(document) = full_document else { continue };
+        while stream.is_alive() {
+            let change = stream.next_if_any().await?;
+            // Also of a stream that was silent it is known how far it came.
+            *from = stream.resume_token().or(from.take());
+            let Some(ChangeStreamEvent { full_document: Some(document), .. }) = change else { continue };
             match told(&document) {
                 Ok(events) => {
                     let sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner).clone();

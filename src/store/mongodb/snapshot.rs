@@ -8,13 +8,17 @@ use std::sync::{
 use bson::{Document, RawDocumentBuf, doc};
 use futures_util::{TryStreamExt, future::BoxFuture};
 use mongodb::{ClientSession, options::FindOptions};
-use tokio::sync::Mutex;
+use tokio::{
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 use uuid::Uuid;
 use walkabout_schema::{Kind, Name};
 
 use super::{
     base::{Base, Place, Tried, Tries},
     documents::{self, bson_id},
+    lease::Lease,
 };
 use crate::{
     graph::link_places,
@@ -24,14 +28,19 @@ use crate::{
 
 /// Ids asked for in one request.
 const IDS_AT_ONCE: usize = 1000;
-/// How often a read is tried.
-const TRIES: u32 = 3;
+/// How long a read is tried again while the database cannot be reached.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The shortest wait before it is; it doubles from then on.
+const PAUSE_MIN: Duration = Duration::from_millis(2);
+/// The longest.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Two views never have one number here.
 static NUMBER: AtomicU64 = AtomicU64::new(1);
 
 pub(super) struct MongoSnapshot {
     base: Arc<Base>,
+    lease: Arc<Lease>,
     number: u64,
     /// Its transaction. The server ends one that lives for longer than a minute or so: from then on a later moment is read, and what
     /// changed between is found by the commit.
@@ -40,18 +49,21 @@ pub(super) struct MongoSnapshot {
 
 impl MongoSnapshot {
     /// Opens a view of the present moment.
-    pub(super) async fn open(base: &Arc<Base>) -> Result<Self> {
+    pub(super) async fn open(base: &Arc<Base>, lease: &Arc<Lease>) -> Result<Self> {
         let number = NUMBER.fetch_add(1, Ordering::SeqCst);
-        let this = Self { base: Arc::clone(base), number, session: Mutex::new(None) };
+        let this =
+            Self { base: Arc::clone(base), lease: Arc::clone(lease), number, session: Mutex::new(None) };
         // The moment is that of the first read.
         this.find(Place::Meta, doc! { "_id": "format" }, FindOptions::default()).await?;
         Ok(this)
     }
 
     async fn find(&self, place: Place, filter: Document, options: FindOptions) -> Tries<Vec<RawDocumentBuf>> {
+        let begun = Instant::now();
         let mut session = self.session.lock().await;
         let collection = self.base.collection::<RawDocumentBuf>(place);
-        for tried in 1.. {
+        let mut pause = PAUSE_MIN;
+        loop {
             let open = match &mut *session {
                 Some(open) => open,
                 none => {
@@ -67,17 +79,20 @@ impl MongoSnapshot {
             };
             match read.await {
                 Ok(found) => return Ok(found),
-                Err(Tried::Away(why) | Tried::Crossed(why)) if tried < TRIES => {
+                Err(Tried::Away(why) | Tried::Crossed(why)) if begun.elapsed() < PATIENCE => {
                     tracing::debug!(why, "a view of the graph is opened again");
                     *session = None;
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
                 }
                 Err(error) => {
                     *session = None;
+                    // The attempt that reads here is let go without a word: its run is taken up like that of a process that is gone.
+                    self.lease.give_up();
                     return Err(error);
                 }
             }
         }
-        Ok(Vec::new())
     }
 }
 
