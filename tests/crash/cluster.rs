@@ -138,7 +138,7 @@ async fn client(
 async fn processes_come_and_go_and_every_effect_is_there_once() {
     let Some(uri) = database() else { return };
     let mut rng = seeded();
-    let wanted = usize::try_from(setting("CLUSTER").unwrap_or(400)).unwrap();
+    let wanted = usize::try_from(setting("CLUSTER").unwrap_or(200)).unwrap();
     let folders: Vec<Folder> = (0..PROCESSES).map(|_| Folder::new()).collect();
     let mut places = Vec::new();
     for folder in &folders {
