@@ -1,8 +1,8 @@
 //! The store on MongoDB: several processes, one graph.
 //!
-//! The rules of commits, claims and events are those of [`kv`](super::kv), run over what a transaction has read; see [`group`]. What is
-//! particular to a database that several processes share stands here: a [`lease`] by the clock of the server instead of a lock on a
-//! folder, and [`others`], whose events are heard and whose runs are taken up when they are gone.
+//! The rules of commits, claims and events are those of `kv`, run over what a transaction has read; see `group`. What is
+//! particular to a database that several processes share stands here: a `lease` by the clock of the server instead of a lock on a
+//! folder, and `others`, whose events are heard and whose runs are taken up when they are gone.
 
 mod base;
 mod documents;
