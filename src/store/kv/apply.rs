@@ -69,7 +69,6 @@ impl PreparedStand {
         Ok(Self { checkpoint: codec::encode(&checkpoint)?, fresh, gone })
     }
 
-    #[cfg(feature = "mongodb")]
     fn bytes(&self) -> usize {
         self.checkpoint.len() + self.fresh.iter().map(|(_, segment)| segment.len()).sum::<usize>()
     }
@@ -120,7 +119,6 @@ impl Prepared {
     }
 
     /// How much it writes, about.
-    #[cfg(feature = "mongodb")]
     pub(crate) fn bytes(&self) -> usize {
         let then = self.run.as_ref().map_or(0, |run| match &run.then {
             PreparedThen::Checkpoint(stand) => stand.bytes(),

@@ -51,18 +51,14 @@ struct Entry<T> {
 }
 
 impl Cache {
+    /// With a bound of 0 it keeps nothing.
     pub(crate) fn new(bytes_max: usize) -> Self {
+        let touched = if bytes_max == 0 { u64::MAX } else { 0 };
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            touched: (0..STRIPES).map(|_| AtomicU64::new(0)).collect(),
+            touched: (0..STRIPES).map(|_| AtomicU64::new(touched)).collect(),
             bytes_max: bytes_max / SHARDS,
         }
-    }
-
-    /// A cache that keeps nothing.
-    #[cfg(feature = "mongodb")]
-    pub(crate) fn none() -> Self {
-        Self { touched: (0..STRIPES).map(|_| AtomicU64::new(u64::MAX)).collect(), ..Self::new(0) }
     }
 
     fn mix(id: Uuid) -> u64 {

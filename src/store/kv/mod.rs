@@ -16,10 +16,7 @@ pub(crate) mod writer;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, PoisonError, atomic::Ordering},
     thread,
 };
 
@@ -36,7 +33,6 @@ use walkabout_schema::{
 
 use self::{
     apply::Prepared,
-    cache::Cache,
     codec::{FieldsOnly, Live},
     engine::{Bytes, Engine, Range, Space, View},
     keys::Marker,
@@ -148,14 +144,7 @@ impl KvStore {
             (Space::Meta, keys::META_GROUP.to_vec(), Some(marker.encode())),
         ];
         engine.apply(batch, true)?;
-        let shared = Arc::new(Shared {
-            engine,
-            cache: Cache::new(limits.cache_bytes_max),
-            published: AtomicU64::new(group),
-            sink: Mutex::new(None),
-            fault: Mutex::new(None),
-            limits,
-        });
+        let shared = Arc::new(Shared::new(engine, group, limits.cache_bytes_max, limits));
         let writer = Writer::new(Arc::clone(&shared), epoch, group);
         writer.look_at_disk();
         let (members, queue) = mpsc::channel(QUEUE_MAX);

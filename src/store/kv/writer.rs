@@ -29,6 +29,8 @@ use crate::store::{
 
 /// Members of one group at most.
 pub(crate) const GROUP_MAX: usize = 1024;
+/// Bytes of one group at most, about; one member alone may have more.
+const GROUP_BYTES_MAX: usize = 32 << 20;
 /// Members waiting at most; beyond it callers wait.
 pub(crate) const QUEUE_MAX: usize = 8192;
 /// How long a claimed attempt may write nothing before its `started` event is written alone.
@@ -116,23 +118,29 @@ impl Fault {
 }
 
 impl Shared {
-    /// Over an engine whose contents others change: nothing is cached.
-    #[cfg(feature = "mongodb")]
-    pub(crate) fn uncached(engine: Box<dyn Engine>, limits: Limits) -> Self {
+    /// For the groups after one that is written.
+    pub(crate) fn new(engine: Box<dyn Engine>, group: u64, cache_bytes_max: usize, limits: Limits) -> Self {
         Self {
             engine,
-            cache: Cache::none(),
-            published: AtomicU64::new(0),
+            cache: Cache::new(cache_bytes_max),
+            published: AtomicU64::new(group),
             sink: Mutex::new(None),
             fault: Mutex::new(None),
             limits,
         }
     }
 
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_fault(&self, fault: Option<Fault>) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    }
+
     /// Why no more writes are taken.
-    #[cfg(feature = "mongodb")]
     pub(crate) fn check(&self) -> Result<()> {
-        match &*self.fault.lock().unwrap_or_else(PoisonError::into_inner) {
+        match self.fault() {
             None => Ok(()),
             Some(fault) => Err(fault.error()),
         }
@@ -140,21 +148,14 @@ impl Shared {
 
     /// As [`Shared::check`]; what cannot pass is told apart.
     pub(crate) fn health(&self) -> Result<()> {
-        match &*self.fault.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(Fault::Poisoned(why)) => Err(Error::OutcomeUnknown(why.clone())),
-            None => Ok(()),
-            Some(fault) => Err(fault.error()),
+        match self.fault() {
+            Some(Fault::Poisoned(why)) => Err(Error::OutcomeUnknown(why)),
+            _ => self.check(),
         }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        matches!(&*self.fault.lock().unwrap_or_else(PoisonError::into_inner), Some(Fault::Closed))
-    }
-
-    /// Takes no more writes.
-    #[cfg(feature = "mongodb")]
-    pub(crate) fn close(&self) {
-        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(Fault::Closed);
+        matches!(self.fault(), Some(Fault::Closed))
     }
 
     /// Takes no more writes: nobody knows what is on disk.
@@ -163,8 +164,7 @@ impl Shared {
             return;
         }
         tracing::error!(%error, "a write failed: its outcome is unknown, no more writes are taken");
-        let fault = Fault::Poisoned("an earlier write failed".to_owned());
-        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+        self.set_fault(Some(Fault::Poisoned("an earlier write failed".to_owned())));
     }
 }
 
@@ -224,13 +224,18 @@ impl Writer {
             if received == Some(0) {
                 break;
             }
-            let mut group = Group::default();
-            let mut closing = Vec::new();
+            let (mut group, mut bytes, mut closing) = (Group::default(), 0, Vec::new());
             for member in batch.drain(..) {
-                match member {
-                    Member::Close { answer } => closing.push(answer),
-                    member => self.admit(member, &mut group),
+                if let Member::Close { answer } = member {
+                    closing.push(answer);
+                    continue;
                 }
+                bytes += member.bytes();
+                if bytes > GROUP_BYTES_MAX {
+                    self.write(std::mem::take(&mut group));
+                    bytes = member.bytes();
+                }
+                self.admit(member, &mut group);
             }
             self.say_started(&mut group);
             self.write(group);
@@ -254,20 +259,12 @@ impl Writer {
     }
 
     fn is_full(&self) -> bool {
-        matches!(self.fault(), Some(Fault::Full(_)))
-    }
-
-    fn fault(&self) -> Option<Fault> {
-        self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set_fault(&self, fault: Option<Fault>) {
-        *self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+        matches!(self.shared.fault(), Some(Fault::Full(_)))
     }
 
     /// Checks one member against the store and the group so far, and adds it to the group when it is good.
     fn admit(&mut self, member: Member, group: &mut Group) {
-        match self.fault() {
+        match self.shared.fault() {
             None => {}
             // What adds nothing still goes on when the disk is full, so that runs can end.
             Some(Fault::Full(_)) if !member.adds_data() => {}
@@ -339,7 +336,7 @@ impl Writer {
     fn write(&mut self, group: Group) {
         let Group { answers, events, needs_sync } = group;
         let mut failure = None;
-        if let Some(fault @ Fault::Poisoned(_)) = self.fault() {
+        if let Some(fault @ Fault::Poisoned(_)) = self.shared.fault() {
             failure = Some(Error::OutcomeUnknown(fault.error().to_string()));
         } else if !self.stage.is_empty()
             && let Err(error) = self.apply(needs_sync)
@@ -389,21 +386,21 @@ impl Writer {
     pub(crate) fn look_at_disk(&self) {
         let bound = self.shared.limits.disk_free_min;
         let free = self.shared.engine.free_bytes().unwrap_or(u64::MAX);
-        match self.fault() {
+        match self.shared.fault() {
             None if free < bound => {
                 let why = format!("{free} bytes are free on the disk of the store; at least {bound} must be");
                 tracing::error!("{why}");
-                self.set_fault(Some(Fault::Full(why)));
+                self.shared.set_fault(Some(Fault::Full(why)));
             }
-            Some(Fault::Full(_)) if free >= bound => self.set_fault(None),
+            Some(Fault::Full(_)) if free >= bound => self.shared.set_fault(None),
             _ => {}
         }
     }
 
     /// Hands back what is under way, so that a stop does not count as a crash, and closes the engine.
     fn close(&mut self) -> Result<()> {
-        let lost = self.fault().filter(|fault| matches!(fault, Fault::Poisoned(_)));
-        self.set_fault(Some(Fault::Closed));
+        let lost = self.shared.fault().filter(|fault| matches!(fault, Fault::Poisoned(_)));
+        self.shared.set_fault(Some(Fault::Closed));
         if let Some(fault) = lost {
             return Err(fault.error());
         }
@@ -430,6 +427,20 @@ impl Member {
             Self::Keep { .. } | Self::Register { .. } | Self::Submit { .. } => true,
             Self::Commit { commit, .. } => commit.adds_data(),
             Self::Claim { .. } | Self::Act { .. } | Self::Progress { .. } | Self::Close { .. } => false,
+        }
+    }
+
+    /// How much it writes, about.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Register { document, .. } => document.len(),
+            Self::Submit { run, .. } => run.bytes(),
+            Self::Commit { commit, .. } => commit.bytes(),
+            Self::Keep { .. }
+            | Self::Claim { .. }
+            | Self::Act { .. }
+            | Self::Progress { .. }
+            | Self::Close { .. } => 0,
         }
     }
 

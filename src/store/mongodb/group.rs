@@ -367,7 +367,7 @@ impl Committer {
         session: &mut ClientSession,
         members: &mut [Box<dyn Member>],
     ) -> Tries<Found> {
-        let before = self.fault();
+        let before = self.shared.fault();
         if let Some(fault @ Fault::Poisoned(_)) = &before {
             return Err(fault.error().into());
         }
@@ -399,10 +399,6 @@ impl Committer {
                 return self.found(&mut stage, events, relied_on);
             }
         }
-    }
-
-    fn fault(&self) -> Option<Fault> {
-        self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A member that failed while it was staged has left a part: nothing of this group may be written.

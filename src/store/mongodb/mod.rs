@@ -53,7 +53,7 @@ use super::{
         records::Records,
         runs::{self, NewRun, Taken},
         stage::Stage,
-        writer::{self, Shared, UNSAID},
+        writer::{self, Fault, Shared, UNSAID},
     },
 };
 use crate::{
@@ -102,7 +102,8 @@ pub async fn open(options: &Options, limits: Limits, env: Env) -> Result<Arc<dyn
     let base = Arc::new(Base::connect(&options.uri, options.name.as_deref()).await?);
     let lease = Arc::new(Lease::take(&base, options.lease).await?);
     let fetched = Fetched::default();
-    let shared = Arc::new(Shared::uncached(Box::new(fetched.clone()), limits));
+    // Others change what the engine holds: nothing is cached.
+    let shared = Arc::new(Shared::new(Box::new(fetched.clone()), 0, 0, limits));
     let (messages, queue) = mpsc::channel(QUEUE_MAX);
     let committer = Committer {
         base: Arc::clone(&base),
@@ -711,7 +712,7 @@ impl Store for MongoStore {
                 return Ok(());
             }
             let lost = self.shared.check();
-            self.shared.close();
+            self.shared.set_fault(Some(Fault::Closed));
             let (answer, written) = oneshot::channel();
             if self.messages.send(Message::Close(answer)).await.is_ok() {
                 drop(written.await);
