@@ -165,7 +165,7 @@ impl Prepared {
     }
 }
 
-/// Checks a commit, and stages its writes when it is good. One that is refused leaves nothing.
+/// Checks a commit, and stages its writes when it is good.
 pub(crate) fn commit(
     shared: &Shared,
     stage: &mut Stage,
@@ -193,15 +193,11 @@ pub(crate) fn commit(
         conflicts.dedup();
         return Err(Error::Conflict(conflicts));
     }
-    let written = || {
-        let mut documents = documents.into_iter();
-        for change in changes {
-            write(shared, stage, change, &mut documents)?;
-        }
-        run.map(|(live, run)| self::run(shared, stage, now, live, run)).transpose()
-    };
-    // A part may be staged by then: nothing of this group may be written any more.
-    written().inspect_err(|error| shared.give_up(error))
+    let mut documents = documents.into_iter();
+    for change in changes {
+        write(shared, stage, change, &mut documents)?;
+    }
+    run.map(|(live, run)| self::run(shared, stage, now, live, run)).transpose()
 }
 
 impl Guard {
@@ -415,15 +411,22 @@ fn run(
                 stand(stage, &mut live, id, checkpoint);
             }
             release(&mut live, to, now)?;
+            let is_parked = live.state == State::Incompatible;
             if live.more().cancel_requested_at.is_some() {
                 put_events(stage, &shared.limits, id, &numbered)?;
                 let end = (ErrorCode::Cancelled, "the run was cancelled".to_owned());
-                let last = end_unheld(shared, stage, now, id, live, end)?;
-                numbered.extend(last.events);
-                return Ok(RunEvents { id, name, events: numbered });
+                match end_unheld(shared, stage, now, id, live.clone(), end) {
+                    Ok(last) => {
+                        numbered.extend(last.events);
+                        return Ok(RunEvents { id, name, events: numbered });
+                    }
+                    // It is parked because of that: its end cannot be written either.
+                    Err(Error::Damaged(_)) if is_parked => {}
+                    Err(error) => return Err(error),
+                }
             }
             // What is parked says why, until a program comes that may take it up.
-            let event = if live.state == State::Incompatible { None } else { hold(&mut live) };
+            let event = if is_parked { None } else { hold(&mut live) };
             let held = event.map(|event| number(&mut live, now, event));
             numbered.extend(held);
             put_events(stage, &shared.limits, id, &numbered)?;
@@ -582,7 +585,7 @@ fn amend(record: &[u8], live: &Live) -> Result<Vec<u8>> {
     codec::encode(&walker)
 }
 
-/// Ends a run that no attempt holds, as failed by this code.
+/// Ends a run that no attempt holds, as failed by this code. What cannot be ended is as before.
 pub(crate) fn end_unheld(
     shared: &Shared,
     stage: &mut Stage,
@@ -622,10 +625,8 @@ pub(crate) fn say_started(live: &mut Live) -> Option<Event> {
 
 /// Keeps events, and drops the oldest beyond the bound.
 pub(crate) fn put_events(stage: &mut Stage, limits: &Limits, id: Uuid, events: &[Event]) -> Result<()> {
-    // All are encoded before the first is staged: what is refused leaves nothing.
-    let encoded: Vec<_> = events.iter().map(codec::encode).collect::<Result<_>>()?;
-    for (event, encoded) in events.iter().zip(encoded) {
-        stage.put(Space::Event, keys::event(id, event.seq), encoded);
+    for event in events {
+        stage.put(Space::Event, keys::event(id, event.seq), codec::encode(event)?);
         // One goes for each that comes, so the kept ones stay a gapless tail.
         if let Some(old) = event.seq.checked_sub(limits.events_per_run_max.max(1)).filter(|old| *old > 0) {
             stage.remove(Space::Event, keys::event(id, old));

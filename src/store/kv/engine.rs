@@ -117,10 +117,6 @@ pub(crate) trait Engine: View + 'static {
     fn apply(&self, batch: Vec<Write>, sync: bool) -> Result<()>;
     /// Free room where it writes, when that has a bound.
     fn free_bytes(&self) -> Option<u64>;
-    /// True when it was asked for something that it is yet to be given: an engine that is filled piece by piece. Nothing has failed then.
-    fn lacks(&self) -> bool {
-        false
-    }
     /// Called once, after the last batch; `group` is the number of that one.
     fn close(&self, group: u64) -> Result<()>;
 }

@@ -1,6 +1,6 @@
 //! The store as it stands after the members of a group so far: what is about to be written, over the engine.
 //!
-//! Only members that were found good write here, so nothing has to be taken back.
+//! What a member wrote here that was found bad after all is taken back.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -38,6 +38,19 @@ struct LinkChange {
     edge_name: Name,
 }
 
+/// What the member under examination changed, as it was before.
+enum Before {
+    Write(Space, Vec<u8>, Option<Option<Vec<u8>>>),
+    Element(Uuid, Option<Option<Arc<Element>>>),
+    /// A node whose links had not changed.
+    Unlinked(Uuid),
+    Live(Uuid, Option<Live>),
+    /// Whether this group had changed it.
+    Relived(Uuid, bool),
+    /// The change of links that was forgotten for one more, and up to where they were forgotten then.
+    Change(Option<LinkChange>, u64),
+}
+
 /// See the module.
 pub(crate) struct Stage {
     writes: [Writes; SPACES.len()],
@@ -56,6 +69,8 @@ pub(crate) struct Stage {
     forgotten: u64,
     /// The number that the group will have.
     number: u64,
+    /// What the present member changed so far.
+    before: Vec<Before>,
 }
 
 /// What a group leaves for the readers' cache.
@@ -76,6 +91,46 @@ impl Stage {
             changes: VecDeque::new(),
             forgotten: group,
             number: group + 1,
+            before: Vec::new(),
+        }
+    }
+
+    /// Lets a rule examine one member. What is refused leaves nothing.
+    pub(crate) fn examine<T>(&mut self, rule: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let examined = rule(self);
+        match examined {
+            Ok(_) => self.before.clear(),
+            Err(_) => self.take_back(),
+        }
+        examined
+    }
+
+    fn take_back(&mut self) {
+        for before in std::mem::take(&mut self.before).into_iter().rev() {
+            match before {
+                Before::Write(space, key, was) => {
+                    if let Some(writes) = self.writes.get_mut(space as usize) {
+                        match was {
+                            Some(value) => drop(writes.insert(key, value)),
+                            None => drop(writes.remove(&key)),
+                        }
+                    }
+                }
+                Before::Element(id, was) => restore(&mut self.elements, id, was),
+                Before::Unlinked(node) => drop(self.linked.remove(&node)),
+                Before::Live(id, was) => restore(&mut self.lives, id, was),
+                Before::Relived(id, was) => match was {
+                    true => drop(self.relived.insert(id)),
+                    false => drop(self.relived.remove(&id)),
+                },
+                Before::Change(oldest, forgotten) => {
+                    self.changes.pop_back();
+                    self.forgotten = forgotten;
+                    if let Some(oldest) = oldest {
+                        self.changes.push_front(oldest);
+                    }
+                }
+            }
         }
     }
 
@@ -102,6 +157,7 @@ impl Stage {
         }
         self.put(Space::Meta, keys::META_GROUP.to_vec(), Marker { group: self.number, synced }.encode());
         self.number += 1;
+        self.before.clear();
         let mut batch = Vec::with_capacity(self.writes.iter().map(Writes::len).sum());
         for ((space, _), writes) in SPACES.iter().zip(&mut self.writes) {
             batch.extend(std::mem::take(writes).into_iter().map(|(key, value)| (*space, key, value)));
@@ -113,20 +169,19 @@ impl Stage {
         Ok((batch, touched))
     }
 
-    fn writes(&mut self, space: Space) -> Option<&mut Writes> {
-        self.writes.get_mut(space as usize)
+    fn write(&mut self, space: Space, key: Vec<u8>, value: Option<Vec<u8>>) {
+        if let Some(writes) = self.writes.get_mut(space as usize) {
+            let was = writes.insert(key.clone(), value);
+            self.before.push(Before::Write(space, key, was));
+        }
     }
 
     pub(crate) fn put(&mut self, space: Space, key: Vec<u8>, value: Vec<u8>) {
-        if let Some(writes) = self.writes(space) {
-            writes.insert(key, Some(value));
-        }
+        self.write(space, key, Some(value));
     }
 
     pub(crate) fn remove(&mut self, space: Space, key: Vec<u8>) {
-        if let Some(writes) = self.writes(space) {
-            writes.insert(key, None);
-        }
+        self.write(space, key, None);
     }
 
     pub(crate) fn get(&self, engine: &dyn Engine, space: Space, key: &[u8]) -> Result<Option<Bytes>> {
@@ -182,12 +237,14 @@ impl Stage {
 
     pub(crate) fn put_element(&mut self, element: Arc<Element>, document: Vec<u8>) {
         self.put(keys::space_of(element.kind), element.id.as_bytes().to_vec(), document);
-        self.elements.insert(element.id, Some(element));
+        let (id, was) = (element.id, self.elements.insert(element.id, Some(element)));
+        self.before.push(Before::Element(id, was));
     }
 
     pub(crate) fn remove_element(&mut self, kind: Kind, id: Uuid) {
         self.remove(keys::space_of(kind), id.as_bytes().to_vec());
-        self.elements.insert(id, None);
+        let was = self.elements.insert(id, None);
+        self.before.push(Before::Element(id, was));
     }
 
     /// Puts a link, or removes it.
@@ -199,15 +256,16 @@ impl Stage {
         edge: Uuid,
         far: Option<Vec<u8>>,
     ) {
-        if let Some(writes) = self.writes(Space::Link) {
-            writes.insert(keys::link(node, direction, edge_name, edge), far);
+        self.write(Space::Link, keys::link(node, direction, edge_name, edge), far);
+        if self.linked.insert(node) {
+            self.before.push(Before::Unlinked(node));
         }
-        self.linked.insert(node);
-        if self.changes.len() >= CHANGES_KEPT
-            && let Some(oldest) = self.changes.pop_front()
-        {
+        let forgotten = self.forgotten;
+        let oldest = if self.changes.len() >= CHANGES_KEPT { self.changes.pop_front() } else { None };
+        if let Some(oldest) = &oldest {
             self.forgotten = oldest.group;
         }
+        self.before.push(Before::Change(oldest, forgotten));
         let group = self.number;
         self.changes.push_back(LinkChange { group, node, direction, edge_name: edge_name.clone() });
     }
@@ -246,15 +304,18 @@ impl Stage {
     /// Keeps the live part of a run that was just submitted, while there is room: its claim is near.
     pub(crate) fn remember_live(&mut self, id: Uuid, live: Live) {
         if self.lives.len() < LIVES_KEPT {
-            self.lives.insert(id, live);
+            let was = self.lives.insert(id, live);
+            self.before.push(Before::Live(id, was));
         }
     }
 
     /// Changes the live part of a run; it is encoded once, at the end of the group. That of one whose claim is not near is forgotten
     /// then.
     pub(crate) fn put_live(&mut self, id: Uuid, live: Live) {
-        self.lives.insert(id, live);
-        self.relived.insert(id);
+        let was = self.lives.insert(id, live);
+        self.before.push(Before::Live(id, was));
+        let is_new = self.relived.insert(id);
+        self.before.push(Before::Relived(id, !is_new));
     }
 
     /// Makes all runs under way in this epoch due again, as if their attempts had not been lost but given back. Those of an earlier
@@ -270,8 +331,17 @@ impl Stage {
     }
 
     pub(crate) fn remove_live(&mut self, id: Uuid) {
-        self.lives.remove(&id);
-        self.relived.remove(&id);
+        let was = self.lives.remove(&id);
+        self.before.push(Before::Live(id, was));
+        let was = self.relived.remove(&id);
+        self.before.push(Before::Relived(id, was));
         self.remove(Space::Live, id.as_bytes().to_vec());
+    }
+}
+
+fn restore<V>(map: &mut IdMap<V>, id: Uuid, was: Option<V>) {
+    match was {
+        Some(value) => drop(map.insert(id, value)),
+        None => drop(map.remove(&id)),
     }
 }

@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use tokio::sync::{Semaphore, broadcast::error::RecvError};
 use walkabout_schema::{Access, ErrorCode, Fields, Key, Part};
@@ -350,6 +350,30 @@ async fn a_claim_that_cannot_be_read_takes_nothing() {
     assert!(matches!(store.claim(id, now).await, Err(Error::Damaged(_))));
     let run = store.run(id).await.unwrap().unwrap().run;
     assert_eq!((run.state, run.attempt), (State::Incompatible, 1), "it would not get better");
+}
+
+#[tokio::test]
+async fn a_cancelled_run_whose_record_is_damaged_stops_nobody_else() {
+    let (store, _) = failing(Limits::default());
+    let now = Timestamp::from_millis(2000);
+    let claim = claimed(&store, Uuid::from_u128(1)).await;
+    let id = claim.walker.id.0;
+    let nonsense = (Space::Walker, id.as_bytes().to_vec(), Some(b"nonsense".to_vec()));
+    store.shared.engine.apply(vec![nonsense], true).unwrap();
+    let cancel = Act::Cancel { reason: String::new() };
+    assert!(matches!(store.act(id, now, cancel).await.unwrap(), Some(Acted::Asked(_))));
+    let let_go = async |event, to| {
+        let then = Then::Release { checkpoint: None, to };
+        let run = RunCommit { id, token: claim.token, events: vec![event], then, conflicts: 0 };
+        store.commit(now, Commit { run: Some(run), ..Commit::default() }).await
+    };
+    let before = store.events(id, 0, 10).await.unwrap().last;
+    assert!(matches!(let_go(EventKind::Checkpoint, Release::Queue).await, Err(Error::Damaged(_))));
+    store.commit(now, fresh_node(7)).await.unwrap();
+    assert_eq!(store.events(id, 0, 10).await.unwrap().last, before, "nothing of what was refused is there");
+    let error = "its record is damaged".to_owned();
+    let_go(EventKind::Incompatible { error: error.clone() }, Release::Park { error }).await.unwrap();
+    store.health().unwrap();
 }
 
 /// Sleeps once, then ends.

@@ -18,6 +18,7 @@ use walkabout_schema::Timestamp;
 use super::{
     apply::{self, Prepared},
     cache::Cache,
+    codec::Live,
     engine::{Engine, Space},
     keys,
     runs::{self, NewRun, Taken},
@@ -160,9 +161,6 @@ impl Shared {
 
     /// Takes no more writes: nobody knows what is on disk.
     pub(crate) fn give_up(&self, error: &Error) {
-        if self.engine.lacks() {
-            return;
-        }
         tracing::error!(%error, "a write failed: its outcome is unknown, no more writes are taken");
         self.set_fault(Some(Fault::Poisoned("an earlier write failed".to_owned())));
     }
@@ -274,20 +272,25 @@ impl Writer {
         let mut needs_sync = true;
         let (settled, events) = match member {
             Member::Keep { name, fresh, answer } => {
-                (settle(answer, keep(&shared, stage, &name, fresh)), None)
+                (settle(answer, stage.examine(|stage| keep(&shared, stage, &name, fresh))), None)
             }
             Member::Register { email, user, root, document, answer } => {
-                (settle(answer, register(&shared, stage, &email, user, root, document)), None)
+                let registered =
+                    stage.examine(|stage| register(&shared, stage, &email, user, root, document));
+                (settle(answer, registered), None)
             }
             Member::Submit { run, answer } => {
-                let (submitted, events) = parts(runs::submit(&shared, stage, &mut self.swept, *run));
+                let swept = &mut self.swept;
+                let submitted = stage.examine(|stage| runs::submit(&shared, stage, swept, *run));
+                let (submitted, events) = parts(submitted);
                 (settle(answer, submitted), events.flatten())
             }
             Member::Claim { id, now, answer } => {
                 self.counter += 1;
                 let token = Token { epoch: self.epoch, counter: self.counter };
-                let (claimed, events) =
-                    parts(runs::claim(&shared, stage, id, token, now, |live| live.epoch < token.epoch));
+                let is_left = |live: &Live| live.epoch < token.epoch;
+                let claimed = stage.examine(|stage| runs::claim(&shared, stage, id, token, now, is_left));
+                let (claimed, events) = parts(claimed);
                 if let Ok(Taken::Run(_)) = &claimed {
                     self.unsaid.push_back((Instant::now(), id, token));
                 }
@@ -296,16 +299,17 @@ impl Writer {
                 (settle(answer, claimed), events.flatten())
             }
             Member::Act { id, now, act, answer } => {
-                let (acted, events) = parts(runs::act(&shared, stage, id, now, act));
+                let (acted, events) = parts(stage.examine(|stage| runs::act(&shared, stage, id, now, act)));
                 (settle(answer, acted), events.flatten())
             }
             Member::Progress { id, token, now, data, answer } => {
-                let (seq, events) = parts(runs::progress(&shared, stage, id, token, now, data));
+                let told = stage.examine(|stage| runs::progress(&shared, stage, id, token, now, data));
+                let (seq, events) = parts(told);
                 (settle(answer, seq), events)
             }
             Member::Commit { now, commit, answer } => {
-                let done = apply::commit(&shared, stage, now, *commit).map(|events| ((), events));
-                let (done, events) = parts(done);
+                let done = stage.examine(|stage| apply::commit(&shared, stage, now, *commit));
+                let (done, events) = parts(done.map(|events| ((), events)));
                 (settle(answer, done), events.flatten())
             }
             Member::Close { answer } => (settle(answer, Ok(())), None),
@@ -321,7 +325,8 @@ impl Writer {
     fn say_started(&mut self, group: &mut Group) {
         let now = Instant::now();
         while let Some((_, id, token)) = self.unsaid.pop_front_if(|(claimed, ..)| now >= *claimed + UNSAID) {
-            match runs::say_started(&self.shared, &mut self.stage, id, token) {
+            let shared = &self.shared;
+            match self.stage.examine(|stage| runs::say_started(shared, stage, id, token)) {
                 Ok(None) => {}
                 Ok(Some(events)) => {
                     group.events.push(events);

@@ -106,10 +106,6 @@ impl Fetched {
         std::mem::take(&mut self.state().missing)
     }
 
-    pub(super) fn lacks(&self) -> bool {
-        !self.state().missing.is_empty()
-    }
-
     /// Whether a value was found.
     pub(super) fn has(&self, space: Space, key: &[u8]) -> bool {
         matches!(self.state().values.get(&(space, key.to_vec())), Some(Some(_)))
@@ -305,10 +301,6 @@ impl Engine for Fetched {
 
     fn close(&self, _: u64) -> Result<()> {
         Ok(())
-    }
-
-    fn lacks(&self) -> bool {
-        self.lacks()
     }
 }
 

@@ -110,7 +110,7 @@ where
     }
 
     fn examine(&mut self, shared: &Shared, stage: &mut Stage) -> Examined {
-        let (result, examined) = match (self.rule)(shared, stage) {
+        let (result, examined) = match stage.examine(|stage| (self.rule)(shared, stage)) {
             Ok((answer, events)) => (Ok(answer), Examined::Good(events)),
             Err(error) => (Err(error), Examined::Refused),
         };
@@ -367,8 +367,7 @@ impl Committer {
         session: &mut ClientSession,
         members: &mut [Box<dyn Member>],
     ) -> Tries<Found> {
-        let before = self.shared.fault();
-        if let Some(fault @ Fault::Poisoned(_)) = &before {
+        if let Some(fault @ Fault::Poisoned(_)) = self.shared.fault() {
             return Err(fault.error().into());
         }
         self.fetched.clear();
@@ -392,24 +391,12 @@ impl Committer {
                     let nodes = nodes.filter(|key| self.fetched.has(Space::Node, key));
                     relied_on.extend(nodes.map(|key| (Space::Node, key)));
                 }
-                self.check_whole(&before)?;
             }
             needs = self.fetched.take_missing();
             if needs.is_empty() {
                 return self.found(&mut stage, events, relied_on);
             }
         }
-    }
-
-    /// A member that failed while it was staged has left a part: nothing of this group may be written.
-    fn check_whole(&self, before: &Option<Fault>) -> Tries<()> {
-        let mut fault = self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.fetched.lacks() || !matches!(*fault, Some(Fault::Poisoned(_))) {
-            return Ok(());
-        }
-        // It came of this member alone.
-        fault.clone_from(before);
-        Err(Tried::Refused(Error::Damaged("a write could not be prepared".to_owned())))
     }
 
     fn found(
