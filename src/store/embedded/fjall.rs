@@ -28,9 +28,9 @@ const MEMTABLE_BYTES: u64 = 16 << 20;
 const SPACES_FOLDER: &str = "keyspaces";
 /// Its lock, which stands below ours.
 const LOCK_FILE: &str = "lock";
-/// Where it notes its version, when all else of an empty database is there; and how long that is.
+/// Where it notes its version, when all else of an empty database is there; and how that begins. A number other than 0 follows.
 const VERSION_FILE: &str = "version";
-const VERSION_BYTES: u64 = 4;
+const VERSION_MAGIC: [u8; 3] = *b"FJL";
 
 pub(super) struct FjallEngine {
     // The key spaces go before the database, and the database before the lock of the folder: who gets that finds no engine.
@@ -48,7 +48,10 @@ fn failed(error: ::fjall::Error) -> Error {
 /// is removed.
 fn clear_unfinished(files: &Path) -> std::io::Result<()> {
     let (version, spaces) = (files.join(VERSION_FILE), files.join(SPACES_FOLDER));
-    let is_whole = version.metadata().is_ok_and(|version| version.len() >= VERSION_BYTES);
+    // It is written in pieces before it is synced: what a power loss leaves may have any of them.
+    let noted = if version.exists() { std::fs::read(&version)? } else { Vec::new() };
+    let is_whole =
+        noted.strip_prefix(&VERSION_MAGIC).is_some_and(|number| number.first().is_some_and(|n| *n != 0));
     let has_spaces = spaces.exists() && spaces.read_dir()?.next().is_some();
     if is_whole || has_spaces || !journals::are_empty(files)? {
         return Ok(());

@@ -213,7 +213,7 @@ async fn a_store_without_one_of_its_key_spaces_is_refused() {
 
 #[tokio::test]
 async fn a_first_opening_that_was_cut_off_is_begun_again() {
-    for version in [None, Some(&b""[..]), Some(b"FJ")] {
+    for version in [None, Some(&b""[..]), Some(b"FJ"), Some(b"\0\0\0\x03"), Some(b"FJL\0")] {
         let folder = tempfile::tempdir().unwrap();
         let files = folder.path().join(FILES);
         std::fs::create_dir_all(files.join("keyspaces")).unwrap();
