@@ -209,8 +209,12 @@ async fn open(config: &Config, limits: store::Limits, env: &Env) -> Result<Arc<d
     let Some(uri) = &config.store else { return Ok(store::embedded::open(&config.data, limits)?) };
     #[cfg(feature = "mongodb")]
     if uri.starts_with("mongodb://") || uri.starts_with("mongodb+srv://") {
-        let options =
-            store::mongodb::Options { uri: uri.clone(), name: config.name.clone(), lease: config.lease };
+        let options = store::mongodb::Options {
+            uri: uri.clone(),
+            name: config.name.clone(),
+            lease: config.lease,
+            patience: config.patience,
+        };
         return Ok(store::mongodb::open(&options, limits, env.clone()).await?);
     }
     // An address may hold a password.

@@ -90,6 +90,9 @@ pub struct ServeArgs {
     /// How long a process that shares a database may be silent before others take up its runs, in milliseconds [default: 10000]
     #[arg(long, env = "WALKABOUT_LEASE_MS", value_name = "MS", value_parser = clap::value_parser!(u64).range(1000..))]
     pub lease_ms: Option<u64>,
+    /// How long a write is tried while that database does not answer, in milliseconds [default: 30000]
+    #[arg(long, env = "WALKABOUT_PATIENCE_MS", value_name = "MS", value_parser = clap::value_parser!(u64).range(1000..))]
+    pub patience_ms: Option<u64>,
     /// The folder of the store [default: walkabout-data]
     #[arg(long, env = "WALKABOUT_DATA", value_name = "FOLDER")]
     pub data: Option<PathBuf>,
@@ -169,6 +172,7 @@ impl ServeArgs {
         config.store = self.store.clone().or_else(|| config.store.take());
         config.name = self.name.clone().or_else(|| config.name.take());
         set(&mut config.lease, &self.lease_ms.map(Duration::from_millis));
+        set(&mut config.patience, &self.patience_ms.map(Duration::from_millis));
         set(&mut config.data, &self.data);
         config.datasets = self.datasets.clone().or_else(|| config.datasets.take());
         config.external_api = self.external_api.clone().or_else(|| config.external_api.take());

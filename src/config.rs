@@ -13,6 +13,8 @@ pub struct Config {
     pub name: Option<String>,
     /// How long a process that shares the database may be silent before others take up its runs. Default 10 s, at least 1 s.
     pub lease: Duration,
+    /// How long a write is tried while that database does not answer, or others are in the way. Default 30 s, at least 1 s.
+    pub patience: Duration,
     /// The folder of the embedded store and of the files that walkers write. Default `walkabout-data`.
     pub data: PathBuf,
     /// The folder of datasets, for walkers that read some. Default: `datasets` in the data folder.
@@ -96,6 +98,7 @@ impl Default for Config {
             store: None,
             name: None,
             lease: Duration::from_secs(10),
+            patience: Duration::from_secs(30),
             data: PathBuf::from("walkabout-data"),
             datasets: None,
             external_api: None,

@@ -105,7 +105,7 @@ impl Error {
             Self::Store(store::Error::LeaseLost) => "lease-lost",
             Self::Store(store::Error::OutcomeUnknown(_)) => "outcome-unknown",
             Self::Store(store::Error::Full(_)) => "store-full",
-            Self::Store(store::Error::Unavailable(_)) => "store-unavailable",
+            Self::Store(store::Error::Unavailable(_) | store::Error::Closed) => "store-unavailable",
             Self::Store(store::Error::Open(_)) => "store-open",
             Self::Store(store::Error::Damaged(_)) => "store-damaged",
             Self::Build(_) => "build",
@@ -121,7 +121,10 @@ impl Error {
             Self::Busy(_)
                 | Self::Hogged(_)
                 | Self::Store(
-                    store::Error::Conflict(_) | store::Error::Full(_) | store::Error::Unavailable(_)
+                    store::Error::Conflict(_)
+                        | store::Error::Full(_)
+                        | store::Error::Unavailable(_)
+                        | store::Error::Closed
                 )
                 | Self::Walker { code: ErrorCode::Conflict, .. }
         )

@@ -10,7 +10,7 @@ use crate::{
     run::lifecycle,
     runner::Engine,
     runtime::{Caller, Runtime},
-    store::{Act, Acted, Due, RunFilter, Submission},
+    store::{self, Act, Acted, Due, RunFilter, Submission},
     submit,
 };
 
@@ -211,6 +211,30 @@ impl Engine {
             EventKind::Released => self.keeper.withdraw(run, event.seq),
             _ => {}
         }
+    }
+
+    /// Looks up what is wanted of the runs under way here: what others were asked for them may not have been heard.
+    pub(crate) async fn look_for_wishes(&self) {
+        for run in self.keeper.runs() {
+            if let Err(error) = self.look_for_wishes_of(run).await {
+                tracing::warn!(%run, %error, "whether a run is to stop is not known");
+            }
+        }
+    }
+
+    async fn look_for_wishes_of(&self, run: Uuid) -> store::Result<()> {
+        // Before the record is read: what is said meanwhile counts as later.
+        let said = self.store.events(run, u64::MAX, 1).await?.last;
+        let Some(Walker { run: wanted, .. }) = self.store.run(run).await? else { return Ok(()) };
+        let until = self.env.now().plus(self.config.cancel_grace);
+        if wanted.cancel_requested_at.is_some() {
+            self.keeper.cancel(run, until);
+        }
+        match wanted.pause_requested_at {
+            Some(_) => self.keeper.pause(run, until, said),
+            None => self.keeper.withdraw(run, said),
+        }
+        Ok(())
     }
 }
 

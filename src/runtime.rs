@@ -26,8 +26,8 @@ use crate::{
         Timekeeper, UNFINISHED, UnderWay, Unended, is_file_name, sentence,
     },
     store::{
-        self, Change, Claimed, Commit, Due, Element, Registered, RunEvents, Stirred, Store, Submission,
-        Submitted, no_fields,
+        self, Change, Claimed, Commit, Due, Element, LOOK_AGAIN, Registered, RunEvents, Stirred, Store,
+        Submission, Submitted, no_fields,
     },
     submit::{self, Checked},
     walker::{DecodedCell, Spec, fail},
@@ -37,9 +37,6 @@ use crate::{
 const SUSPICION: Duration = Duration::from_secs(5);
 
 pub use crate::store::{Act, RunFilter};
-
-/// How long to wait after the store refused to give a run.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How many of the runs that a stop waits for are named in the log.
 const TOLD: usize = 20;
@@ -338,7 +335,8 @@ impl Runtime {
                     Some(
                         store @ (store::Error::Full(_)
                         | store::Error::OutcomeUnknown(_)
-                        | store::Error::Unavailable(_)),
+                        | store::Error::Unavailable(_)
+                        | store::Error::Closed),
                     ) => Error::Store(store),
                     _ => Error::Walker { code: failure.code, message, run: None },
                 })
@@ -654,7 +652,10 @@ fn take_from_others(engine: &Arc<Engine>, due: &Arc<DueQueue>, stopping: &watch:
                 match engine.store.stirred().await {
                     Stirred::Due => queue.look_again(),
                     Stirred::Left => queue.look_at_all(),
-                    Stirred::Missed => engine.runs.unsettle(),
+                    Stirred::Missed => {
+                        engine.runs.unsettle();
+                        engine.look_for_wishes().await;
+                    }
                 }
             }
         };

@@ -173,7 +173,7 @@ impl From<Error> for Problem {
                 store::Error::Full(_) => {
                     refused(StatusCode::INSUFFICIENT_STORAGE, "There is no room to store anything new.")
                 }
-                store::Error::Unavailable(_) => {
+                store::Error::Unavailable(_) | store::Error::Closed => {
                     refused(StatusCode::SERVICE_UNAVAILABLE, "The store is not available. Try again later.")
                 }
                 store::Error::NotANumber { .. }
@@ -345,7 +345,8 @@ mod tests {
         check(store::Error::Conflict(Vec::new()).into(), 409);
         check(store::Error::OutcomeUnknown("disk".into()).into(), 503);
         check(store::Error::Full("disk".into()).into(), 507);
-        check(store::Error::Unavailable("closing".into()).into(), 503);
+        check(store::Error::Unavailable("away".into()).into(), 503);
+        check(store::Error::Closed.into(), 503);
         check(store::Error::Damaged("secret".into()).into(), 500);
     }
 

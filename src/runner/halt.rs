@@ -241,7 +241,9 @@ impl Halt {
 
     fn ask_rest(&self, rest: Rest, until: Timestamp) {
         let mut asked = self.asked();
-        if asked.end.is_none() && asked.rest != Some(Rest::Stop) {
+        // Who is asked again has no more time than before.
+        let is_new = asked.rest.is_none() || (asked.rest, rest) == (Some(Rest::Pause), Rest::Stop);
+        if asked.end.is_none() && is_new {
             (asked.rest, asked.until) = (Some(rest), Some(until));
             self.flags.fetch_or(REST, Ordering::Release);
         }
@@ -462,6 +464,13 @@ impl Timekeeper {
         self.inner.changed.notify_one();
         told.sort_unstable();
         told
+    }
+
+    /// The runs whose attempts are about to begin or under way.
+    pub(crate) fn runs(&self) -> Vec<Uuid> {
+        let mut runs: Vec<Uuid> = self.kept().by_run.iter().map(|(run, _)| *run).collect();
+        runs.dedup();
+        runs
     }
 
     /// How many attempts of runs are under way.

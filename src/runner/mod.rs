@@ -46,7 +46,7 @@ use crate::{
     publish::{Runs, Sockets},
     registry::{Registry, WalkerType},
     run::retry::{self, Verdict},
-    store::{self, Claim, Commit, Due, Finish, Release, RunCommit, RunFilter, Store, Then},
+    store::{self, Claim, Commit, Due, Finish, LOOK_AGAIN, Release, RunCommit, RunFilter, Store, Then},
     walk::{Location, Walk},
     walker::{AnyWalker, Context, Failure, Slot},
 };
@@ -131,7 +131,8 @@ impl Engine {
         let halt = Arc::clone(&entry.halt);
         let under_way =
             Arc::new(UnderWay::new(&kind.spec, Some(run.clone()), walker.run.retries, deadline, halt));
-        let lost_max = if kind.spec.rerun_never { 1 } else { self.config.lost_max.max(1) };
+        let kind_reruns = !kind.spec.rerun_never;
+        let lost_max = if kind_reruns { self.config.lost_max.max(1) } else { 1 };
         let times = walker.run.lost;
         if times >= lost_max {
             let message = format!("the process ended during {times} attempt(s) of this run in a row");
@@ -163,6 +164,16 @@ impl Engine {
             Err(Unended::Failed { failure, .. }) if failure.is_fenced() => {
                 tracing::warn!(run = %id, error = ?failure, "an attempt was given up");
                 Vec::new()
+            }
+            Err(Unended::Failed { failure, fields, conflicts }) if failure.is_cut_off() => {
+                tracing::warn!(run = %id, error = ?failure, "an attempt was cut off from the store");
+                tokio::time::sleep(LOOK_AGAIN).await;
+                if !kind_reruns {
+                    let failure =
+                        Failure::coded(ErrorCode::Lost, "the store could not be reached").for_good();
+                    return self.conclude(&under_way, root, failure, fields, conflicts).await;
+                }
+                self.let_go(&run, (root, deadline), conflicts, Release::Queue).await
             }
             Err(Unended::Failed { failure, fields, conflicts }) => {
                 self.conclude(&under_way, root, failure, fields, conflicts).await
@@ -394,9 +405,8 @@ impl Engine {
 
     async fn record_end(&self, run: &RunRef, conflicts: u32, event: EventKind, then: Then) -> bool {
         let (id, token) = (run.id.uuid(), run.token);
-        let commit = RunCommit { id, token, events: vec![event], then, conflicts };
-        let commit = Commit { run: Some(commit), ..Commit::default() };
-        let done = self.store.commit(self.env.now(), commit).await;
+        let last = RunCommit { id, token, events: vec![event], then, conflicts };
+        let done = store::let_go(&*self.store, self.env.now(), last).await;
         match &done {
             Ok(()) => {}
             Err(store::Error::LeaseLost) => tracing::warn!(run = %run.id, "an attempt was given up"),

@@ -16,7 +16,7 @@ use walkabout_schema::Timestamp;
 use crate::{
     env::Env,
     ids::IdMap,
-    store::{Due, OpenRuns, Result, Store},
+    store::{Due, LOOK_AGAIN, OpenRuns, Result, Store},
 };
 
 /// Attempts in a row that ended with their process, from which on a run may be the cause; fewer when fewer are allowed.
@@ -25,8 +25,6 @@ const SUSPICIOUS: u32 = 2;
 /// succession (an operator, a full memory) does not meet it meanwhile.
 const PROBATION: Duration = Duration::from_secs(5);
 
-/// How long to wait after the store refused to give what waits there.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How many runs are asked of the store at once.
 const PAGE: usize = 4096;
 

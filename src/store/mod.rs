@@ -7,7 +7,7 @@
 //!
 //! Called by `submit`, `runner` and `runtime`; never by `http`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bson::RawDocumentBuf;
 use futures_util::future::BoxFuture;
@@ -49,12 +49,15 @@ pub enum Error {
     /// A write or its sync failed, so nobody knows whether it will be there after a restart. The store takes no more writes.
     #[error("the outcome of the write is unknown: {0}")]
     OutcomeUnknown(String),
-    /// The disk has less free room than the configured bound, or the store is closed. Nothing was written.
+    /// The disk has less free room than the configured bound. Nothing was written.
     #[error("not stored: {0}")]
     Full(String),
-    /// The store cannot be reached, or is shutting down. Nothing was written.
+    /// The store cannot be reached. Nothing was written; it may be later.
     #[error("the store is not available: {0}")]
     Unavailable(String),
+    /// The store was closed: this process stops. Nothing was written.
+    #[error("the store is closed")]
+    Closed,
     /// The files cannot be opened or hold what this program cannot read. Nothing was changed.
     #[error("{0}")]
     Open(String),
@@ -612,11 +615,28 @@ pub trait Store: Send + Sync + 'static {
     /// [`Error::OutcomeUnknown`] when none will be taken ever again: the process has to end. Everything else may pass.
     fn health(&self) -> Result<()>;
 
-    /// Finishes what is under way and closes. Later calls fail as [`Error::Unavailable`].
+    /// Finishes what is under way and closes. Later writes fail as [`Error::Closed`].
     ///
     /// # Errors
-    /// [`Error::Unavailable`] as well when an earlier write failed: the outcome of that is still unknown.
+    /// [`Error::Unavailable`] when an earlier write failed: the outcome of that is still unknown.
     fn close(&self) -> BoxFuture<'_, Result<()>>;
+}
+
+/// How long to wait before a store that could not be reached is asked again.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Lets go of a run, or ends it, however long the store cannot be reached: until then nobody else takes the run up.
+pub(crate) async fn let_go(store: &dyn Store, now: Timestamp, run: RunCommit) -> Result<()> {
+    loop {
+        let commit = Commit { run: Some(run.clone()), ..Commit::default() };
+        match store.commit(now, commit).await {
+            Err(Error::Unavailable(why)) if !matches!(store.health(), Err(Error::OutcomeUnknown(_))) => {
+                tracing::warn!(run = %run.id, why, "a run is not let go yet");
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            done => return done,
+        }
+    }
 }
 
 /// Bounds of a store. See `config` for the settings behind them.

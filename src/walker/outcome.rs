@@ -185,8 +185,13 @@ impl Failure {
 
     /// Nothing of this attempt may or can be written any more: its lease is lost, or the store takes no more writes.
     pub(crate) fn is_fenced(&self) -> bool {
-        use store::Error::{LeaseLost, OutcomeUnknown, Unavailable};
-        matches!(self.store, Some(LeaseLost | OutcomeUnknown(_) | Unavailable(_)))
+        use store::Error::{Closed, LeaseLost, OutcomeUnknown};
+        matches!(self.store, Some(LeaseLost | OutcomeUnknown(_) | Closed))
+    }
+
+    /// The store could not be reached. What the attempt wanted to write is not written, and was no fault of it.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        matches!(self.store, Some(store::Error::Unavailable(_)))
     }
 }
 

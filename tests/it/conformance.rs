@@ -1,6 +1,6 @@
 //! The contract of a store, run in full by every store.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -859,7 +859,7 @@ async fn the_embedded_store_keeps_the_contract() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_mongodb_store_keeps_the_contract() {
     let Some(uri) = database() else { return };
-    let options = mongodb::Options { uri, name: None, lease: Duration::from_secs(10) };
+    let options = mongodb::Options::of(uri);
     exercise(&mongodb::open(&options, limits(), Env::system()).await.unwrap()).await;
 }
 
@@ -887,7 +887,7 @@ async fn everything_is_there_after_opening_again() {
     store.close().await.unwrap();
     assert!(matches!(store.run(id).await, Ok(Some(_))));
     let closed = store.submit(Submission { key: None, walker: walker(&env, env.id()) }).await;
-    assert!(matches!(closed, Err(Error::Unavailable(_))));
+    assert!(matches!(closed, Err(Error::Closed)));
     drop(store);
     let store = open_again(folder.path()).await;
     let due = store.open_runs(None, 10).await.unwrap();

@@ -5,7 +5,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -18,6 +18,7 @@ use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::watch,
 };
 use walkabout::{
     env::Env,
@@ -30,7 +31,7 @@ use crate::{
 };
 
 fn options(uri: &str) -> store::Options {
-    store::Options { uri: uri.to_owned(), name: None, lease: Duration::from_secs(10) }
+    store::Options::of(uri)
 }
 
 async fn open(options: &store::Options) -> Arc<dyn Store> {
@@ -122,31 +123,43 @@ async fn applications_share_a_database_under_names_of_their_own() {
     other.close().await.unwrap();
 }
 
-/// Passes bytes on between the driver and the server. Of some commits the server's answer is not passed on.
-async fn proxy(uri: &str, lost: Arc<AtomicUsize>, every: usize) -> String {
-    let (_, rest) = uri.split_once("://").unwrap();
+/// What becomes of a message of the driver on its way to the server.
+#[derive(PartialEq)]
+enum Fate {
+    Arrives,
+    /// It arrives, and the connection breaks before the answer.
+    IsNotAnswered,
+    /// The connection breaks before.
+    IsLost,
+}
+
+type Tamper = Box<dyn Fn(&mut Vec<u8>) -> Fate + Send + Sync>;
+
+/// Passes bytes on between the driver and the server, while the gate is open.
+async fn proxy(uri: &str, gate: watch::Receiver<bool>, tamper: Tamper) -> String {
+    let (_, rest) = uri.trim_end_matches('?').split_once("://").unwrap();
     let (host, path) = rest.split_once('/').unwrap();
     let (host, listener) = (host.to_owned(), TcpListener::bind("127.0.0.1:0").await.unwrap());
     let here = listener.local_addr().unwrap();
-    let commits = Arc::new(AtomicUsize::new(0));
+    let tamper = Arc::new(tamper);
     tokio::spawn(async move {
         while let Ok((driver, _)) = listener.accept().await {
             let server = TcpStream::connect(&host).await.unwrap();
-            let (lost, commits) = (Arc::clone(&lost), Arc::clone(&commits));
+            let (mut gate, tamper) = (gate.clone(), Arc::clone(&tamper));
             tokio::spawn(async move {
                 let (mut from_driver, mut to_driver) = driver.into_split();
                 let (mut from_server, mut to_server) = server.into_split();
                 let answers =
                     tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_driver).await });
-                while let Some(message) = message(&mut from_driver).await {
-                    let is_commit = message.windows(17).any(|part| part == b"commitTransaction");
-                    let is_cut = is_commit && commits.fetch_add(1, Ordering::SeqCst) % every == every - 1;
-                    if is_cut {
-                        // From here on the driver hears nothing; the server gets the commit all the same.
+                while let Some(mut message) = message(&mut from_driver).await {
+                    gate.wait_for(|is_open| *is_open).await.unwrap();
+                    let fate = tamper(&mut message);
+                    if fate != Fate::Arrives {
+                        // From here on the driver hears nothing.
                         answers.abort();
-                        lost.fetch_add(1, Ordering::SeqCst);
                     }
-                    if to_server.write_all(&message).await.is_err() || is_cut {
+                    let is_lost = fate == Fate::IsLost;
+                    if is_lost || to_server.write_all(&message).await.is_err() || fate != Fate::Arrives {
                         break;
                     }
                 }
@@ -156,6 +169,15 @@ async fn proxy(uri: &str, lost: Arc<AtomicUsize>, every: usize) -> String {
         }
     });
     format!("mongodb://{here}/{path}{}directConnection=true", if path.contains('?') { "&" } else { "?" })
+}
+
+/// A gate that stays open.
+fn no_gate() -> watch::Receiver<bool> {
+    watch::channel(true).1
+}
+
+fn says(message: &[u8], word: &[u8]) -> bool {
+    message.windows(word.len()).any(|part| part == word)
 }
 
 /// One message of the protocol: its length, then the rest.
@@ -173,7 +195,15 @@ async fn a_commit_whose_outcome_is_not_told_happens_once() {
     let Some(uri) = database() else { return };
     let lost = Arc::new(AtomicUsize::new(0));
     let folder = tempfile::tempdir().unwrap();
-    let through = proxy(uri.trim_end_matches('?'), Arc::clone(&lost), 5).await;
+    let (commits, told) = (AtomicUsize::new(0), Arc::clone(&lost));
+    let every_fifth = move |message: &mut Vec<u8>| {
+        if !says(message, b"commitTransaction") || commits.fetch_add(1, Ordering::SeqCst) % 5 != 4 {
+            return Fate::Arrives;
+        }
+        told.fetch_add(1, Ordering::SeqCst);
+        Fate::IsNotAnswered
+    };
+    let through = proxy(&uri, no_gate(), Box::new(every_fifth)).await;
     let server = Server::start(&example("ledger"), folder.path(), &["--store", &through]);
     let client = Client::user(&server.url, "ann@example.com").await;
     let mut runs = Vec::new();
@@ -189,12 +219,108 @@ async fn a_commit_whose_outcome_is_not_told_happens_once() {
     assert!(lost.load(Ordering::SeqCst) > 3, "answers were lost");
 }
 
+/// No commit is answered any more, until somebody asks for the outcome by the id of the group.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_hears_nothing_of_a_commit_finds_out_whether_it_happened() {
+    let Some(uri) = database() else { return };
+    for arrives in [true, false] {
+        let (is_deaf, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (deaf, told) = (Arc::clone(&is_deaf), Arc::clone(&asked));
+        let tamper = move |message: &mut Vec<u8>| {
+            if says(message, b"\x08void\0") {
+                told.fetch_add(1, Ordering::SeqCst);
+                deaf.store(false, Ordering::SeqCst);
+            }
+            let is_cut = says(message, b"commitTransaction") && deaf.load(Ordering::SeqCst);
+            match (is_cut, arrives) {
+                (false, _) => Fate::Arrives,
+                (true, true) => Fate::IsNotAnswered,
+                (true, false) => Fate::IsLost,
+            }
+        };
+        let through = proxy(&uri, no_gate(), Box::new(tamper)).await;
+        let folder = tempfile::tempdir().unwrap();
+        let arguments = ["--store", &through, "--patience-ms", "1000"];
+        let server = Server::start(&example("ledger"), folder.path(), &arguments);
+        let client = Client::user(&server.url, &format!("{arrives}@example.com")).await;
+        is_deaf.store(true, Ordering::SeqCst);
+        let run = client.submit("record", &json!({ "n": 1 })).await;
+        assert_eq!(client.finished(&run).await["schedule"]["status"], "completed");
+        let (_, audit) = client.post("/walker/audit", &json!({})).await;
+        let audit = &audit["reports"][0];
+        assert_eq!((&audit["counter"], audit["entries"].as_array().unwrap().len()), (&json!(1), 1));
+        assert!(asked.load(Ordering::SeqCst) > 0, "the outcome was asked for");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_was_cut_off_from_the_database_is_resumed() {
+    let Some(uri) = database() else { return };
+    let (gate, is_open) = watch::channel(true);
+    let through = proxy(&uri, is_open, Box::new(|_| Fate::Arrives)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["--store", &through, "--patience-ms", "1000"];
+    let server = Server::start(&example("desk"), folder.path(), &arguments);
+    let client = Client::user(&server.url, "ann@example.com").await;
+    let id = client.submit("linger", &json!({ "first_ms": 1000 })).await;
+    client.socket().await.until(&id, "started").await;
+    gate.send(false).unwrap();
+    // Each waits for as long as patience lasts, and so does the attempt.
+    for _ in 0..5 {
+        let (status, answer) = client.post("/walker/enter", &json!({ "n": 1 })).await;
+        assert_eq!((status, &answer["code"]), (503, &json!("store-unavailable")), "{answer}");
+    }
+    gate.send(true).unwrap();
+    // The driver has to find its server again.
+    while client.get(&format!("/walker/{id}")).await.0 == 503 {}
+    let run = &client.finished(&id).await["run"];
+    assert_eq!((&run["state"], &run["attempt"], &run["lost"]), (&json!("succeeded"), &json!(1), &json!(0)));
+    let (_, page) = client.get(&format!("/walker/{id}/events")).await;
+    let kinds: Vec<&str> = page["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| event["event"]["type"].as_str().unwrap())
+        .collect();
+    assert!(kinds.contains(&"resumed"), "{kinds:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_is_governed_and_followed_through_any_process() {
     let Some(uri) = database() else { return };
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let here = server(&uri, folders[0].path());
     let there = server(&uri, folders[1].path());
+    govern(&here, &there).await;
+}
+
+/// A server that has no streams: who wants to know something has to look.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_governed_and_followed_through_any_process_without_streams() {
+    let Some(uri) = database() else { return };
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let asked = Arc::new(AtomicUsize::new(0));
+    let through = async || {
+        let told = Arc::clone(&asked);
+        let tamper = move |message: &mut Vec<u8>| {
+            let stage = b"$changeStream";
+            let at = message.windows(stage.len()).position(|part| part == stage);
+            if let Some(at) = at {
+                message[at + 1] = b'C';
+                told.fetch_add(1, Ordering::SeqCst);
+            }
+            Fate::Arrives
+        };
+        proxy(&uri, no_gate(), Box::new(tamper)).await
+    };
+    let here = server(&through().await, folders[0].path());
+    let there = server(&through().await, folders[1].path());
+    govern(&here, &there).await;
+    assert!(asked.load(Ordering::SeqCst) > 1, "streams were asked for");
+}
+
+/// Acts at one process on runs of the other, and follows them there.
+async fn govern(here: &Server, there: &Server) {
     let client = Client::user(&here.url, "ann@example.com").await;
     // One login is good everywhere.
     let elsewhere = Client { url: there.url.clone(), ..client.clone() };

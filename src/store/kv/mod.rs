@@ -153,9 +153,8 @@ impl KvStore {
 
     async fn ask<T>(&self, member: impl FnOnce(oneshot::Sender<Result<T>>) -> Member) -> Result<T> {
         let (send, receive) = oneshot::channel();
-        let closed = || Error::Unavailable("it is closed".to_owned());
-        self.members.send(member(send)).await.map_err(|_| closed())?;
-        receive.await.map_err(|_| closed())?
+        self.members.send(member(send)).await.map_err(|_| Error::Closed)?;
+        receive.await.map_err(|_| Error::Closed)?
     }
 
     /// A record with its length in bytes. That of an open run shows the fields at its last checkpoint.
@@ -263,7 +262,13 @@ fn sleeper(key: &[u8], root: &[u8]) -> Result<Due> {
 }
 
 /// Lets go of a run whose claim cannot be read: nobody else would. What is damaged is parked, as that does not pass. Gives the error back.
-pub(crate) async fn let_go(store: &dyn Store, id: Uuid, live: &Live, now: Timestamp, error: Error) -> Error {
+pub(crate) async fn let_go_of(
+    store: &dyn Store,
+    id: Uuid,
+    live: &Live,
+    now: Timestamp,
+    error: Error,
+) -> Error {
     let (event, to) = match &error {
         Error::Damaged(_) => {
             let error = "what is stored of this run cannot be read".to_owned();
@@ -273,8 +278,8 @@ pub(crate) async fn let_go(store: &dyn Store, id: Uuid, live: &Live, now: Timest
     };
     let then = Then::Release { checkpoint: None, to };
     let (token, conflicts) = (live.token(), live.conflicts);
-    let run = Some(RunCommit { id, token, events: vec![event], then, conflicts });
-    if let Err(error) = store.commit(now, Commit { run, ..Commit::default() }).await {
+    let run = RunCommit { id, token, events: vec![event], then, conflicts };
+    if let Err(error) = super::let_go(store, now, run).await {
         tracing::error!(run = %id, %error, "a run that cannot be read is not let go");
     }
     error
@@ -466,7 +471,7 @@ impl Store for KvStore {
             match self.ask(move |answer| Member::Claim { id, now, answer }).await? {
                 Taken::Run(live) => match self.claimed(id, &live) {
                     Ok(claimed) => Ok(claimed),
-                    Err(error) => Err(let_go(self, id, &live, now, error).await),
+                    Err(error) => Err(let_go_of(self, id, &live, now, error).await),
                 },
                 Taken::Early(due) => Ok(Claimed::Early(due)),
                 Taken::Nothing => {

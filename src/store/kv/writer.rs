@@ -113,7 +113,7 @@ impl Fault {
         match self {
             Self::Poisoned(why) => Error::Unavailable(why.clone()),
             Self::Full(why) => Error::Full(why.clone()),
-            Self::Closed => Error::Unavailable("it is closed".to_owned()),
+            Self::Closed => Error::Closed,
         }
     }
 }

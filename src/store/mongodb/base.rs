@@ -10,6 +10,7 @@ use mongodb::{
 };
 use walkabout_schema::FORMAT;
 
+use super::Options;
 use crate::store::{Error, Result};
 
 /// The first wire version with a `bulkWrite` over several collections: that of MongoDB 8.0.
@@ -126,12 +127,14 @@ pub(super) struct Base {
     client: Client,
     database: Database,
     prefix: String,
+    /// See [`Options::patience`].
+    pub(super) patience: Duration,
 }
 
 impl Base {
     /// Connects, and makes what is not there yet.
-    pub(super) async fn connect(uri: &str, prefix: Option<&str>) -> Result<Self> {
-        let mut options = ClientOptions::parse(uri).await.map_err(|error| {
+    pub(super) async fn connect(wanted: &Options) -> Result<Self> {
+        let mut options = ClientOptions::parse(&wanted.uri).await.map_err(|error| {
             Error::Open(format!("the address of the MongoDB store does not read: {}", said(&error)))
         })?;
         options.app_name.get_or_insert_with(|| "walkabout".to_owned());
@@ -143,8 +146,8 @@ impl Base {
         let database = options.default_database.clone().unwrap_or_else(|| "walkabout".to_owned());
         let client = Client::with_options(options).map_err(|error| Error::Open(said(&error)))?;
         let database = client.database(&database);
-        let prefix = prefix.map(|prefix| format!("{prefix}_")).unwrap_or_default();
-        let base = Self { client, database, prefix };
+        let prefix = wanted.name.as_ref().map(|name| format!("{name}_")).unwrap_or_default();
+        let base = Self { client, database, prefix, patience: wanted.patience };
         base.check_server().await?;
         base.prepare().await?;
         Ok(base)
@@ -231,6 +234,18 @@ impl Base {
 
     pub(super) fn admin(&self) -> Database {
         self.client.database("admin")
+    }
+
+    /// Waits for an answer, as long as patience lasts: a connection that is silent need not be broken.
+    pub(super) async fn bounded<T>(&self, answer: impl Future<Output = Tries<T>>) -> Tries<T> {
+        let silent = || Tried::Away(format!("no answer in {} ms", self.patience.as_millis()));
+        tokio::time::timeout(self.patience, answer).await.map_err(|_| silent())?
+    }
+
+    /// Ends the transaction of a session that nobody will end any more.
+    pub(super) async fn kill(&self, session: &Document) -> Tries<()> {
+        self.admin().run_command(doc! { "killSessions": [session] }).await?;
+        Ok(())
     }
 
     pub(super) async fn session(&self) -> Tries<ClientSession> {

@@ -41,8 +41,6 @@ const GROUP_MAX: usize = 512;
 const GROUP_BYTES_MAX: usize = 8 << 20;
 /// Members waiting at most; beyond it callers wait.
 pub(super) const QUEUE_MAX: usize = 8192;
-/// How long a group is tried again while the database cannot be reached or others are in the way.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the outcome of a commit is asked for.
 const RESOLVED_WITHIN: Duration = Duration::from_secs(60);
 /// The shortest wait before a group is tried again; it doubles from then on.
@@ -153,6 +151,8 @@ pub(super) struct Committer {
     pub(super) lease: Arc<Lease>,
     pub(super) env: Env,
     pub(super) session: Option<ClientSession>,
+    /// The session of a transaction that may still be open, and keep what it touched locked.
+    pub(super) left_open: Option<Document>,
     /// Groups so far.
     pub(super) group: i64,
     pub(super) deferred: Waiting,
@@ -188,10 +188,27 @@ impl Waiting {
     }
 }
 
+/// A group that was sent.
+struct Sent {
+    session: ClientSession,
+    events: Vec<RunEvents>,
+    /// None when there was nothing to write.
+    id: Option<Document>,
+}
+
 /// A group that was found good.
 struct Found {
     ops: Ops,
     events: Vec<RunEvents>,
+}
+
+impl Drop for Committer {
+    /// Nobody answers any more after a panic: the store must not look well then.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.give_up(&Error::Unavailable("the committer panicked".to_owned()));
+        }
+    }
 }
 
 impl Committer {
@@ -270,7 +287,7 @@ impl Committer {
         while let Some(Deferred { member, begun, pause }) = self.deferred.pop_due(now) {
             let mut alone = vec![member];
             match self.try_write(&mut alone).await {
-                Err(Tried::Crossed(why) | Tried::Away(why)) if begun.elapsed() < PATIENCE => {
+                Err(Tried::Crossed(why) | Tried::Away(why)) if begun.elapsed() < self.base.patience => {
                     let pause = (pause * 2).min(PAUSE_MAX);
                     for member in alone {
                         self.defer(Deferred { member, begun, pause }, &why);
@@ -294,7 +311,7 @@ impl Committer {
         loop {
             match self.try_write(members).await {
                 Err(Tried::Crossed(_)) if crossed < CROSSED_MAX => crossed += 1,
-                Err(Tried::Away(why)) if begun.elapsed() < PATIENCE => {
+                Err(Tried::Away(why)) if begun.elapsed() < self.base.patience => {
                     tracing::warn!(why, "the database is not there; a group is tried again");
                 }
                 written => return written,
@@ -306,6 +323,21 @@ impl Committer {
     }
 
     async fn try_write(&mut self, members: &mut [Box<dyn Member>]) -> Tries<()> {
+        let base = Arc::clone(&self.base);
+        if let Some(session) = &self.left_open {
+            base.bounded(base.kill(session)).await?;
+            self.left_open = None;
+        }
+        let Sent { session, events, id } = base.bounded(self.send_all(members)).await?;
+        self.commit(session, id).await?;
+        self.left_open = None;
+        // Before the answers: who hears that a run ended finds its last event published.
+        self.publish(&events);
+        Ok(())
+    }
+
+    /// Examines members in a transaction, and sends what they write. Who drops this leaves the transaction open.
+    async fn send_all(&mut self, members: &mut [Box<dyn Member>]) -> Tries<Sent> {
         let mut session = match self.session.take() {
             Some(session) => session,
             None => {
@@ -315,41 +347,33 @@ impl Committer {
                 session
             }
         };
-        self.base.begin(&mut session).await?;
-        let found = self.examine(&mut session, members).await;
-        let found = match found {
-            Ok(found) if found.ops.ops.is_empty() => {
-                // Committed all the same: what was read is then on the disks of most servers, and what is answered stays true.
-                let committed = session.commit_transaction().await;
-                // Nothing was written, so nothing is unknown.
-                committed.map_err(|error| Tried::Away(error.to_string()))?;
-                self.session = Some(session);
-                self.publish(&found.events);
-                return Ok(());
-            }
-            Ok(found) => found,
+        self.left_open = Some(session.id().clone());
+        let sent = self.send_in(&mut session, members).await;
+        match sent {
+            Ok((events, id)) => Ok(Sent { session, events, id }),
             Err(error) => {
-                self.undo(session).await;
-                return Err(error);
+                if session.abort_transaction().await.is_ok() {
+                    (self.session, self.left_open) = (Some(session), None);
+                }
+                Err(error)
             }
-        };
-        self.group += 1;
-        let id = doc! { "process": self.lease.number().cast_signed(), "group": self.group };
-        if let Err(error) = self.send(&mut session, found.ops, &id).await {
-            self.undo(session).await;
-            return Err(error);
         }
-        self.commit(session, id).await?;
-        // Before the answers: who hears that a run ended finds its last event published.
-        self.publish(&found.events);
-        Ok(())
     }
 
-    async fn undo(&mut self, mut session: ClientSession) {
-        // What cannot be undone now is undone by the server later.
-        if session.abort_transaction().await.is_ok() {
-            self.session = Some(session);
+    async fn send_in(
+        &mut self,
+        session: &mut ClientSession,
+        members: &mut [Box<dyn Member>],
+    ) -> Tries<(Vec<RunEvents>, Option<Document>)> {
+        self.base.begin(session).await?;
+        let Found { ops, events } = self.examine(session, members).await?;
+        if ops.ops.is_empty() {
+            return Ok((events, None));
         }
+        self.group += 1;
+        let id = doc! { "process": self.lease.number().cast_signed(), "group": self.group };
+        self.send(session, ops, &id).await?;
+        Ok((events, Some(id)))
     }
 
     fn publish(&self, events: &[RunEvents]) {
@@ -429,22 +453,27 @@ impl Committer {
         Ok(())
     }
 
-    /// Commits, and finds out whether that happened when nobody says so.
-    async fn commit(&mut self, mut session: ClientSession, id: Document) -> Tries<()> {
+    /// Commits, and finds out whether that happened when nobody says so. Also what wrote nothing is committed: what was read is then on
+    /// the disks of most servers, and what is answered stays true.
+    async fn commit(&mut self, mut session: ClientSession, id: Option<Document>) -> Tries<()> {
         let begun = Instant::now();
         let mut pause = PAUSE_MIN;
         loop {
-            let unknown = match session.commit_transaction().await {
-                Ok(()) => {
+            let committing = async { Ok(session.commit_transaction().await) };
+            let unknown = match self.base.bounded(committing).await {
+                Ok(Ok(())) => {
                     self.session = Some(session);
                     return Ok(());
                 }
-                Err(error) if is_undone(&error) => return Err(error.into()),
-                Err(error) => error.to_string(),
+                Ok(Err(error)) if is_undone(&error) => return Err(error.into()),
+                Ok(Err(error)) => error.to_string(),
+                Err(silent) => silent.to_string(),
             };
+            // Where nothing was written nothing is unknown.
+            let Some(id) = &id else { return Err(Tried::Away(unknown)) };
             tracing::warn!(why = unknown, "the outcome of a commit is unknown; it is asked for");
-            if begun.elapsed() >= PATIENCE {
-                return self.resolve(id).await;
+            if begun.elapsed() >= self.base.patience {
+                return self.resolve(session.id(), id).await;
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
@@ -452,30 +481,36 @@ impl Committer {
     }
 
     /// Finds out whether a group was committed: by its id, which only one of the two can write.
-    async fn resolve(&mut self, id: Document) -> Tries<()> {
-        let begun = Instant::now();
-        let commits = self.base.collection::<Document>(Place::Commit);
-        let at = bson::DateTime::from_millis(self.env.now().millis());
+    async fn resolve(&mut self, session: &Document, id: &Document) -> Tries<()> {
+        let (base, begun) = (Arc::clone(&self.base), Instant::now());
+        let undone = || Err(Tried::Crossed("the transaction was not committed".to_owned()));
         loop {
-            match commits.insert_one(doc! { "_id": id.clone(), "at": at, "void": true }).await {
-                Ok(_) => return Err(Tried::Crossed("the transaction was not committed".to_owned())),
-                Err(error) if base::is_duplicate(&error) => {
-                    let found = commits.find_one(doc! { "_id": id.clone() }).await;
-                    match found {
-                        Ok(Some(found)) if !found.contains_key("void") => return Ok(()),
-                        Ok(Some(_)) => {
-                            return Err(Tried::Crossed("the transaction was not committed".to_owned()));
-                        }
-                        Ok(None) | Err(_) => {}
-                    }
-                }
-                Err(_) => {}
+            match base.bounded(self.void(session, id)).await {
+                Ok(true) => return undone(),
+                Ok(false) => return Ok(()),
+                Err(error) => tracing::warn!(%error, "whether a commit happened is still unknown"),
             }
             if begun.elapsed() >= RESOLVED_WITHIN {
                 return Err(Tried::Unknown("the database does not say whether a commit happened".to_owned()));
             }
             tokio::time::sleep(PAUSE_MAX).await;
         }
+    }
+
+    /// Writes the id of a group in place of the group. False when the group has written it.
+    async fn void(&mut self, session: &Document, id: &Document) -> Tries<bool> {
+        // What is still open would be in the way.
+        self.base.kill(session).await?;
+        let commits = self.base.collection::<Document>(Place::Commit);
+        let at = bson::DateTime::from_millis(self.env.now().millis());
+        match commits.insert_one(doc! { "_id": id, "at": at, "void": true }).await {
+            Ok(_) => return Ok(true),
+            Err(error) if base::is_duplicate(&error) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let found = commits.find_one(doc! { "_id": id }).await?;
+        let gone = || Tried::Away("the id of a group is not to be seen yet".to_owned());
+        Ok(found.ok_or_else(gone)?.contains_key("void"))
     }
 }
 

@@ -6,10 +6,7 @@
 
 use std::{
     collections::HashSet,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -25,10 +22,9 @@ use crate::store::Error;
 pub(super) const RENEWALS: u32 = 4;
 
 pub(super) struct Lease {
-    number: AtomicU64,
+    number: u64,
     span: Duration,
     alive: Mutex<Alive>,
-    is_asked_to_renew: AtomicBool,
     /// The one that writes for this process.
     session: Mutex<Option<Document>>,
 }
@@ -49,7 +45,7 @@ impl Lease {
     pub(super) async fn take(base: &Base, span: Duration) -> Tries<Self> {
         let number = next_number(base).await?;
         let lease = Self {
-            number: AtomicU64::new(number),
+            number,
             span,
             alive: Mutex::new(Alive {
                 processes: HashSet::new(),
@@ -58,7 +54,6 @@ impl Lease {
                 undone: HashSet::new(),
                 renewed: Instant::now(),
             }),
-            is_asked_to_renew: AtomicBool::new(false),
             session: Mutex::default(),
         };
         lease.renew(base).await?;
@@ -67,7 +62,7 @@ impl Lease {
 
     /// The number of this process.
     pub(super) fn number(&self) -> u64 {
-        self.number.load(Ordering::SeqCst)
+        self.number
     }
 
     pub(super) fn span(&self) -> Duration {
@@ -89,24 +84,10 @@ impl Lease {
         self.alive.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks for another number: what this process has under way by the present one is then taken up again like that of a process that
-    /// is gone.
-    pub(super) fn give_up(&self) {
-        self.is_asked_to_renew.store(true, Ordering::SeqCst);
-    }
-
     /// Renews the lease, and looks at those of the others. True when one of them is gone since the last look.
     pub(super) async fn renew(&self, base: &Base) -> Tries<bool> {
-        if self.is_asked_to_renew.load(Ordering::SeqCst) {
-            let number = next_number(base).await?;
-            // It is there before anything is claimed by it.
-            self.show(base, number).await?;
-            let before = self.number.swap(number, Ordering::SeqCst);
-            self.is_asked_to_renew.store(false, Ordering::SeqCst);
-            remove(base, before).await?;
-        }
         let begun = Instant::now();
-        self.show(base, self.number()).await?;
+        self.show(base).await?;
         let counted = last_number(base).await?;
         let processes = base.collection::<Document>(Place::Process);
         let living = processes.find(doc! { "$expr": { "$gt": ["$until", "$$NOW"] } });
@@ -126,13 +107,13 @@ impl Lease {
         Ok(is_one_gone)
     }
 
-    /// Writes the lease of a process of this number.
-    async fn show(&self, base: &Base, number: u64) -> Tries<()> {
+    /// Writes the lease.
+    async fn show(&self, base: &Base) -> Tries<()> {
         let processes = base.collection::<Document>(Place::Process);
         let milliseconds = i64::try_from(self.span.as_millis()).unwrap_or(i64::MAX);
         let until =
             doc! { "$dateAdd": { "startDate": "$$NOW", "unit": "millisecond", "amount": milliseconds } };
-        let me = doc! { "_id": number.cast_signed() };
+        let me = doc! { "_id": self.number.cast_signed() };
         let mut mine = doc! { "until": until };
         let session = self.session.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(session) = session {
@@ -166,20 +147,18 @@ impl Lease {
         }
         let gone: Vec<u64> = gone.into_iter().map(number).collect();
         undone.extend(gone);
-        // Those that the database has forgotten need not be remembered.
-        undone.retain(|process| all.iter().any(|known| number(known) == *process));
+        // Those that the database has forgotten need not be remembered, and who came back may go again.
+        undone
+            .retain(|process| !living.contains(process) && all.iter().any(|known| number(known) == *process));
         Ok(undone)
     }
 
     /// Gives the lease back.
     pub(super) async fn end(&self, base: &Base) -> Tries<()> {
-        remove(base, self.number()).await
+        let me = doc! { "_id": self.number.cast_signed() };
+        base.collection::<Document>(Place::Process).delete_one(me).await?;
+        Ok(())
     }
-}
-
-async fn remove(base: &Base, number: u64) -> Tries<()> {
-    base.collection::<Document>(Place::Process).delete_one(doc! { "_id": number.cast_signed() }).await?;
-    Ok(())
 }
 
 /// The number of the last process so far.

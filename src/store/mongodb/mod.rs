@@ -49,7 +49,7 @@ use super::{
         apply::{self, Prepared},
         codec::{self, FieldsOnly, Live},
         engine::Space,
-        keys, let_go,
+        keys, let_go_of,
         records::Records,
         runs::{self, NewRun, Taken},
         stage::Stage,
@@ -57,6 +57,7 @@ use super::{
     },
 };
 use crate::{
+    config::Config,
     env::Env,
     ids::IdMap,
     run::lifecycle::{self, Step},
@@ -77,6 +78,16 @@ pub struct Options {
     pub name: Option<String>,
     /// How long a process may be silent before others take up its runs.
     pub lease: Duration,
+    /// How long a write is tried while the database does not answer or others are in its way, and how long any answer is waited for.
+    pub patience: Duration,
+}
+
+impl Options {
+    /// A database, with the defaults for the rest.
+    pub fn of(uri: impl Into<String>) -> Self {
+        let Config { lease, patience, .. } = Config::default();
+        Self { uri: uri.into(), name: None, lease, patience }
+    }
 }
 
 /// A store on MongoDB. One of several, each in its process, over one database.
@@ -99,7 +110,7 @@ struct MongoStore {
 /// # Errors
 /// [`Error::Open`] when the address does not read, the server does not answer or is too old, or the format is newer than this program.
 pub async fn open(options: &Options, limits: Limits, env: Env) -> Result<Arc<dyn Store>> {
-    let base = Arc::new(Base::connect(&options.uri, options.name.as_deref()).await?);
+    let base = Arc::new(Base::connect(options).await?);
     let lease = Arc::new(Lease::take(&base, options.lease).await?);
     let fetched = Fetched::default();
     // Others change what the engine holds: nothing is cached.
@@ -112,6 +123,7 @@ pub async fn open(options: &Options, limits: Limits, env: Env) -> Result<Arc<dyn
         lease: Arc::clone(&lease),
         env: env.clone(),
         session: None,
+        left_open: None,
         group: 0,
         deferred: Waiting::default(),
     };
@@ -205,6 +217,11 @@ impl Unsaid {
 }
 
 impl MongoStore {
+    /// Waits for what is read, as long as patience lasts.
+    async fn read<T>(&self, answer: impl Future<Output = Result<T>>) -> Result<T> {
+        Ok(self.base.bounded(async { Ok(answer.await?) }).await?)
+    }
+
     /// Has a rule examined and written with others.
     async fn ask<T: Send + 'static>(
         &self,
@@ -213,10 +230,9 @@ impl MongoStore {
         rule: impl FnMut(&Shared, &mut Stage) -> Result<(T, Option<RunEvents>)> + Send + 'static,
     ) -> Result<T> {
         self.shared.check()?;
-        let closed = || Error::Unavailable("it is closed".to_owned());
         let (member, answer) = Asked::member(bytes, needs, rule);
-        self.messages.send(Message::Write(member)).await.map_err(|_| closed())?;
-        answer.await.map_err(|_| closed())?
+        self.messages.send(Message::Write(member)).await.map_err(|_| Error::Closed)?;
+        answer.await.map_err(|_| Error::Closed)?
     }
 
     async fn find_one(
@@ -462,7 +478,7 @@ impl Store for MongoStore {
 
     fn snapshot(&self) -> BoxFuture<'_, Result<Arc<dyn Snapshot>>> {
         Box::pin(async {
-            let snapshot: Arc<dyn Snapshot> = Arc::new(MongoSnapshot::open(&self.base, &self.lease).await?);
+            let snapshot: Arc<dyn Snapshot> = Arc::new(MongoSnapshot::open(&self.base).await?);
             Ok(snapshot)
         })
     }
@@ -491,10 +507,10 @@ impl Store for MongoStore {
 
     fn user(&self, email: &str) -> BoxFuture<'_, Result<Option<User>>> {
         let filter = doc! { "email": email };
-        Box::pin(async move {
+        Box::pin(self.read(async move {
             let found = self.find_one(Place::User, filter, None).await?;
             found.map(|document| codec::decode(document.as_bytes())).transpose()
-        })
+        }))
     }
 
     fn submit(&self, submission: Submission) -> BoxFuture<'_, Result<Submitted>> {
@@ -517,7 +533,7 @@ impl Store for MongoStore {
     }
 
     fn open_runs(&self, after: Option<Uuid>, limit: usize) -> BoxFuture<'_, Result<OpenRuns>> {
-        Box::pin(async move {
+        Box::pin(self.read(async move {
             let states = State::ALL
                 .into_iter()
                 .filter(|state| state.is_under_way() || matches!(state, State::Queued | State::Incompatible));
@@ -541,11 +557,11 @@ impl Store for MongoStore {
                 open.next = is_full.then_some(id);
             }
             Ok(open)
-        })
+        }))
     }
 
     fn sleepers(&self, after: Option<(Timestamp, Uuid)>, limit: usize) -> BoxFuture<'_, Result<Vec<Due>>> {
-        Box::pin(async move {
+        Box::pin(self.read(async move {
             let timer = "live.more.timer";
             let filter = match after {
                 Some((at, id)) => doc! { "$or": [
@@ -561,7 +577,7 @@ impl Store for MongoStore {
                 Ok(Due { id: id_in(document, "_id")?, root: part.root.0, lost: 0, at })
             });
             due.collect()
-        })
+        }))
     }
 
     fn claim(&self, id: Uuid, now: Timestamp) -> BoxFuture<'_, Result<Claimed>> {
@@ -576,9 +592,9 @@ impl Store for MongoStore {
                 })
             };
             match self.ask(SMALL, vec![Need::live(id)], rule).await? {
-                Taken::Run(live) => match self.claimed(id, &live).await {
+                Taken::Run(live) => match self.read(self.claimed(id, &live)).await {
                     Ok(claimed) => Ok(claimed),
-                    Err(error) => Err(let_go(self, id, &live, now, error).await),
+                    Err(error) => Err(let_go_of(self, id, &live, now, error).await),
                 },
                 Taken::Early(due) => Ok(Claimed::Early(due)),
                 Taken::Nothing => {
@@ -635,15 +651,9 @@ impl Store for MongoStore {
                 apply::commit(shared, stage, now, commit.clone()).map(|events| ((), events))
             };
             let committed = self.ask(bytes, needs, rule).await;
-            if let (Err(Error::Unavailable(_)), Some(_)) = (&committed, held) {
-                // The runner lets go of the attempt: its run is taken up again like that of a process that is gone.
-                self.lease.give_up();
-            }
             let is_over = match &committed {
                 Ok(()) => !goes_on,
-                Err(error) => {
-                    matches!(error, Error::LeaseLost | Error::Unavailable(_) | Error::OutcomeUnknown(_))
-                }
+                Err(error) => matches!(error, Error::LeaseLost),
             };
             if let Some((id, token)) = held.filter(|_| is_over) {
                 self.records.release(id, token);
@@ -653,7 +663,7 @@ impl Store for MongoStore {
     }
 
     fn run(&self, id: Uuid) -> BoxFuture<'_, Result<Option<Walker>>> {
-        Box::pin(self.walker(id))
+        Box::pin(self.read(self.walker(id)))
     }
 
     fn runs(
@@ -663,11 +673,11 @@ impl Store for MongoStore {
         before: Option<Uuid>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Runs>> {
-        Box::pin(self.list(root, filter, before, limit))
+        Box::pin(self.read(self.list(root, filter, before, limit)))
     }
 
     fn events(&self, id: Uuid, after: u64, limit: usize) -> BoxFuture<'_, Result<Events>> {
-        Box::pin(async move {
+        Box::pin(self.read(async move {
             let collection = self.base.collection::<RawDocumentBuf>(Place::Event);
             let range =
                 |from: i64| doc! { "_id": { "$gt": event_id(id, from), "$lte": event_id(id, i64::MAX) } };
@@ -694,7 +704,7 @@ impl Store for MongoStore {
             }
             let last = events.last().map_or(last, |event: &walkabout_schema::Event| event.seq.max(last));
             Ok(Events { events, first: edge(1).await?, last })
-        })
+        }))
     }
 
     fn health(&self) -> Result<()> {

@@ -71,7 +71,7 @@ impl Others {
     pub(super) async fn keep_lease(self: Arc<Self>) {
         loop {
             tokio::time::sleep(self.lease.span() / RENEWALS).await;
-            match self.lease.renew(&self.base).await {
+            match self.base.bounded(self.lease.renew(&self.base)).await {
                 Ok(true) => self.bell.ring(Stirred::Left),
                 Ok(false) => {}
                 Err(error) => tracing::error!(%error, "the lease of this process is not renewed"),

@@ -18,7 +18,6 @@ use walkabout_schema::{Kind, Name};
 use super::{
     base::{Base, Place, Tried, Tries},
     documents::{self, bson_id},
-    lease::Lease,
 };
 use crate::{
     graph::link_places,
@@ -29,7 +28,6 @@ use crate::{
 /// Ids asked for in one request.
 const IDS_AT_ONCE: usize = 1000;
 /// How long a read is tried again while the database cannot be reached.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// The shortest wait before it is; it doubles from then on.
 const PAUSE_MIN: Duration = Duration::from_millis(2);
 /// The longest.
@@ -40,7 +38,6 @@ static NUMBER: AtomicU64 = AtomicU64::new(1);
 
 pub(super) struct MongoSnapshot {
     base: Arc<Base>,
-    lease: Arc<Lease>,
     number: u64,
     /// Its transaction. The server ends one that lives for longer than a minute or so: from then on a later moment is read, and what
     /// changed between is found by the commit.
@@ -49,10 +46,9 @@ pub(super) struct MongoSnapshot {
 
 impl MongoSnapshot {
     /// Opens a view of the present moment.
-    pub(super) async fn open(base: &Arc<Base>, lease: &Arc<Lease>) -> Result<Self> {
+    pub(super) async fn open(base: &Arc<Base>) -> Result<Self> {
         let number = NUMBER.fetch_add(1, Ordering::SeqCst);
-        let this =
-            Self { base: Arc::clone(base), lease: Arc::clone(lease), number, session: Mutex::new(None) };
+        let this = Self { base: Arc::clone(base), number, session: Mutex::new(None) };
         // The moment is that of the first read.
         this.find(Place::Meta, doc! { "_id": "format" }, FindOptions::default()).await?;
         Ok(this)
@@ -77,9 +73,9 @@ impl MongoSnapshot {
                     collection.find(filter.clone()).with_options(options.clone()).session(&mut *open).await?;
                 Ok(cursor.stream(open).try_collect().await?)
             };
-            match read.await {
+            match self.base.bounded(read).await {
                 Ok(found) => return Ok(found),
-                Err(Tried::Away(why) | Tried::Crossed(why)) if begun.elapsed() < PATIENCE => {
+                Err(Tried::Away(why) | Tried::Crossed(why)) if begun.elapsed() < self.base.patience => {
                     tracing::debug!(why, "a view of the graph is opened again");
                     *session = None;
                     tokio::time::sleep(pause).await;
@@ -87,8 +83,6 @@ impl MongoSnapshot {
                 }
                 Err(error) => {
                     *session = None;
-                    // The attempt that reads here is let go without a word: its run is taken up like that of a process that is gone.
-                    self.lease.give_up();
                     return Err(error);
                 }
             }
