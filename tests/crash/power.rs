@@ -32,8 +32,16 @@ async fn record(rng: &mut impl Rng) -> Recording {
             let shim = shim.clone();
             move || shim.done()
         };
-        let act = if life < 2 { Act::KillAfter(rng.random_range(900..1500)) } else { Act::Watch };
-        let program = Program::start(folder.path(), Some((&shim, act))).await.unwrap();
+        // A first start takes some nine hundred operations: the key spaces are made.
+        let act = if life < 2 { Act::KillAfter(rng.random_range(1200..1800)) } else { Act::Watch };
+        let before = shim.done();
+        let started = Program::start(folder.path(), Some((&shim, act))).await;
+        let program = started.unwrap_or_else(|ended| {
+            panic!(
+                "life {life} under {act:?} did not begin after {} operations: {ended:?}",
+                shim.done() - before
+            )
+        });
         if life == 0 {
             ready = mark();
             ledger = Some(Ledger::register(&program.url, mark.clone()).await);
