@@ -43,6 +43,7 @@ mod commit;
 pub mod config;
 pub mod env;
 mod error;
+pub mod files;
 pub mod govern;
 mod graph;
 #[cfg(feature = "http")]

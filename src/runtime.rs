@@ -1,10 +1,6 @@
 //! The runtime: what the outside can ask of it. Everything that `http` does goes through here.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 use tokio::sync::{broadcast, watch};
@@ -19,11 +15,12 @@ use crate::{
     Error, Result,
     config::Config,
     env::Env,
+    files::{self, Folder, Opened},
     publish::{Frame, Runs, Sockets},
     registry::Registry,
     runner::{
         Bounds, Contention, DueQueue, End, Engine, Ground, Job, Label, Pool, Source, Supervisor, Taken,
-        Timekeeper, UNFINISHED, UnderWay, Unended, is_file_name, sentence,
+        Timekeeper, UnderWay, Unended, sentence,
     },
     store::{
         self, Change, Claimed, Commit, Due, Element, LOOK_AGAIN, Registered, RunEvents, Stirred, Store,
@@ -211,7 +208,7 @@ impl Runtime {
         let token_key = token_key(&env, &store).await?;
         let engine = Arc::new(Engine {
             sockets: Sockets::new(config.socket_queue_max, config.sockets_max),
-            files: config.data.join("files"),
+            files: store.files().unwrap_or_else(|| Folder::open(&config.data, env.clone())),
             contention: Contention::default(),
             keeper: Timekeeper::default(),
             runs,
@@ -221,7 +218,6 @@ impl Runtime {
             config,
         });
         hear_others(&engine);
-        remove_unfinished(&engine.files.join(UNFINISHED));
         let config = &engine.config;
         let (stopping, _) = watch::channel(false);
         let due = Arc::new(DueQueue::new(store, config.due_window, config.lost_max));
@@ -457,15 +453,15 @@ impl Runtime {
         Ok(Some(self.inner.engine.runs.follow(id.uuid())))
     }
 
-    /// The path of a run's file; none when it is unknown or the caller may not read the run.
+    /// A run's file; none when it is unknown or the caller may not read the run.
     ///
     /// # Errors
     /// When the store refuses.
-    pub async fn file(&self, caller: &Caller, id: &WalkerId, name: &str) -> Result<Option<PathBuf>> {
-        if !is_file_name(name) || self.readable(caller, id).await?.is_none() {
+    pub async fn file(&self, caller: &Caller, id: &WalkerId, name: &str) -> Result<Option<Opened>> {
+        if !files::is_name(name) || self.readable(caller, id).await?.is_none() {
             return Ok(None);
         }
-        Ok(Some(self.inner.engine.files.join(id.uuid().to_string()).join(name)).filter(|path| path.is_file()))
+        self.inner.engine.files.open(id.uuid(), name.to_owned()).await
     }
 
     /// Stores a user with a root of its own. `password` is a PHC hash; the address is already checked and lowered.
@@ -749,16 +745,6 @@ async fn token_key(env: &Env, store: &Arc<dyn Store>) -> Result<[u8; 32]> {
     let kept = store.keep("run-token", fresh.to_vec()).await?;
     let damaged = |_| store::Error::Damaged("the secret of run tokens".to_owned());
     Ok(kept.as_slice().try_into().map_err(damaged)?)
-}
-
-/// Removes the files whose writing the end of the last process cut off.
-fn remove_unfinished(folder: &Path) {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            tracing::warn!(folder = %folder.display(), %error, "unfinished files stay");
-        }
-        _ => {}
-    }
 }
 
 /// The two well-known roots are there from the first start on.

@@ -1,16 +1,15 @@
 //! What can be read of runs: records, events, files.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
-    body::{Body, Bytes},
+    body::Body,
     extract::State as Shared,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::Response,
 };
 use futures_util::stream;
 use serde::Deserialize;
-use tokio::{fs::File, io::AsyncReadExt};
 use walkabout_schema::{Name, State, Status, WalkerId};
 
 use super::{
@@ -20,7 +19,7 @@ use super::{
     problem::{Refusal, answer},
 };
 use crate::{
-    Error,
+    files::Opened,
     runtime::{Caller, RunFilter},
 };
 
@@ -30,8 +29,6 @@ const RECORDS: (usize, usize) = (50, 500);
 const EVENTS: (usize, usize) = (1000, 1000);
 /// How often a silent event stream says that it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Bytes of a file that are read at once.
-const PIECE: usize = 64 * 1024;
 
 /// `GET /walker/{walker_id}`. Unknown, foreign and malformed ids are told apart by nobody.
 pub(crate) async fn record(
@@ -190,19 +187,8 @@ pub(crate) async fn file(
     if name.contains(['/', '\\', '\0']) || matches!(name.as_str(), "" | "." | "..") {
         return Err(Refusal::NotFound);
     }
-    let path = server.runtime.file(&caller, &id, &name).await?.ok_or(Refusal::NotFound)?;
-    let (file, length) = open(path).await?;
-    let pieces = stream::unfold(file, |mut file| async move {
-        let mut piece = vec![0; PIECE];
-        match file.read(&mut piece).await {
-            Ok(0) => None,
-            Ok(read) => {
-                piece.truncate(read);
-                Some((Ok(Bytes::from(piece)), file))
-            }
-            Err(error) => Some((Err(error), file)),
-        }
-    });
+    let Opened { length, pieces } =
+        server.runtime.file(&caller, &id, &name).await?.ok_or(Refusal::NotFound)?;
     let mut response = Response::new(Body::from_stream(pieces));
     let (kind, inline) = content_type(&name);
     let headers = response.headers_mut();
@@ -213,16 +199,6 @@ pub(crate) async fn file(
         headers.insert(header::CONTENT_DISPOSITION, value);
     }
     Ok(response)
-}
-
-async fn open(path: PathBuf) -> Result<(File, u64), Refusal> {
-    let failed = |source: std::io::Error| match source.kind() {
-        std::io::ErrorKind::NotFound => Refusal::NotFound,
-        _ => Refusal::Engine(Error::Io { context: "reading a file of a run".to_owned(), source }),
-    };
-    let file = File::open(path).await.map_err(failed)?;
-    let about = file.metadata().await.map_err(failed)?;
-    if about.is_file() { Ok((file, about.len())) } else { Err(Refusal::NotFound) }
 }
 
 /// By extension: what it is sent as, and whether a browser may show it. A page that a walker wrote is never

@@ -2,7 +2,6 @@
 
 use std::{
     io::Write,
-    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -11,14 +10,12 @@ use walkabout_schema::{ErrorCode, EventKind, Items, WalkerId};
 
 use super::{Engine, begun::Begun, halt::UnderWay};
 use crate::{
+    files,
     graph::Graph,
     store::{Commit, Token},
     walk::{Item, Pieces},
     walker::{Failure, Saved, fail},
 };
-
-/// The folder, among those of runs, of files that are being written. Emptied at the start: what is there then was cut off.
-pub(crate) const UNFINISHED: &str = ".unfinished";
 
 /// The run of an attempt, when there is a record of it.
 #[derive(Clone)]
@@ -251,12 +248,12 @@ impl Attempt {
         }
     }
 
-    /// Writes a file whole, apart from where it shall be, then moves it there.
+    /// Keeps a file of the run.
     pub(crate) async fn save_file(&self, name: &str, bytes: Vec<u8>) -> Result<Saved, Failure> {
         let Some(run) = &self.run else {
             return Err(fail("a plain walker has no files: make it async with #[walker(async)]"));
         };
-        if !is_file_name(name) {
+        if !files::is_name(name) {
             return Err(fail(format!(
                 "{name:?} is no file name: use letters, digits, '-', '_' and '.', 100 at most"
             )));
@@ -268,38 +265,9 @@ impl Attempt {
                 bytes.len()
             )));
         }
-        let folder = self.engine.files.join(run.id.uuid().to_string());
-        let path = folder.join(name);
-        let unfinished = self.engine.files.join(UNFINISHED);
-        let temporary = unfinished.join(format!("{name}.{}", self.engine.env.random_hex(8)));
-        let (target, data) = (path.clone(), self.engine.config.data.clone());
-        tokio::task::spawn_blocking(move || {
-            std::fs::create_dir_all(&folder)?;
-            std::fs::create_dir_all(&unfinished)?;
-            write_synced(&temporary, &bytes)
-                .and_then(|()| std::fs::rename(&temporary, &target))
-                .inspect_err(|_| drop(std::fs::remove_file(&temporary)))?;
-            // A folder is there after a power loss when the one that holds it is synced; each of these may be new.
-            for folder in folder.ancestors().take_while(|folder| folder.starts_with(&data)) {
-                sync_folder(folder)?;
-            }
-            Ok::<(), std::io::Error>(())
-        })
-        .await??;
+        let path = self.engine.files.save(run.id.uuid(), name.to_owned(), bytes).await?;
         Ok(Saved { url: format!("/files/{}/{name}", run.id), path })
     }
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = std::fs::File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    // The data folder may be the present one, which has no name.
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    std::fs::File::open(folder)?.sync_all()
 }
 
 async fn send(engine: &Engine, run: &RunRef, data: Value) -> bool {
@@ -310,12 +278,4 @@ async fn send(engine: &Engine, run: &RunRef, data: Value) -> bool {
             false
         }
     }
-}
-
-/// What may name a file of a run: nothing that could lead out of its folder.
-pub(crate) fn is_file_name(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= 100
-        && !name.starts_with('.')
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }

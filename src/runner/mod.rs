@@ -16,7 +16,7 @@ mod supervisor;
 mod travel;
 mod turn;
 
-use std::{collections::BTreeSet, panic::AssertUnwindSafe, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use serde_json::Value;
@@ -26,7 +26,7 @@ use walkabout_schema::{
     wire::{Record, RecordPage},
 };
 
-pub(crate) use attempt::{Attempt, Book, Origin, RunRef, UNFINISHED, is_file_name};
+pub(crate) use attempt::{Attempt, Book, Origin, RunRef};
 pub(crate) use begun::Begun;
 pub(crate) use contention::{Contention, Turns};
 pub(crate) use halt::{End, Entry, Rest, Timekeeper, UnderWay};
@@ -42,6 +42,7 @@ use crate::{
     commit,
     config::Config,
     env::Env,
+    files::Files,
     graph::Graph,
     publish::{Runs, Sockets},
     registry::{Registry, WalkerType},
@@ -64,8 +65,7 @@ pub(crate) struct Engine {
     pub(crate) sockets: Sockets,
     pub(crate) contention: Contention,
     pub(crate) keeper: Timekeeper,
-    /// Where the files of runs lie.
-    pub(crate) files: PathBuf,
+    pub(crate) files: Arc<dyn Files>,
 }
 
 /// Where an attempt begins, on whose behalf.

@@ -18,7 +18,7 @@ use walkabout_schema::{
     Timestamp, User, Walker,
 };
 
-use crate::{run::lifecycle::Step, walker::DecodedCell};
+use crate::{files::Files, run::lifecycle::Step, walker::DecodedCell};
 
 #[cfg(feature = "embedded")]
 pub mod embedded;
@@ -608,6 +608,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// The events of a run with numbers above `after`, at most `limit`.
     fn events(&self, id: Uuid, after: u64, limit: usize) -> BoxFuture<'_, Result<Events>>;
+
+    /// Where the files of runs are kept, when that is the store itself; else they lie in the data folder.
+    fn files(&self) -> Option<Arc<dyn Files>> {
+        None
+    }
 
     /// Whether writes are still taken; the reason when they are not.
     ///

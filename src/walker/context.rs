@@ -65,8 +65,8 @@ impl Drop for StopOnDrop {
 pub struct Saved {
     /// Where it is served: `/files/<walker id>/<name>`.
     pub url: String,
-    /// Where it lies.
-    pub path: PathBuf,
+    /// Where it lies, when that is on the local disk.
+    pub path: Option<PathBuf>,
 }
 
 /// What a nested walker left.

@@ -27,7 +27,7 @@ use walkabout::{
 
 use crate::{
     database::database,
-    support::{Client, Server, example},
+    support::{Client, Server, example, stock},
 };
 
 fn options(uri: &str) -> store::Options {
@@ -292,6 +292,40 @@ async fn a_run_is_governed_and_followed_through_any_process() {
     let here = server(&uri, folders[0].path());
     let there = server(&uri, folders[1].path());
     govern(&here, &there).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_a_run_is_served_by_any_process_until_another_takes_its_name() {
+    let Some(uri) = database() else { return };
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let start = |folder: &tempfile::TempDir| Server::start(&stock(), folder.path(), &["--store", &uri]);
+    let (here, there) = (start(&folders[0]), start(&folders[1]));
+    let client = Client::user(&here.url, "ann@example.com").await;
+    let fields = json!({ "user_id": client.user["id"], "report_type": "summary" });
+    let id = client.submit("generate_report", &fields).await;
+    let record = client.finished(&id).await;
+    assert_eq!(record["schedule"]["status"], "completed", "{record}");
+    let url = record["context"]["report_url"].as_str().unwrap();
+    let mut seen = Vec::new();
+    for server in [&here, &there] {
+        let elsewhere = Client { url: server.url.clone(), ..client.clone() };
+        let answer = elsewhere.request(reqwest::Method::GET, url).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        seen.push(answer.bytes().await.unwrap());
+    }
+    assert!(seen[0].starts_with(b"%PDF") && seen[0] == seen[1]);
+    let stranger = Client::user(&there.url, "bob@example.com").await;
+    assert_eq!(stranger.get(url).await.0, 404);
+    // Of the same name, in place of it.
+    let run = uuid::Uuid::parse_str(id.rsplit(':').next().unwrap()).unwrap();
+    let files = open(&options(&uri)).await.files().unwrap();
+    let name = url.rsplit('/').next().unwrap().to_owned();
+    files.save(run, name.clone(), b"another".to_vec()).await.unwrap();
+    let answer = client.request(reqwest::Method::GET, url).send().await.unwrap();
+    assert_eq!(answer.bytes().await.unwrap(), &b"another"[..]);
+    let base = Driver::with_uri_str(&uri).await.unwrap().default_database().unwrap();
+    let kept = base.collection::<Document>("file.files").count_documents(doc! {}).await.unwrap();
+    assert_eq!(kept, 1, "the one before is gone");
 }
 
 /// A server that has no streams: who wants to know something has to look.

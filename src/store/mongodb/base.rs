@@ -6,7 +6,8 @@ use bson::{Document, doc};
 use mongodb::{
     Client, ClientSession, Collection, Database, IndexModel,
     error::{Error as DriverError, ErrorKind},
-    options::{ClientOptions, IndexOptions, ReadConcern, WriteConcern},
+    gridfs::GridFsBucket,
+    options::{ClientOptions, GridFsBucketOptions, IndexOptions, ReadConcern, WriteConcern},
 };
 use walkabout_schema::FORMAT;
 
@@ -234,6 +235,12 @@ impl Base {
 
     pub(super) fn admin(&self) -> Database {
         self.client.database("admin")
+    }
+
+    /// Where files are kept.
+    pub(super) fn bucket(&self) -> GridFsBucket {
+        let name = format!("{}file", self.prefix);
+        self.database.gridfs_bucket(GridFsBucketOptions::builder().bucket_name(name).build())
     }
 
     /// Waits for an answer, as long as patience lasts: a connection that is silent need not be broken.

@@ -7,6 +7,7 @@
 mod base;
 mod documents;
 mod fetched;
+mod files;
 mod group;
 mod lease;
 mod others;
@@ -36,6 +37,7 @@ use self::{
     base::{Base, Place, Tried, Tries},
     documents::{bson_id, date, event_id, id_in},
     fetched::{Fetched, Need},
+    files::MongoFiles,
     group::{Asked, Committer, Message, QUEUE_MAX, Waiting},
     lease::Lease,
     others::{Bell, Others, Sink},
@@ -59,6 +61,7 @@ use super::{
 use crate::{
     config::Config,
     env::Env,
+    files::Files,
     ids::IdMap,
     run::lifecycle::{self, Step},
 };
@@ -705,6 +708,10 @@ impl Store for MongoStore {
             let last = events.last().map_or(last, |event: &walkabout_schema::Event| event.seq.max(last));
             Ok(Events { events, first: edge(1).await?, last })
         }))
+    }
+
+    fn files(&self) -> Option<Arc<dyn Files>> {
+        Some(Arc::new(MongoFiles::new(&self.base)))
     }
 
     fn health(&self) -> Result<()> {
