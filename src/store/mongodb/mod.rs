@@ -185,8 +185,11 @@ impl Unsaid {
     }
 
     /// The attempt writes something itself.
-    fn remove(&self, id: Uuid) {
-        self.claims().open.remove(&id);
+    fn remove(&self, id: Uuid, token: Token) {
+        let mut claims = self.claims();
+        if claims.open.get(&id) == Some(&token) {
+            claims.open.remove(&id);
+        }
     }
 
     async fn say(self: Arc<Self>, messages: mpsc::Sender<Message>) {
@@ -626,7 +629,7 @@ impl Store for MongoStore {
         Box::pin(async move {
             // Before the event is written: a caller that goes away meanwhile does not take it back.
             self.records.progress(id, token, data.clone());
-            self.unsaid.remove(id);
+            self.unsaid.remove(id, token);
             let bytes = data.to_string().len();
             let rule = move |shared: &Shared, stage: &mut Stage| {
                 let (seq, events) = runs::progress(shared, stage, id, token, now, data.clone())?;
@@ -647,8 +650,8 @@ impl Store for MongoStore {
             };
             let commit = Prepared::new(commit, record)?;
             let bytes = commit.bytes();
-            if let Some((id, _)) = held {
-                self.unsaid.remove(id);
+            if let Some((id, token)) = held {
+                self.unsaid.remove(id, token);
             }
             let rule = move |shared: &Shared, stage: &mut Stage| {
                 apply::commit(shared, stage, now, commit.clone()).map(|events| ((), events))
