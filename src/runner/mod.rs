@@ -131,8 +131,8 @@ impl Engine {
         let halt = Arc::clone(&entry.halt);
         let under_way =
             Arc::new(UnderWay::new(&kind.spec, Some(run.clone()), walker.run.retries, deadline, halt));
-        let kind_reruns = !kind.spec.rerun_never;
-        let lost_max = if kind_reruns { self.config.lost_max.max(1) } else { 1 };
+        let reruns = !kind.spec.rerun_never;
+        let lost_max = if reruns { self.config.lost_max.max(1) } else { 1 };
         let times = walker.run.lost;
         if times >= lost_max {
             let message = format!("the process ended during {times} attempt(s) of this run in a row");
@@ -168,7 +168,7 @@ impl Engine {
             Err(Unended::Failed { failure, fields, conflicts }) if failure.is_cut_off() => {
                 tracing::warn!(run = %id, error = ?failure, "an attempt was cut off from the store");
                 tokio::time::sleep(LOOK_AGAIN).await;
-                if !kind_reruns {
+                if !reruns {
                     let failure =
                         Failure::coded(ErrorCode::Lost, "the store could not be reached").for_good();
                     return self.conclude(&under_way, root, failure, fields, conflicts).await;
