@@ -12,7 +12,7 @@ use std::{
 
 use mongodb::{
     Client as Driver,
-    bson::{Document, doc},
+    bson::{Binary, Document, doc, spec::BinarySubtype},
 };
 use serde_json::json;
 use tokio::{
@@ -67,6 +67,10 @@ async fn each_question_is_answered_by_its_index() {
     let driver = Driver::with_uri_str(&uri).await.unwrap();
     let base = driver.default_database().unwrap();
     let id = mongodb::bson::Uuid::new();
+    let event = |seq: u64| {
+        let bytes = [&id.bytes()[..], &seq.to_be_bytes()].concat();
+        Binary { subtype: BinarySubtype::Generic, bytes }
+    };
     let questions = [
         ("edge", doc! { "out": id }, doc! { "name": 1, "_id": 1 }, "links_out"),
         ("edge", doc! { "in": id, "name": "Likes" }, doc! { "name": 1, "_id": 1 }, "links_in"),
@@ -91,12 +95,7 @@ async fn each_question_is_answered_by_its_index() {
         ),
         ("user", doc! { "email": "a@example.com" }, doc! {}, "address"),
         ("node", doc! { "_id": { "$in": [id] } }, doc! {}, "_id_"),
-        (
-            "event",
-            doc! { "_id": { "$gt": { "run": id, "seq": 3_i64 }, "$lte": { "run": id, "seq": i64::MAX } } },
-            doc! { "_id": 1 },
-            "_id_",
-        ),
+        ("event", doc! { "_id": { "$gt": event(3), "$lte": event(u64::MAX) } }, doc! { "_id": 1 }, "_id_"),
     ];
     for (place, filter, sort, index) in questions {
         let find = doc! { "find": place, "filter": filter, "sort": sort, "limit": 100 };

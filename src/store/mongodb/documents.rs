@@ -8,7 +8,7 @@
 //! | `edge` | `roots` | the owners of its source and its target |
 //! | `node`, `edge`, `object` | `lock` | rises when a commit relied on the element, and whenever links of a node change |
 //! | `walker` | `live` | what of an open run changes often |
-//! | `event` | `_id` | run and number |
+//! | `event` | `_id` | run and number, in one piece |
 //! | `event` | `name`, `by` | the walker's name, and the process that wrote it |
 
 use std::{collections::HashSet, sync::Arc};
@@ -34,6 +34,7 @@ use crate::{
         kv::{
             codec::{self, Live},
             engine::{Bytes, Space, Write},
+            keys,
         },
     },
 };
@@ -65,9 +66,9 @@ pub(super) fn request_id(key: &[u8]) -> Result<Bson> {
     Ok(Bson::Binary(bson::Binary { subtype: BinarySubtype::Generic, bytes: digest.to_vec() }))
 }
 
-/// The id of an event.
-pub(super) fn event_id(run: Uuid, seq: i64) -> bson::Document {
-    doc! { "run": bson_id(run), "seq": seq }
+/// The id of an event: its key. In one piece, since not every server reads a range of documents by their index.
+pub(super) fn event_id(run: Uuid, seq: u64) -> Bson {
+    Bson::Binary(bson::Binary { subtype: BinarySubtype::Generic, bytes: keys::event(run, seq) })
 }
 
 /// The UUID under a name.
@@ -200,7 +201,7 @@ pub(super) fn ops(group: Group<'_>) -> Result<Ops> {
             (Space::Segment, Some(value)) => ops.push(Place::Segment, Op::Insert(raw(value)?)),
             (Space::Segment, None) => {
                 let (run, number) = run_and_number(&key)?;
-                let id = rawdoc! { "run": raw_id(run), "number": number };
+                let id = rawdoc! { "run": raw_id(run), "number": number.cast_signed() };
                 ops.push(Place::Segment, Op::Delete(rawdoc! { "_id": id }));
             }
             (Space::Event, value) => events.push((key, value)),
@@ -395,7 +396,8 @@ fn put_event(
     by: u64,
 ) -> Result<()> {
     let (run, seq) = run_and_number(key)?;
-    let mut document = rawdoc! { "_id": { "run": raw_id(run), "seq": seq } };
+    let mut document =
+        rawdoc! { "_id": RawBson::try_from(event_id(run, seq)).map_err(|_| damaged("the id of an event"))? };
     let Some(value) = value else {
         ops.push(Place::Event, Op::Delete(document));
         return Ok(());
@@ -411,9 +413,9 @@ fn put_event(
 }
 
 /// The run and the number in the key of an event or a segment.
-fn run_and_number(key: &[u8]) -> Result<(Uuid, i64)> {
+fn run_and_number(key: &[u8]) -> Result<(Uuid, u64)> {
     let parsed = key.split_first_chunk::<16>().and_then(|(run, number)| {
-        Some((Uuid::from_bytes(*run), i64::from_be_bytes(number.try_into().ok()?)))
+        Some((Uuid::from_bytes(*run), u64::from_be_bytes(number.try_into().ok()?)))
     });
     parsed.ok_or_else(|| damaged("the key of an event or a segment"))
 }
@@ -502,13 +504,10 @@ impl Ops {
     }
 }
 
-/// The number of an event.
-pub(super) fn seq(document: &RawDocument) -> Result<u64> {
+/// The run and the number of an event.
+pub(super) fn run_and_seq(document: &RawDocument) -> Result<(Uuid, u64)> {
     match document.get("_id") {
-        Ok(Some(RawBsonRef::Document(id))) => {
-            let seq = id.get_i64("seq").map_err(|_| damaged("the number of an event"))?;
-            Ok(seq.cast_unsigned())
-        }
+        Ok(Some(RawBsonRef::Binary(id))) => run_and_number(id.bytes),
         _ => Err(damaged("the id of an event")),
     }
 }

@@ -686,19 +686,18 @@ impl Store for MongoStore {
         Box::pin(self.read(async move {
             let collection = self.base.collection::<RawDocumentBuf>(Place::Event);
             let range =
-                |from: i64| doc! { "_id": { "$gt": event_id(id, from), "$lte": event_id(id, i64::MAX) } };
+                |from: u64| doc! { "_id": { "$gt": event_id(id, from), "$lte": event_id(id, u64::MAX) } };
             let edge = async |order: i32| -> Tries<u64> {
                 let find =
-                    collection.find_one(range(0)).sort(doc! { "_id": order }).projection(doc! { "seq": 1 });
+                    collection.find_one(range(0)).sort(doc! { "_id": order }).projection(doc! { "_id": 1 });
                 let found = find.await?;
-                let seq = found.map(|found| documents::seq(&found)).transpose()?;
-                Ok(seq.unwrap_or_default())
+                let key = found.map(|found| documents::run_and_seq(&found)).transpose()?;
+                Ok(key.map_or(0, |(_, seq)| seq))
             };
             // The last first: an event that comes meanwhile is read, or found by the next page.
             let last = edge(-1).await?;
-            let from = i64::try_from(after).unwrap_or(i64::MAX);
             let number = i64::try_from(limit).unwrap_or(i64::MAX);
-            let find = collection.find(range(from)).sort(doc! { "_id": 1 }).limit(number).batch_size(256);
+            let find = collection.find(range(after)).sort(doc! { "_id": 1 }).limit(number).batch_size(256);
             let mut cursor = find.await.map_err(Tried::from)?;
             let (mut events, mut bytes) = (Vec::new(), 0);
             while let Some(document) = cursor.try_next().await.map_err(Tried::from)? {

@@ -138,9 +138,8 @@ impl Others {
 }
 
 fn told(document: &RawDocumentBuf) -> Result<RunEvents> {
-    let damaged = |_| Error::Damaged("an event".to_owned());
-    let key = document.get_document("_id").map_err(damaged)?;
-    let name = document.get_str("name").map_err(damaged)?;
+    let (id, _) = documents::run_and_seq(document)?;
+    let name = document.get_str("name").map_err(|_| Error::Damaged("an event".to_owned()))?;
     let name = Name::new(name).map_err(|_| Error::Damaged("the walker's name in an event".to_owned()))?;
-    Ok(RunEvents { id: documents::id_in(key, "run")?, name, events: vec![documents::event(document)?] })
+    Ok(RunEvents { id, name, events: vec![documents::event(document)?] })
 }
