@@ -15,7 +15,7 @@ pub struct Config {
     pub lease: Duration,
     /// How long a write is tried while that database does not answer, or others are in the way. Default 30 s, at least 1 s.
     pub patience: Duration,
-    /// The folder of the embedded store and of the files that walkers write. Default `walkabout-data`.
+    /// The folder of the embedded store and of the files that walkers write; with a database both are there. Default `walkabout-data`.
     pub data: PathBuf,
     /// The folder of datasets, for walkers that read some. Default: `datasets` in the data folder.
     pub datasets: Option<PathBuf>,

@@ -217,7 +217,9 @@ impl Engine {
     pub(crate) async fn look_for_wishes(&self) {
         for run in self.keeper.runs() {
             if let Err(error) = self.look_for_wishes_of(run).await {
+                // What is missed now is looked up when the stream is back.
                 tracing::warn!(%run, %error, "whether a run is to stop is not known");
+                return;
             }
         }
     }

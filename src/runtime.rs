@@ -687,41 +687,34 @@ fn keep_time(engine: &Arc<Engine>, due: &Arc<DueQueue>, stopping: &watch::Sender
                 () = async { while gone.changed().await.is_ok() {} } => break,
             }
             for (under_way, end) in engine.keeper.look(engine.env.now()) {
-                match engine.end_without(&under_way, end).await {
-                    Ok(again) => entered(&engine, &queue, &under_way, &again),
-                    Err(error) if engine.is_lost_on(&error) => {}
-                    Err(_) => {
-                        let later = end_later(Arc::clone(&engine), Arc::clone(&queue), under_way, end);
-                        let mut gone = gone.clone();
-                        tokio::spawn(async move {
-                            tokio::select! {
-                                () = later => {}
-                                () = async { while gone.changed().await.is_ok() {} } => {}
-                            }
-                        });
+                // Each by itself: while the store is away, the time of the others goes on.
+                let ended = end_alone(Arc::clone(&engine), Arc::clone(&queue), under_way, end);
+                let mut gone = gone.clone();
+                tokio::spawn(async move {
+                    tokio::select! {
+                        biased;
+                        () = ended => {}
+                        () = async { while gone.changed().await.is_ok() {} } => {}
                     }
-                }
+                });
             }
         }
     });
 }
 
-/// Ends an attempt that could not be ended without it, once its run can be read.
-async fn end_later(engine: Arc<Engine>, queue: Arc<DueQueue>, under_way: Arc<UnderWay>, end: End) {
+/// Ends an attempt without it, as soon as its run can be read.
+async fn end_alone(engine: Arc<Engine>, queue: Arc<DueQueue>, under_way: Arc<UnderWay>, end: End) {
     loop {
-        tokio::time::sleep(LOOK_AGAIN).await;
         match engine.end_without(&under_way, end).await {
-            Ok(again) => return entered(&engine, &queue, &under_way, &again),
+            Ok(again) => {
+                if let Some(run) = &under_way.run {
+                    queue.ended(run.id.uuid(), &again, engine.env.now());
+                }
+                return;
+            }
             Err(error) if engine.is_lost_on(&error) => return,
-            Err(_) => {}
+            Err(_) => tokio::time::sleep(LOOK_AGAIN).await,
         }
-    }
-}
-
-/// The run of an attempt that was ended without it is due again.
-fn entered(engine: &Engine, queue: &DueQueue, under_way: &UnderWay, again: &[Due]) {
-    if let Some(run) = &under_way.run {
-        queue.ended(run.id.uuid(), again, engine.env.now());
     }
 }
 

@@ -131,11 +131,12 @@ impl Engine {
         let halt = Arc::clone(&entry.halt);
         let under_way =
             Arc::new(UnderWay::new(&kind.spec, Some(run.clone()), walker.run.retries, deadline, halt));
-        let reruns = !kind.spec.rerun_never;
-        let lost_max = if reruns { self.config.lost_max.max(1) } else { 1 };
+        let lost_max = if kind.spec.rerun_never { 1 } else { self.config.lost_max.max(1) };
         let times = walker.run.lost;
         if times >= lost_max {
-            let message = format!("the process ended during {times} attempt(s) of this run in a row");
+            let message = format!(
+                "the process ended, or was cut off from its store, during {times} attempt(s) of this run in a row"
+            );
             let failure = Failure::coded(ErrorCode::Lost, message).for_good();
             let fields = checkpoint.map_or(walker.archetype, |checkpoint| checkpoint.fields);
             return self.conclude(&under_way, root, failure, fields, walker.run.conflicts).await;
@@ -165,15 +166,11 @@ impl Engine {
                 tracing::warn!(run = %id, error = ?failure, "an attempt was given up");
                 Vec::new()
             }
-            Err(Unended::Failed { failure, fields, conflicts }) if failure.is_cut_off() => {
+            Err(Unended::Failed { failure, conflicts, .. }) if failure.is_cut_off() => {
                 tracing::warn!(run = %id, error = ?failure, "an attempt was cut off from the store");
                 tokio::time::sleep(LOOK_AGAIN).await;
-                if !reruns {
-                    let failure =
-                        Failure::coded(ErrorCode::Lost, "the store could not be reached").for_good();
-                    return self.conclude(&under_way, root, failure, fields, conflicts).await;
-                }
-                self.let_go(&run, (root, deadline), conflicts, Release::Queue).await
+                // What it did beside the graph it will do again: that has a bound, as when processes end.
+                self.let_go(&run, (root, deadline), conflicts, Release::Lost).await
             }
             Err(Unended::Failed { failure, fields, conflicts }) => {
                 self.conclude(&under_way, root, failure, fields, conflicts).await

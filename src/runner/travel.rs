@@ -368,7 +368,7 @@ async fn release(
 /// What followers are told of a run that is let go.
 pub(crate) fn event_of(to: &Release) -> EventKind {
     match to {
-        Release::Queue => EventKind::Checkpoint,
+        Release::Queue | Release::Lost => EventKind::Checkpoint,
         Release::Pause => EventKind::Paused,
         Release::Sleep { until } => EventKind::Waiting { until: Some(*until), waits_for: None },
         Release::Await { name, until } => EventKind::Waiting { until: *until, waits_for: Some(name.clone()) },
@@ -383,7 +383,7 @@ pub(crate) fn event_of(to: &Release) -> EventKind {
 /// tells who claims it; else only its deadline is left, and the list of queued runs does not tell of that.
 pub(crate) fn due_of(to: &Release, run: &RunRef, root: uuid::Uuid, deadline: Option<Timestamp>) -> Vec<Due> {
     let at = match to {
-        Release::Queue | Release::Pause => Some(Timestamp::default()),
+        Release::Queue | Release::Lost | Release::Pause => Some(Timestamp::default()),
         Release::Sleep { until } | Release::Retry { until, .. } => Some(*until),
         Release::Await { until, .. } => *until,
         Release::Park { .. } => None,

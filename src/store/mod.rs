@@ -342,6 +342,8 @@ pub enum Then {
 pub enum Release {
     /// Due at once.
     Queue,
+    /// Due at once, and the attempt counts as lost, as if its process had ended.
+    Lost,
     /// Held until somebody resumes it.
     Pause,
     /// Due at a time.

@@ -132,6 +132,7 @@ async fn exercise(store: &Shared) {
     secrets_are_kept(store).await;
     a_run_goes_from_submission_to_its_end(store, &env).await;
     stale_tokens_are_refused(store, &env).await;
+    a_lost_attempt_counts_until_the_next_checkpoint(store, &env).await;
     segments_come_and_go_with_checkpoints(store, &env).await;
     a_refused_commit_leaves_nothing(store, &env).await;
     runs_are_listed_newest_first(store, &env).await;
@@ -465,6 +466,21 @@ fn standing(claim: &Claim, stand: Stand) -> RunCommit {
 async fn again(store: &Shared, env: &Env, claim: &Claim) -> Claim {
     release(store, env, claim, Release::Queue).await;
     take(store, env, claim.walker.id.0).await
+}
+
+async fn a_lost_attempt_counts_until_the_next_checkpoint(store: &Shared, env: &Env) {
+    let counts = |claim: &Claim| (claim.walker.run.attempt, claim.walker.run.lost);
+    let first = claimed(store, env, env.id()).await;
+    let id = first.walker.id.0;
+    release(store, env, &first, Release::Lost).await;
+    let second = take(store, env, id).await;
+    assert_eq!(counts(&second), (2, 1));
+    let third = again(store, env, &second).await;
+    assert_eq!(counts(&third), (2, 1), "what was handed back is the same attempt");
+    let run = Some(standing(&third, Checkpoint::default().into()));
+    store.commit(env.now(), Commit { run, ..Commit::default() }).await.unwrap();
+    release(store, env, &third, Release::Lost).await;
+    assert_eq!(counts(&take(store, env, id).await), (3, 1), "it got further");
 }
 
 async fn segments_come_and_go_with_checkpoints(store: &Shared, env: &Env) {

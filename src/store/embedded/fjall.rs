@@ -40,6 +40,11 @@ pub(super) struct FjallEngine {
     _lock: Arc<File>,
 }
 
+/// What is on disk does not read: that does not pass.
+fn unread(error: ::fjall::Error) -> Error {
+    Error::Damaged(format!("{error:?}"))
+}
+
 fn failed(error: ::fjall::Error) -> Error {
     Error::Unavailable(format!("{error:?}"))
 }
@@ -123,7 +128,7 @@ fn collect(
     limit: usize,
 ) -> Result<Vec<Pair>> {
     let pair = |guard: ::fjall::Guard| -> Result<Pair> {
-        let (key, value) = guard.into_inner().map_err(failed)?;
+        let (key, value) = guard.into_inner().map_err(unread)?;
         Ok((key.to_vec(), Bytes::from(&*value)))
     };
     if reverse {
@@ -135,7 +140,7 @@ fn collect(
 
 impl View for FjallEngine {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>> {
-        Ok(self.space(space)?.get(key).map_err(failed)?.map(|value| Bytes::from(&*value)))
+        Ok(self.space(space)?.get(key).map_err(unread)?.map(|value| Bytes::from(&*value)))
     }
 
     fn scan(&self, space: Space, range: Range, reverse: bool, limit: usize) -> Result<Vec<Pair>> {
@@ -151,7 +156,7 @@ struct FjallView {
 impl View for FjallView {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>> {
         let Some(space) = self.spaces.get(&space) else { return Ok(None) };
-        Ok(self.snapshot.get(space, key).map_err(failed)?.map(|value| Bytes::from(&*value)))
+        Ok(self.snapshot.get(space, key).map_err(unread)?.map(|value| Bytes::from(&*value)))
     }
 
     fn scan(&self, space: Space, range: Range, reverse: bool, limit: usize) -> Result<Vec<Pair>> {

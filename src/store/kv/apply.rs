@@ -497,31 +497,37 @@ fn stand(stage: &mut Stage, live: &mut Live, id: Uuid, stand: PreparedStand) {
 
 /// The attempt lets go.
 fn release(live: &mut Live, to: Release, now: Timestamp) -> Result<()> {
-    live.goes_on = !matches!(to, Release::Retry { .. });
-    let more = live.more_mut();
+    live.goes_on = !matches!(to, Release::Lost | Release::Retry { .. });
     let step = match to {
         Release::Queue => Step::HandBack,
+        Release::Lost => {
+            live.lost += 1;
+            Step::HandBack
+        }
         Release::Pause => {
+            let more = live.more_mut();
             more.paused_from = Some(State::Queued);
             more.pause_requested_at = more.pause_requested_at.or(Some(now));
             Step::Pause
         }
         Release::Sleep { until } => {
-            more.due_at = Some(until);
+            live.more_mut().due_at = Some(until);
             Step::Wait
         }
         Release::Await { name, until } => {
+            let more = live.more_mut();
             (more.due_at, more.waits_for) = (until, Some(name));
             Step::Wait
         }
         Release::Retry { until, error } => {
+            let more = live.more_mut();
             more.due_at = Some(until);
             more.retries += 1;
             more.error = Some(error);
             Step::Wait
         }
         Release::Park { error } => {
-            more.error = Some((ErrorCode::Incompatible, error));
+            live.more_mut().error = Some((ErrorCode::Incompatible, error));
             Step::Park
         }
     };

@@ -1,6 +1,6 @@
 //! The files of runs in the database, as GridFS lays them out: so every process serves them.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use bson::doc;
 use futures_util::{
@@ -9,7 +9,7 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use mongodb::{
-    error::Error as DriverError,
+    error::{Error as DriverError, ErrorKind},
     gridfs::{GridFsBucket, GridFsDownloadStream},
 };
 use uuid::Uuid;
@@ -25,6 +25,10 @@ use crate::{
 /// Bytes that are read at once.
 const PIECE: usize = 64 * 1024;
 
+/// How often a file is looked for that is replaced meanwhile.
+const LOOKS_MAX: usize = 3;
+
+#[derive(Clone)]
 pub(super) struct MongoFiles {
     base: Arc<Base>,
     bucket: GridFsBucket,
@@ -53,18 +57,29 @@ impl MongoFiles {
 
     async fn read(&self, name: &str) -> Tries<Option<Opened>> {
         let newest = doc! { "uploadDate": -1, "_id": -1 };
-        let Some(file) = self.bucket.find_one(doc! { "filename": name }).sort(newest).await? else {
-            return Ok(None);
-        };
-        let download = self.bucket.open_download_stream(file.id).await?;
-        Ok(Some(Opened { length: file.length, pieces: pieces(download) }))
+        for _ in 0..LOOKS_MAX {
+            let Some(file) = self.bucket.find_one(doc! { "filename": name }).sort(newest.clone()).await?
+            else {
+                return Ok(None);
+            };
+            match self.bucket.open_download_stream(file.id).await {
+                Ok(download) => {
+                    let pieces = pieces(download, self.base.patience);
+                    return Ok(Some(Opened { length: file.length, pieces }));
+                }
+                Err(error) if matches!(&*error.kind, ErrorKind::GridFs(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Tried::Away("a file is replaced again and again".to_owned()))
     }
 }
 
-fn pieces(download: GridFsDownloadStream) -> BoxStream<'static, io::Result<Vec<u8>>> {
-    let pieces = stream::unfold(download, |mut download| async move {
+fn pieces(download: GridFsDownloadStream, patience: Duration) -> BoxStream<'static, io::Result<Vec<u8>>> {
+    let pieces = stream::unfold(download, move |mut download| async move {
         let mut piece = vec![0; PIECE];
-        match download.read(&mut piece).await {
+        let read = tokio::time::timeout(patience, download.read(&mut piece)).await;
+        match read.map_err(io::Error::from).and_then(|read| read) {
             Ok(0) => None,
             Ok(read) => {
                 piece.truncate(read);
@@ -96,8 +111,13 @@ impl Files for MongoFiles {
         bytes: Vec<u8>,
     ) -> BoxFuture<'_, Result<Option<PathBuf>, Failure>> {
         Box::pin(async move {
-            let written = self.base.bounded(self.write(&full_name(run, &name), &bytes)).await;
-            written.map(|()| None).map_err(|error| Failure::of_store(store::Error::from(error)))
+            // A task of its own: who goes away in the middle of the last step would undo half of it.
+            let this = self.clone();
+            let writing = tokio::spawn(async move { this.write(&full_name(run, &name), &bytes).await });
+            let written = self.base.bounded(async {
+                writing.await.map_err(|_| Tried::Away("the server is stopping".to_owned()))?
+            });
+            written.await.map(|()| None).map_err(|error| Failure::of_store(store::Error::from(error)))
         })
     }
 

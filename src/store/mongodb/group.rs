@@ -151,8 +151,8 @@ pub(super) struct Committer {
     pub(super) lease: Arc<Lease>,
     pub(super) env: Env,
     pub(super) session: Option<ClientSession>,
-    /// The session of a transaction that may still be open, and keep what it touched locked.
-    pub(super) left_open: Option<Document>,
+    /// The session of a transaction that may still be open, and keep what it touched locked. Nobody else may get it before.
+    pub(super) left_open: Option<ClientSession>,
     /// Groups so far.
     pub(super) group: i64,
     pub(super) deferred: Waiting,
@@ -186,14 +186,6 @@ impl Waiting {
         let first = self.by_time.first_entry().filter(|first| first.key().0 <= now)?;
         Some(first.remove())
     }
-}
-
-/// A group that was sent.
-struct Sent {
-    session: ClientSession,
-    events: Vec<RunEvents>,
-    /// None when there was nothing to write.
-    id: Option<Document>,
 }
 
 /// A group that was found good.
@@ -325,41 +317,41 @@ impl Committer {
     async fn try_write(&mut self, members: &mut [Box<dyn Member>]) -> Tries<()> {
         let base = Arc::clone(&self.base);
         if let Some(session) = &self.left_open {
-            base.bounded(base.kill(session)).await?;
+            base.bounded(base.kill(session.id())).await?;
             self.left_open = None;
         }
-        let Sent { session, events, id } = base.bounded(self.send_all(members)).await?;
-        self.commit(session, id).await?;
-        self.left_open = None;
-        // Before the answers: who hears that a run ended finds its last event published.
-        self.publish(&events);
-        Ok(())
-    }
-
-    /// Examines members in a transaction, and sends what they write. Who drops this leaves the transaction open.
-    async fn send_all(&mut self, members: &mut [Box<dyn Member>]) -> Tries<Sent> {
         let mut session = match self.session.take() {
             Some(session) => session,
             None => {
-                let session = self.base.session().await?;
+                let session = base.session().await?;
                 // Before it writes: what it leaves open when the process is gone has to be undone by others.
-                self.lease.hold(&self.base, session.id()).await?;
+                base.bounded(self.lease.hold(&base, session.id())).await?;
                 session
             }
         };
-        self.left_open = Some(session.id().clone());
-        let sent = self.send_in(&mut session, members).await;
-        match sent {
-            Ok((events, id)) => Ok(Sent { session, events, id }),
+        let written = match base.bounded(self.send_in(&mut session, members)).await {
+            Ok((events, id)) => self.commit(&mut session, id).await.map(|()| events),
+            Err(error) => Err(error),
+        };
+        match written {
+            Ok(events) => {
+                self.session = Some(session);
+                // Before the answers: who hears that a run ended finds its last event published.
+                self.publish(&events);
+                Ok(())
+            }
             Err(error) => {
-                if session.abort_transaction().await.is_ok() {
-                    (self.session, self.left_open) = (Some(session), None);
+                let aborted = base.bounded(async { Ok(session.abort_transaction().await?) }).await;
+                match aborted {
+                    Ok(()) => self.session = Some(session),
+                    Err(_) => self.left_open = Some(session),
                 }
                 Err(error)
             }
         }
     }
 
+    /// Examines members in a transaction, and sends what they write. Gives the id of the group, when it writes something.
     async fn send_in(
         &mut self,
         session: &mut ClientSession,
@@ -455,16 +447,13 @@ impl Committer {
 
     /// Commits, and finds out whether that happened when nobody says so. Also what wrote nothing is committed: what was read is then on
     /// the disks of most servers, and what is answered stays true.
-    async fn commit(&mut self, mut session: ClientSession, id: Option<Document>) -> Tries<()> {
+    async fn commit(&mut self, session: &mut ClientSession, id: Option<Document>) -> Tries<()> {
         let begun = Instant::now();
         let mut pause = PAUSE_MIN;
         loop {
             let committing = async { Ok(session.commit_transaction().await) };
             let unknown = match self.base.bounded(committing).await {
-                Ok(Ok(())) => {
-                    self.session = Some(session);
-                    return Ok(());
-                }
+                Ok(Ok(())) => return Ok(()),
                 Ok(Err(error)) if is_undone(&error) => return Err(error.into()),
                 Ok(Err(error)) => error.to_string(),
                 Err(silent) => silent.to_string(),

@@ -205,7 +205,13 @@ impl Unsaid {
                 let next = {
                     let mut claims = self.claims();
                     let due = claims.order.pop_front_if(|(claimed, ..)| now >= *claimed + UNSAID);
-                    due.map(|(_, id, token)| (id, token, claims.open.remove(&id) == Some(token)))
+                    due.map(|(_, id, token)| {
+                        let is_silent = claims.open.get(&id) == Some(&token);
+                        if is_silent {
+                            claims.open.remove(&id);
+                        }
+                        (id, token, is_silent)
+                    })
                 };
                 let Some((id, token, is_silent)) = next else { break };
                 if is_silent {
@@ -739,7 +745,7 @@ impl Store for MongoStore {
             let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
             tasks.shutdown().await;
             lost?;
-            Ok(self.hand_back().await?)
+            Ok(self.base.bounded(self.hand_back()).await?)
         })
     }
 }

@@ -71,10 +71,13 @@ impl Others {
     pub(super) async fn keep_lease(self: Arc<Self>) {
         loop {
             tokio::time::sleep(self.lease.span() / RENEWALS).await;
-            match self.base.bounded(self.lease.renew(&self.base)).await {
-                Ok(true) => self.bell.ring(Stirred::Left),
-                Ok(false) => {}
-                Err(error) => tracing::error!(%error, "the lease of this process is not renewed"),
+            // One that is not answered is asked for again while the lease still lasts.
+            let renewed = tokio::time::timeout(self.lease.span() / 2, self.lease.renew(&self.base)).await;
+            match renewed {
+                Ok(Ok(true)) => self.bell.ring(Stirred::Left),
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => tracing::error!(%error, "the lease of this process is not renewed"),
+                Err(_) => tracing::error!("the lease of this process is not renewed: no answer"),
             }
         }
     }
@@ -109,13 +112,14 @@ impl Others {
     async fn listen_from(&self, from: &mut Option<ResumeToken>) -> Tries<()> {
         let others = doc! { "operationType": "insert", "fullDocument.by": { "$ne": self.lease.number().cast_signed() } };
         let events = self.base.collection::<RawDocumentBuf>(Place::Event);
-        let mut stream =
-            events.watch().pipeline([doc! { "$match": others }]).resume_after(from.clone()).await?;
+        let watch = events.watch().pipeline([doc! { "$match": others }]).resume_after(from.clone());
+        let mut stream = self.base.bounded(async { Ok(watch.await?) }).await?;
         // What came between is in the store.
         self.bell.ring(Stirred::Missed);
         let mut looked = tokio::time::Instant::now();
         while stream.is_alive() {
-            let change = stream.next_if_any().await?;
+            // The server answers after a second also when there is nothing.
+            let change = self.base.bounded(async { Ok(stream.next_if_any().await?) }).await?;
             // Also of a stream that was silent it is known how far it came.
             *from = stream.resume_token().or(from.take());
             let Some(ChangeStreamEvent { full_document: Some(document), .. }) = change else { continue };
