@@ -135,6 +135,9 @@ pub struct ServeArgs {
     /// How long a login lasts, in seconds [default: 43200]
     #[arg(long, env = "WALKABOUT_TOKEN_LIFETIME_S", value_name = "S", value_parser = at_least_one::<u64>)]
     pub token_lifetime_s: Option<u64>,
+    /// Attempts in a row, without a checkpoint between, that may end with the process before a run fails as lost [default: 3]
+    #[arg(long, env = "WALKABOUT_LOST_MAX", value_name = "N", value_parser = at_least_one::<u32>)]
+    pub lost_max: Option<u32>,
     /// How long an attempt may go on after its cancel or pause was asked for, in milliseconds [default: 10000]
     #[arg(long, env = "WALKABOUT_CANCEL_GRACE_MS", value_name = "MS")]
     pub cancel_grace_ms: Option<u64>,
@@ -187,6 +190,7 @@ impl ServeArgs {
         set(&mut config.file_bytes_max, &self.file_bytes_max);
         set(&mut config.events_per_run_max, &self.events_per_run_max);
         set(&mut config.token_lifetime, &self.token_lifetime_s.map(Duration::from_secs));
+        set(&mut config.lost_max, &self.lost_max);
         set(&mut config.cancel_grace, &self.cancel_grace_ms.map(Duration::from_millis));
         set(&mut config.stop_grace, &self.stop_grace_ms.map(Duration::from_millis));
         set(&mut config.idempotency_keep, &self.idempotency_keep_s.map(Duration::from_secs));

@@ -44,7 +44,8 @@ struct Tally {
 
 async fn start(folder: &std::path::Path, uri: &str) -> Program {
     let lease = LEASE_MS.to_string();
-    let arguments = ["--store", uri, "--lease-ms", &lease];
+    // Of many runs, some lose their process again and again.
+    let arguments = ["--store", uri, "--lease-ms", &lease, "--lost-max", "100"];
     Program::start_with(folder, &arguments, None).await.unwrap_or_else(|ended| panic!("{ended:?}"))
 }
 

@@ -220,7 +220,7 @@ impl Ledger {
         for events in before.told().events.values_mut() {
             events.retain(|_, (_, seen)| *seen <= mark);
         }
-        tokio::time::timeout(PATIENCE, before.check_runs(url)).await.expect("all runs end");
+        before.check_runs(url).await;
         for user in 0..self.users.len() {
             tokio::time::timeout(PATIENCE, before.settle(user, url)).await.expect("all runs end");
             before.audit(user, url).await;
@@ -231,8 +231,9 @@ impl Ledger {
     async fn check_runs(&self, url: &str) {
         let ids: Vec<String> = self.told().answered.keys().cloned().collect();
         for id in ids {
-            let last = self.follow(url, &id, unmarked).await;
-            let last = last.unwrap_or_else(|| panic!("{id} was answered and has no end"));
+            let last = tokio::time::timeout(PATIENCE, self.follow(url, &id, unmarked)).await;
+            let last =
+                last.expect("all runs end").unwrap_or_else(|| panic!("{id} was answered and has no end"));
             assert_eq!(last["event"]["type"], "completed", "{last}");
             let told = self.told();
             let numbers: Vec<u64> = told.events[&id].keys().copied().collect();
