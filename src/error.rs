@@ -3,7 +3,7 @@
 use serde_json::Value;
 use walkabout_schema::{ElementId, ErrorCode, NodeId, State, WalkerId};
 
-use crate::store;
+use crate::{store, walker::Part};
 
 /// What can go wrong, gathered from every module.
 #[derive(Debug, thiserror::Error)]
@@ -75,12 +75,16 @@ pub enum Error {
 pub struct FieldError {
     /// What is wrong, as a slug: `missing`, `int_type`, …
     pub kind: String,
-    /// Where: member names and list positions, without the leading `body`.
+    /// In which part of the request.
+    pub part: Part,
+    /// Where in it: member names and list positions.
     pub loc: Vec<Value>,
     /// What is wrong, as a sentence.
     pub msg: String,
-    /// What was given.
+    /// What was given; null when that is nothing, or too much to be shown.
     pub input: Value,
+    /// More about it; null when there is no more.
+    pub ctx: Value,
 }
 
 /// The result of the library's calls.

@@ -49,9 +49,10 @@ mod graph;
 #[cfg(feature = "http")]
 pub mod http;
 mod ids;
-mod lax;
+mod input;
 pub mod publish;
 pub mod registry;
+mod route;
 mod run;
 mod runner;
 pub mod runtime;

@@ -10,10 +10,13 @@ use serde_json::{Map, Value};
 use walkabout_schema::{Fields, Kind, Name};
 
 use crate::{
-    Error, FieldError, Result, lax,
+    Error, FieldError, Result,
+    input::{self, Input},
+    route::{self, Route, Template},
     walk::{ORDER, Stage},
     walker::{
-        Abilities, Ability, AnyWalker, Archetype, Edge, FieldKind, Node, NodeAbilities, Spec, Walker, When,
+        Abilities, Ability, AnyWalker, Archetype, Edge, Field, FieldKind, Node, NodeAbilities, Part, Spec,
+        Walker, When,
     },
 };
 
@@ -33,7 +36,7 @@ struct PlaceType {
 }
 
 /// Builds a walker from the fields of a request.
-type FromJson = fn(Map<String, Value>) -> Result<Box<dyn AnyWalker>, Vec<FieldError>>;
+type FromInput = fn(Input<'_>) -> Result<Box<dyn AnyWalker>, Vec<FieldError>>;
 
 /// A walker type with its type erased.
 pub(crate) struct WalkerType {
@@ -42,7 +45,7 @@ pub(crate) struct WalkerType {
     type_id: TypeId,
     type_name: &'static str,
     abilities: Vec<Ability>,
-    from_json: FromJson,
+    from_input: FromInput,
     from_fields: fn(&Fields) -> Result<Box<dyn AnyWalker>, bson::error::Error>,
     /// What runs at which kind of element, worked out at the first visit of one.
     plans: RwLock<HashMap<(Kind, Name), Arc<Plan>>>,
@@ -70,13 +73,15 @@ impl Registry {
         for place in &abilities.places {
             place(self);
         }
+        let mut spec = W::spec();
+        self.place_fields(&name, &mut spec);
         let entry = Arc::new(WalkerType {
             name: name.clone(),
-            spec: W::spec(),
+            spec,
             type_id: TypeId::of::<W>(),
             type_name: std::any::type_name::<W>(),
             abilities: abilities.list,
-            from_json: from_json::<W>,
+            from_input: |input| input::read::<W>(input).map(|walker| Box::new(walker) as _),
             from_fields: |fields| fields.decode::<W>().map(|walker| Box::new(walker) as Box<dyn AnyWalker>),
             plans: RwLock::default(),
         });
@@ -102,6 +107,23 @@ impl Registry {
         }
         self.walkers.insert(name, entry);
         self
+    }
+
+    /// Fields that the path has come from there.
+    fn place_fields(&mut self, name: &Name, spec: &mut Spec) {
+        // What is wrong with the path itself is told of the routes.
+        let Ok(template) = Template::of(name.as_str(), spec.path) else { return };
+        for variable in template.variables() {
+            match spec.fields.iter_mut().find(|field| field.name == variable) {
+                Some(field) if field.kind != FieldKind::Excluded => field.part = Part::Path,
+                Some(_) => self
+                    .errors
+                    .push(format!("walker {name} has {{{variable}}} in its path, which is excluded")),
+                None => self
+                    .errors
+                    .push(format!("walker {name} has {{{variable}}} in its path, and no such field")),
+            }
+        }
     }
 
     /// Adds a node type with its abilities. Types that a registered walker stands on are added by themselves.
@@ -148,8 +170,25 @@ impl Registry {
         let clashes = self.aliases.iter().filter(|(alias, _)| self.walkers.contains_key(*alias));
         let clashes =
             clashes.map(|(alias, name)| format!("{alias} is a walker and an alias of walker {name}"));
-        let errors: Vec<String> = self.errors.iter().cloned().chain(clashes).collect();
+        let mut errors: Vec<String> = self.errors.iter().cloned().chain(clashes).collect();
+        let (routes, refused): (Vec<_>, Vec<_>) = self.routes().partition(Result::is_ok);
+        errors.extend(refused.into_iter().filter_map(Result::err));
+        errors.extend(route::clashes(&routes.into_iter().flatten().flatten().collect::<Vec<_>>()));
         if errors.is_empty() { Ok(()) } else { Err(Error::Build(errors.join("; "))) }
+    }
+
+    /// Where each walker is called.
+    ///
+    /// # Errors
+    /// What is wrong with a path. There is none in a registry that was checked.
+    pub(crate) fn routes(&self) -> impl Iterator<Item = Result<Vec<Route>, String>> {
+        self.walkers.values().map(|walker| {
+            let aliases =
+                self.aliases.iter().filter(|(_, name)| **name == walker.name).map(|(alias, _)| alias);
+            let names = std::iter::once(&walker.name).chain(aliases);
+            route::of(&walker.name, names, &walker.spec)
+                .map_err(|error| format!("walker {} {error}", walker.name))
+        })
     }
 
     /// The walker of a name or alias.
@@ -218,111 +257,18 @@ impl WalkerType {
 
     /// Builds the walker from a caller's fields. Excluded and unknown ones are dropped.
     pub(crate) fn build(&self, mut given: Map<String, Value>) -> Result<Box<dyn AnyWalker>, Vec<FieldError>> {
-        let mut fields = Map::new();
-        let mut missing = Vec::new();
-        for field in &self.spec.fields {
-            match (field.kind, given.remove(field.name)) {
-                (FieldKind::Required | FieldKind::Optional, Some(value)) => {
-                    drop(fields.insert(field.name.to_owned(), value))
-                }
-                (FieldKind::Required, None) => missing.push(field.name),
-                (FieldKind::Excluded, _) | (FieldKind::Optional, None) => {}
-            }
-        }
-        if !missing.is_empty() {
-            let input = Value::Object(fields);
-            return Err(missing
-                .into_iter()
-                .map(|name| FieldError {
-                    kind: "missing".to_owned(),
-                    loc: vec![Value::from(name)],
-                    msg: "Field required".to_owned(),
-                    input: input.clone(),
-                })
-                .collect());
-        }
-        (self.from_json)(fields)
+        let fields = &self.spec.fields;
+        let lacks = |field: &&Field| field.kind == FieldKind::Required && !given.contains_key(field.name);
+        let missing: Vec<_> = fields.iter().filter(lacks).collect();
+        let all = if missing.is_empty() { Value::Null } else { Value::Object(given.clone()) };
+        let taken = fields.iter().filter(|field| field.kind != FieldKind::Excluded);
+        let taken = taken.filter_map(|field| Some((field.name.to_owned(), given.remove(field.name)?)));
+        let input = Input { fields: taken.collect(), missing, given: all, spec: &self.spec };
+        (self.from_input)(input)
     }
 
     /// Brings a stored walker back.
     pub(crate) fn restore(&self, fields: &Fields) -> Result<Box<dyn AnyWalker>, bson::error::Error> {
         (self.from_fields)(fields)
     }
-}
-
-/// Values of one request that are taken for what they mean; each costs one more reading.
-const LAX_MAX: usize = 32;
-
-fn from_json<W: Walker>(fields: Map<String, Value>) -> Result<Box<dyn AnyWalker>, Vec<FieldError>> {
-    if fields.is_empty() {
-        // The common case of a walker without fields needs no copy of the input.
-        if let Ok(walker) = W::deserialize(serde::de::value::MapDeserializer::<_, serde_json::Error>::new(
-            std::iter::empty::<(&str, &str)>(),
-        )) {
-            return Ok(Box::new(walker));
-        }
-    }
-    let mut input = Value::Object(fields);
-    for _ in 0..LAX_MAX {
-        let refused = match serde_path_to_error::deserialize::<_, W>(&input) {
-            Ok(walker) => return Ok(Box::new(walker)),
-            Err(error) => field_error(&error, &input),
-        };
-        let Some(meant) = lax::meant(&refused.kind, &refused.input) else { return Err(vec![refused]) };
-        match at(&mut input, &refused.loc) {
-            Some(place) if *place != meant => *place = meant,
-            _ => return Err(vec![refused]),
-        }
-    }
-    let walker = serde_path_to_error::deserialize::<_, W>(&input);
-    walker.map(|walker| Box::new(walker) as _).map_err(|error| vec![field_error(&error, &input)])
-}
-
-/// The value at a place of a value.
-fn at<'a>(value: &'a mut Value, loc: &[Value]) -> Option<&'a mut Value> {
-    loc.iter().try_fold(value, |value, segment| match segment {
-        Value::String(name) => value.get_mut(name),
-        other => value.get_mut(usize::try_from(other.as_u64()?).ok()?),
-    })
-}
-
-/// Says where and what, in Pydantic's words where it has some.
-fn field_error(error: &serde_path_to_error::Error<serde_json::Error>, input: &Value) -> FieldError {
-    use serde_path_to_error::Segment;
-    let mut loc = Vec::new();
-    let mut at = input;
-    for segment in error.path() {
-        match segment {
-            Segment::Seq { index } => {
-                loc.push(Value::from(*index));
-                at = at.get(index).unwrap_or(&Value::Null);
-            }
-            Segment::Map { key } => {
-                loc.push(Value::from(key.as_str()));
-                at = at.get(key).unwrap_or(&Value::Null);
-            }
-            Segment::Enum { variant } => loc.push(Value::from(variant.as_str())),
-            Segment::Unknown => {}
-        }
-    }
-    let text = error.inner().to_string();
-    let expected = text.rsplit("expected ").next().unwrap_or_default();
-    let (kind, msg) = if text.starts_with("missing field") {
-        ("missing", "Field required".to_owned())
-    } else if text.starts_with("invalid type") || text.starts_with("invalid value") {
-        match expected.trim_start_matches("a ").trim_start_matches("an ") {
-            "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" | "usize" | "isize" | "integer" => {
-                ("int_type", "Input should be a valid integer".to_owned())
-            }
-            "f32" | "f64" | "float" => ("float_type", "Input should be a valid number".to_owned()),
-            "string" => ("string_type", "Input should be a valid string".to_owned()),
-            "boolean" => ("bool_type", "Input should be a valid boolean".to_owned()),
-            "sequence" => ("list_type", "Input should be a valid list".to_owned()),
-            "map" => ("dict_type", "Input should be a valid dictionary".to_owned()),
-            _ => ("value_error", format!("Value error, {text}")),
-        }
-    } else {
-        ("value_error", format!("Value error, {text}"))
-    };
-    FieldError { kind: kind.to_owned(), loc, msg, input: at.clone() }
 }

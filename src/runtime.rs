@@ -29,6 +29,8 @@ use crate::{
     submit::{self, Checked},
     walker::{DecodedCell, Spec, fail},
 };
+#[cfg(feature = "http")]
+use crate::{FieldError, route::Route};
 
 /// A suspect that has run for this long without taking the process down makes room for the next.
 const SUSPICION: Duration = Duration::from_secs(5);
@@ -267,6 +269,20 @@ impl Runtime {
     /// Names and specs, by name.
     pub fn specs(&self) -> Vec<(Name, &Spec)> {
         self.inner.engine.registry.walkers().map(|kind| (kind.name.clone(), &kind.spec)).collect()
+    }
+
+    /// What of the fields does not fit a walker.
+    #[cfg(feature = "http")]
+    pub(crate) fn unfit(&self, walker: &str, fields: Map<String, Value>) -> Vec<FieldError> {
+        let kind = self.inner.engine.registry.get(walker);
+        kind.and_then(|kind| kind.build(fields).err()).unwrap_or_default()
+    }
+
+    /// Where walkers are called over HTTP.
+    #[cfg(feature = "http")]
+    pub(crate) fn routes(&self) -> Vec<Route> {
+        // They were found good when the runtime was started.
+        self.inner.engine.registry.routes().flatten().flatten().collect()
     }
 
     /// Runs a plain walker, or stores an async one. Checked in this order: the walker, its fields, the entry node, access to it.

@@ -12,7 +12,7 @@ use crate::{
     runner::{Begun, Engine, Errand, UnderWay},
     runtime::{Caller, Spawn},
     store::{RequestKey, new_run},
-    walker::EntryType,
+    walker::{EntryType, Part},
 };
 
 /// A request that was found good.
@@ -42,11 +42,13 @@ pub(crate) async fn check(engine: &Arc<Engine>, spawn: Spawn) -> Result<Checked>
     let encoded = built.encode().map_err(|error| {
         tracing::debug!(walker, %error, "fields cannot be stored");
         Error::Invalid(vec![crate::FieldError {
+            part: Part::Body,
             kind: "value_error".to_owned(),
             loc: Vec::new(),
             msg: "Value error, the fields cannot be stored: no name in them may hold a NUL character"
                 .to_owned(),
             input: Value::Null,
+            ctx: Value::Null,
         }])
     })?;
     let entry = match node {

@@ -116,17 +116,26 @@ const DRAIN: usize = 32;
 ///
 /// An empty one is an empty object, unless a member is `required`.
 pub(crate) fn object(bytes: &[u8], depth_max: usize, required: bool) -> Result<Map<String, Value>, Refusal> {
+    members(json(bytes, depth_max)?, required).map_err(|detail| Refusal::detail(*detail))
+}
+
+/// Reads a body as JSON; none when it is empty.
+pub(crate) fn json(bytes: &[u8], depth_max: usize) -> Result<Option<Value>, Refusal> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
-        if required {
-            return Err(Refusal::detail(Detail::missing(vec!["body".into()], Value::Null)));
-        }
-        return Ok(Map::new());
+        return Ok(None);
     }
-    match json::parse(bytes, depth_max, Some("body")).map_err(|detail| Refusal::detail(*detail))? {
-        Value::Object(members) => Ok(members),
-        other => {
-            let msg = "Input should be a valid dictionary";
-            Err(Refusal::detail(Detail::new("dict_type", vec!["body".into()], msg).input(other)))
+    json::parse(bytes, depth_max, Some("body")).map(Some).map_err(|detail| Refusal::detail(*detail))
+}
+
+/// The members of a body. One that is not there has none, unless a member is `required`.
+pub(crate) fn members(body: Option<Value>, required: bool) -> Result<Map<String, Value>, Box<Detail>> {
+    match body {
+        None if required => Err(Box::new(Detail::missing(vec!["body".into()], Value::Null))),
+        None => Ok(Map::new()),
+        Some(Value::Object(members)) => Ok(members),
+        Some(other) => {
+            let msg = "Input should be a valid dictionary or object to extract fields from";
+            Err(Box::new(Detail::new("model_attributes_type", vec!["body".into()], msg).input(other)))
         }
     }
 }

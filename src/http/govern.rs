@@ -32,21 +32,6 @@ pub(crate) enum Verb {
 }
 
 impl Verb {
-    /// Those that act on one run.
-    pub(crate) const ALL: [Self; 5] = [Self::Cancel, Self::Pause, Self::Resume, Self::Retry, Self::Complete];
-    /// Those that act on many.
-    pub(crate) const OF_MANY: [Self; 3] = [Self::Cancel, Self::Pause, Self::Resume];
-
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Cancel => "cancel",
-            Self::Pause => "pause",
-            Self::Resume => "resume",
-            Self::Retry => "retry",
-            Self::Complete => "complete",
-        }
-    }
-
     /// What it asks of the store; none for those that need more.
     fn act(self) -> Option<Act> {
         match self {
@@ -58,7 +43,7 @@ impl Verb {
     }
 }
 
-/// `POST /walker/{walker_id}/{verb}`. Below a walker's name it takes the place of a node with this name, which there cannot be.
+/// `POST /walker/{walker_id}/{verb}`.
 pub(crate) async fn one(
     server: Arc<Server>,
     walker: String,
@@ -66,7 +51,7 @@ pub(crate) async fn one(
     request: Request,
 ) -> Result<Response, Refusal> {
     if !walker.contains(':') {
-        return walkers::run(&server, walker, Some(verb.as_str().to_owned()), request).await;
+        return Err(Refusal::NotFound);
     }
     let (parts, body) = request.into_parts();
     let caller = extract::anybody(&server, &parts.headers).await?;

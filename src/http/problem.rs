@@ -103,11 +103,11 @@ impl Detail {
         Self::new("missing", loc, "Field required").input(input)
     }
 
-    /// A field that the engine refused, below `within`.
-    pub(crate) fn field(within: Option<&str>, error: FieldError) -> Self {
-        let FieldError { kind, loc, msg, input } = error;
-        let loc = within.map(Value::from).into_iter().chain(loc).collect();
-        Self { kind, loc, msg, input, ctx: Value::Null }
+    /// A field that the engine refused; over HTTP with the part of the request that it came in.
+    pub(crate) fn field(error: FieldError, over_http: bool) -> Self {
+        let FieldError { part, kind, loc, msg, input, ctx } = error;
+        let part = over_http.then(|| Value::from(part.as_str()));
+        Self { kind, loc: part.into_iter().chain(loc).collect(), msg, input, ctx }
     }
 }
 
@@ -243,7 +243,7 @@ impl IntoResponse for Problem {
                 &json!({ "detail": { "error": format!("You don't have access on target entry {node}!") } }),
             ),
             Self::Invalid(fields) => {
-                let details = fields.into_iter().map(|field| Detail::field(Some("body"), field)).collect();
+                let details = fields.into_iter().map(|field| Detail::field(field, true)).collect();
                 Refusal::Unprocessable(details).into_response()
             }
             Self::Failed { status, code, message, run } => {
@@ -273,7 +273,7 @@ impl Problem {
                 "type": event, "error": format!("You don't have access on target entry {node}!"),
             }),
             Self::Invalid(fields) => {
-                let details: Vec<_> = fields.into_iter().map(|field| Detail::field(None, field)).collect();
+                let details: Vec<_> = fields.into_iter().map(|field| Detail::field(field, false)).collect();
                 json!({ "error": details })
             }
             Self::Failed { code, message, run, .. } => {
@@ -324,6 +324,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::walker::Part;
 
     fn check(error: Error, status: u16) {
         let text = error.to_string();
@@ -357,14 +358,16 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_shown_below_the_body() {
+    fn fields_are_shown_below_their_part() {
         let error = FieldError {
+            part: Part::Body,
             kind: "missing".into(),
             loc: vec!["a".into()],
             msg: "Field required".into(),
             input: json!({}),
+            ctx: Value::Null,
         };
-        let shown = serde_json::to_value(Detail::field(Some("body"), error)).unwrap();
+        let shown = serde_json::to_value(Detail::field(error, true)).unwrap();
         let wanted = json!({ "type": "missing", "loc": ["body", "a"], "msg": "Field required", "input": {} });
         assert_eq!(shown, wanted);
     }

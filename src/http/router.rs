@@ -1,11 +1,11 @@
 //! Every route, on one screen.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Router,
-    extract::State,
-    routing::{get, post},
+    extract::{Request, State},
+    routing::{MethodFilter, MethodRouter, get, post},
 };
 
 use super::{
@@ -14,35 +14,99 @@ use super::{
     govern::{self, Verb},
     health,
     problem::Refusal,
-    runs, users, walkers, ws,
+    runs, users,
+    walkers::{self, Target},
+    ws,
 };
+use crate::walker::Method;
 
-/// What is served where. A first segment with a `:` is an id, any other a walker's name.
+/// What is served where: first the server's own, then the walkers'. A literal segment goes before a variable, so below `/walker` a
+/// walker's name does before the id of a run.
 pub(crate) fn router(server: Arc<Server>) -> Router {
     let mut router = Router::new();
-    for verb in Verb::ALL {
-        // `/walker/{walker_id}/cancel`, `/pause`, `/resume`, `/retry`, `/complete`
-        let act = move |State(server), Segments(walker), request| govern::one(server, walker, verb, request);
-        router = router.route(&format!("/walker/{{walker}}/{}", verb.as_str()), post(act));
+    for (path, route) in own() {
+        router = router.route(path, route);
     }
-    for verb in Verb::OF_MANY {
-        // `/walkers/cancel`, `/pause`, `/resume`
-        let act = move |State(server), request| govern::many(server, verb, request);
-        router = router.route(&format!("/walkers/{}", verb.as_str()), post(act));
+    for (path, route) in of_walkers(&server) {
+        router = router.route(&path, route);
     }
     router
-        .route("/walker/{walker}", post(walkers::spawn).get(runs::record))
-        .route("/walker/{walker}/{node}", post(walkers::spawn_on))
-        .route("/walker/{walker}/events", get(runs::events).post(walkers::spawn_on_events))
-        .route("/walkers", get(runs::list))
-        .route("/files/{walker}/{name}", get(runs::file))
-        .route("/user/register", post(users::register))
-        .route("/user/login", post(users::login))
-        .route("/websocket", get(ws::open))
-        .route("/healthz", get(health::healthz))
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz))
         .fallback(|| async { Refusal::NotFound })
         .method_not_allowed_fallback(|| async { Refusal::MethodNotAllowed("") })
         .with_state(server)
+}
+
+fn own() -> [(&'static str, MethodRouter<Arc<Server>>); 18] {
+    // `/walker/{walker_id}/cancel` and its like
+    let one = |verb| post(move |State(server), Segments(id), request| govern::one(server, id, verb, request));
+    let many = |verb| post(move |State(server), request| govern::many(server, verb, request));
+    [
+        ("/walker/{walker_id}", get(runs::record).fallback(runs::no_record)),
+        ("/walker/{walker_id}/events", get(runs::events)),
+        ("/walker/{walker_id}/cancel", one(Verb::Cancel)),
+        ("/walker/{walker_id}/pause", one(Verb::Pause)),
+        ("/walker/{walker_id}/resume", one(Verb::Resume)),
+        ("/walker/{walker_id}/retry", one(Verb::Retry)),
+        ("/walker/{walker_id}/complete", one(Verb::Complete)),
+        ("/walkers", get(runs::list)),
+        ("/walkers/cancel", many(Verb::Cancel)),
+        ("/walkers/pause", many(Verb::Pause)),
+        ("/walkers/resume", many(Verb::Resume)),
+        ("/files/{walker_id}/{name}", get(runs::file)),
+        ("/user/register", post(users::register)),
+        ("/user/login", post(users::login)),
+        ("/websocket", get(ws::open)),
+        ("/healthz", get(health::healthz)),
+        ("/livez", get(health::livez)),
+        ("/readyz", get(health::readyz)),
+    ]
+}
+
+/// The routes of walkers, by path; one path may be that of several by their methods.
+fn of_walkers(server: &Server) -> BTreeMap<String, MethodRouter<Arc<Server>>> {
+    let mut paths: BTreeMap<String, MethodRouter<Arc<Server>>> = BTreeMap::new();
+    for route in server.runtime.routes() {
+        let Some(methods) = route.methods.iter().copied().map(filter).reduce(MethodFilter::or) else {
+            continue;
+        };
+        let path = route.template.shape();
+        let target = Arc::new(Target::new(route));
+        let run = move |State(server): State<Arc<Server>>, request: Request| {
+            let target = Arc::clone(&target);
+            async move { walkers::run(&server, &target, request).await }
+        };
+        let known = paths.remove(&path).unwrap_or_default();
+        paths.insert(path, known.on(methods, run));
+    }
+    paths
+}
+
+fn filter(method: Method) -> MethodFilter {
+    match method {
+        Method::Get => MethodFilter::GET,
+        Method::Post => MethodFilter::POST,
+        Method::Put => MethodFilter::PUT,
+        Method::Patch => MethodFilter::PATCH,
+        Method::Delete => MethodFilter::DELETE,
+        Method::Head => MethodFilter::HEAD,
+        Method::Trace => MethodFilter::TRACE,
+        Method::Options => MethodFilter::OPTIONS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::route::RESERVED;
+
+    /// No walker's path can be one of the server's.
+    #[test]
+    fn own_paths_are_reserved() {
+        for (path, _) in own() {
+            let mut segments = path.split('/').skip(1);
+            let first = segments.next().unwrap();
+            let is_run = first == "walker" && segments.next().is_some_and(|second| second.starts_with('{'));
+            assert!(is_run || RESERVED.contains(&first), "{path}");
+        }
+    }
 }

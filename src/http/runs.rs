@@ -37,14 +37,17 @@ pub(crate) async fn record(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     if !walker.contains(':') {
-        // A walker's name: it is only ever called by POST.
-        let known = server.runtime.spec(&walker).is_some_and(|spec| !spec.is_private());
-        return Err(if known { Refusal::MethodNotAllowed("POST") } else { Refusal::NotFound });
+        return Err(Refusal::NotFound);
     }
     let caller = extract::anybody(&server, &headers).await?;
     let id: WalkerId = walker.parse().map_err(|_| Refusal::NotFound)?;
     let record = server.runtime.record(&caller, &id).await?.ok_or(Refusal::NotFound)?;
     Ok(answer(StatusCode::OK, &record))
+}
+
+/// Any other method there: of a run's id, or of the name of a walker that there is not.
+pub(crate) async fn no_record(Segments(walker): Segments<String>) -> Refusal {
+    if walker.contains(':') { Refusal::MethodNotAllowed("GET,HEAD") } else { Refusal::NotFound }
 }
 
 /// `GET /walkers?status=&state=&name=&after=&limit=`: own runs, newest first.

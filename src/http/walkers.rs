@@ -1,76 +1,78 @@
 //! Spawns walkers.
 
-use std::{io::Write, sync::Arc};
+use std::io::Write;
 
 use axum::{
     body::Body,
-    extract::{Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode},
+    extract::{FromRequestParts, Query, RawPathParams, Request},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, request::Parts},
     response::Response,
 };
 use serde_json::{Map, Value, json};
-use walkabout_schema::{NodeId, WalkerId};
+use walkabout_schema::{Name, NodeId, WalkerId};
 
 use super::{
     Server, extract,
-    extract::Segments,
     problem::{Detail, Refusal, answer, json_bytes},
 };
 use crate::{
+    route::Route,
     runtime::{Caller, REQUEST_KEY_MAX, Spawn, Spawned},
-    walker::{EntryType, FieldKind, Spec},
+    walker::{EntryType, FieldKind, Part, Spec},
 };
 
-/// `POST /walker/{name}`: enters at the caller's root.
-pub(crate) async fn spawn(
-    State(server): State<Arc<Server>>,
-    Segments(walker): Segments<String>,
-    request: Request,
-) -> Result<Response, Refusal> {
-    run(&server, walker, None, request).await
+/// What a route calls.
+pub(crate) struct Target {
+    walker: Name,
+    /// The fields, and the entry node last, that the variables of the path stand for, in order.
+    variables: Vec<String>,
+    on_node: bool,
 }
 
-/// `POST /walker/{name}/{node}`: enters at a node.
-pub(crate) async fn spawn_on(
-    State(server): State<Arc<Server>>,
-    Segments((walker, node)): Segments<(String, String)>,
-    request: Request,
-) -> Result<Response, Refusal> {
-    run(&server, walker, Some(node), request).await
-}
-
-/// `POST /walker/{name}/events`: the route of events takes the place of a node with this name, which there
-/// cannot be.
-pub(crate) async fn spawn_on_events(
-    State(server): State<Arc<Server>>,
-    Segments(walker): Segments<String>,
-    request: Request,
-) -> Result<Response, Refusal> {
-    run(&server, walker, Some("events".to_owned()), request).await
-}
-
-/// In the order of Jac Cloud: route, JSON, caller, then fields and entry, which the runtime checks.
-pub(crate) async fn run(
-    server: &Server,
-    walker: String,
-    node: Option<String>,
-    request: Request,
-) -> Result<Response, Refusal> {
-    // The only thing that can be asked of a run by this path is its record.
-    if walker.contains(':') && node.is_none() {
-        return Err(Refusal::MethodNotAllowed("GET,HEAD"));
+impl Target {
+    pub(crate) fn new(route: Route) -> Self {
+        let variables = route.template.variables().map(str::to_owned).collect();
+        Self { walker: route.walker, variables, on_node: route.on_node }
     }
-    let spec = server.runtime.spec(&walker).filter(|spec| !spec.is_private()).ok_or(Refusal::NotFound)?;
-    if !enters(spec.entry_type(), node.is_some()) {
-        return Err(Refusal::NotFound);
-    }
-    let (parts, body) = request.into_parts();
-    let fields = fields(server, spec, &parts.headers, body).await?;
+}
+
+/// Runs a walker, in the order of Jac Cloud: JSON, caller, then path, query and body, and what the runtime checks.
+pub(crate) async fn run(server: &Server, target: &Target, request: Request) -> Result<Response, Refusal> {
+    let walker = target.walker.as_str();
+    let spec = server.runtime.spec(walker).ok_or(Refusal::NotFound)?;
+    let (mut parts, body) = request.into_parts();
+    let mut values = path_values(&mut parts, target).await?;
+    let body = body_of(server, spec, &parts.headers, body).await?;
     let caller =
         if spec.is_public() { Caller::public() } else { extract::user(server, &parts.headers).await? };
-    let node = node.map(|text| entry(&text)).transpose()?;
+    let mut details = Vec::new();
+    let node = if target.on_node { values.pop().map(|(_, text)| entry(text, &mut details)) } else { None };
+    let is_broken = body.is_err();
+    let mut fields = body.unwrap_or_else(|detail| {
+        details.push(*detail);
+        Map::new()
+    });
+    if spec.fields.iter().any(|field| field.part != Part::Body) {
+        fields.retain(|name, _| spec.field_of(name).is_none_or(|field| field.part == Part::Body));
+        fields.extend(values.into_iter().map(|(name, text)| (name, text.into())));
+        extend_by_query(&mut fields, spec, &parts.uri)?;
+    }
+    if !details.is_empty() {
+        // What the body lacks is said already when it cannot be used at all.
+        let unfit = server.runtime.unfit(walker, fields).into_iter();
+        let unfit = unfit.filter(|error| !(is_broken && error.part == Part::Body));
+        details.extend(unfit.map(|error| Detail::field(error, true)));
+        return Err(Refusal::Unprocessable(details));
+    }
     let request_key = request_key(&parts.headers)?;
-    let spawn = Spawn { walker, node, caller, fields, client_id: None, request_key };
+    let spawn = Spawn {
+        walker: walker.to_owned(),
+        node: node.flatten(),
+        caller,
+        fields,
+        client_id: None,
+        request_key,
+    };
     let (mut response, repeated) = match server.runtime.spawn(spawn).await? {
         Spawned::Done { status, reports, repeated } => (done(status, &reports), repeated),
         Spawned::Accepted { id, run_token, repeated } => {
@@ -81,6 +83,36 @@ pub(crate) async fn run(
         response.headers_mut().insert("x-idempotent-replay", HeaderValue::from_static("1"));
     }
     Ok(response)
+}
+
+/// The variables of the path by their names, decoded. What is not UTF-8 names nothing.
+async fn path_values(parts: &mut Parts, target: &Target) -> Result<Vec<(String, String)>, Refusal> {
+    if target.variables.is_empty() {
+        return Ok(Vec::new());
+    }
+    let values = RawPathParams::from_request_parts(parts, &()).await.map_err(|_| Refusal::NotFound)?;
+    let values = values.iter().map(|(_, value)| value.to_owned());
+    Ok(target.variables.iter().cloned().zip(values).collect())
+}
+
+/// What the query gives for fields, each a list of texts.
+fn extend_by_query(fields: &mut Map<String, Value>, spec: &Spec, uri: &Uri) -> Result<(), Refusal> {
+    if !spec.fields.iter().any(|field| field.part == Part::Query) {
+        return Ok(());
+    }
+    let Ok(Query(pairs)) = Query::<Vec<(String, String)>>::try_from_uri(uri) else {
+        let detail = Detail::new("query_invalid", vec!["query".into()], "The query cannot be read");
+        return Err(Refusal::detail(detail));
+    };
+    for (name, text) in pairs {
+        if spec.field_of(&name).is_none_or(|field| field.part != Part::Query) {
+            continue;
+        }
+        if let Value::Array(texts) = fields.entry(name).or_insert_with(|| Value::Array(Vec::new())) {
+            texts.push(text.into());
+        }
+    }
+    Ok(())
 }
 
 /// The caller's own name for the request.
@@ -104,27 +136,31 @@ pub(crate) fn enters(entry: EntryType, on_node: bool) -> bool {
     }
 }
 
-async fn fields(
+/// The body as an object, or what is wrong with it. That it is JSON at all is asked first, of everybody.
+async fn body_of(
     server: &Server,
     spec: &Spec,
     headers: &HeaderMap,
     body: Body,
-) -> Result<Map<String, Value>, Refusal> {
+) -> Result<Result<Map<String, Value>, Box<Detail>>, Refusal> {
     let config = server.runtime.config();
     let bytes = extract::bytes(headers, body, config).await?;
-    // A walker without fields expects no body, and whatever comes is ignored.
-    if spec.fields.iter().all(|field| field.kind == FieldKind::Excluded) {
-        return Ok(Map::new());
+    // A walker without fields there expects no body, and whatever comes is ignored.
+    let mut fields = spec.fields.iter().filter(|field| field.part == Part::Body);
+    if fields.clone().all(|field| field.kind == FieldKind::Excluded) {
+        return Ok(Ok(Map::new()));
     }
-    let required = spec.fields.iter().any(|field| field.kind == FieldKind::Required);
-    extract::object(&bytes, config.json_depth_max, required)
+    let required = fields.any(|field| field.kind == FieldKind::Required);
+    let value = extract::json(&bytes, config.json_depth_max)?;
+    Ok(extract::members(value, required))
 }
 
-fn entry(text: &str) -> Result<NodeId, Refusal> {
-    text.parse().map_err(|error: walkabout_schema::ParseIdError| {
+fn entry(text: String, details: &mut Vec<Detail>) -> Option<NodeId> {
+    let refuse = |error: walkabout_schema::ParseIdError| {
         let detail = Detail::new("value_error", vec!["path".into(), "node".into()], error.to_string());
-        Refusal::detail(detail.input(text.into()))
-    })
+        details.push(detail.input(text.clone().into()));
+    };
+    text.parse().map_err(refuse).ok()
 }
 
 /// What an async walker is answered with.

@@ -16,6 +16,36 @@ pub enum EntryType {
     Both,
 }
 
+/// A method of HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "they are those of RFC 9110")]
+pub enum Method {
+    Get,
+    Post,
+    Put,
+    Patch,
+    Delete,
+    Head,
+    Trace,
+    Options,
+}
+
+impl Method {
+    /// As it stands in a request.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+            Self::Head => "HEAD",
+            Self::Trace => "TRACE",
+            Self::Options => "OPTIONS",
+        }
+    }
+}
+
 /// Whether the caller gives a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldKind {
@@ -27,6 +57,29 @@ pub enum FieldKind {
     Excluded,
 }
 
+/// The part of a request over HTTP that a field comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Part {
+    /// A variable of the path.
+    Path,
+    /// A parameter of the query.
+    Query,
+    /// A member of the JSON body.
+    #[default]
+    Body,
+}
+
+impl Part {
+    /// Its word in the location of an error.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Body => "body",
+            Self::Query => "query",
+            Self::Path => "path",
+        }
+    }
+}
+
 /// One field of a walker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
@@ -34,6 +87,8 @@ pub struct Field {
     pub name: &'static str,
     /// Who sets it.
     pub kind: FieldKind,
+    /// Where a request over HTTP has it.
+    pub part: Part,
 }
 
 /// When everything so far is committed, beside what an ability asks for with `cx.checkpoint()`.
@@ -63,6 +118,8 @@ pub struct Spec {
     pub(crate) version: u32,
     pub(crate) resumes: Vec<u32>,
     pub(crate) entry: EntryType,
+    pub(crate) path: &'static str,
+    pub(crate) methods: Vec<Method>,
     pub(crate) description: &'static str,
     pub(crate) fields: Vec<Field>,
 }
@@ -89,6 +146,8 @@ impl Spec {
             version: 1,
             resumes: Vec::new(),
             entry: EntryType::Both,
+            path: "",
+            methods: vec![Method::Post],
             description: "",
             fields: Vec::new(),
         }
@@ -167,16 +226,36 @@ impl Spec {
         self.entry = entry;
         self
     }
+    /// Where it is called: nothing for `/walker/<name>`, a path without a slash at its beginning for one below that, any other as the
+    /// whole. A segment `{x}` gives the field `x`. One that may enter at a node is also called at `<path>/{node}`.
+    #[must_use]
+    pub fn path(mut self, path: &'static str) -> Self {
+        self.path = path;
+        self
+    }
+    /// By which methods it is called, instead of POST. With none it has no path, and is called over the WebSocket or not at all.
+    #[must_use]
+    pub fn methods(mut self, methods: &[Method]) -> Self {
+        self.methods = methods.to_vec();
+        self.methods.sort_unstable();
+        self.methods.dedup();
+        self
+    }
     /// What it does, for documentation.
     #[must_use]
     pub fn describe(mut self, text: &'static str) -> Self {
         self.description = text;
         self
     }
-    /// Adds a field, in the order of the type.
+    /// Adds a field of the body, in the order of the type.
     #[must_use]
-    pub fn field(mut self, name: &'static str, kind: FieldKind) -> Self {
-        self.fields.push(Field { name, kind });
+    pub fn field(self, name: &'static str, kind: FieldKind) -> Self {
+        self.field_in(name, kind, Part::Body)
+    }
+    /// Adds a field that comes in this part of a request.
+    #[must_use]
+    pub fn field_in(mut self, name: &'static str, kind: FieldKind, part: Part) -> Self {
+        self.fields.push(Field { name, kind, part });
         self
     }
     /// True for walkers answered with their id.
@@ -198,6 +277,10 @@ impl Spec {
     /// Whether a checkpoint of a version of the walker can be gone on from.
     pub(crate) fn takes_up(&self, version: u32) -> bool {
         version == self.version || self.resumes.contains(&version)
+    }
+    /// The field of a name.
+    pub(crate) fn field_of(&self, name: &str) -> Option<&Field> {
+        self.fields.iter().find(|field| field.name == name)
     }
     /// Where it may be spawned.
     pub fn entry_type(&self) -> EntryType {

@@ -151,9 +151,10 @@ async fn bad_input_gets_a_clear_answer_and_harms_nothing() {
         ("bad UTF-8", b"{\"n\":\"\xff\xfe\"}".to_vec(), "json_invalid"),
         ("beyond 64 bits with the sign", b"{\"n\":9223372036854775808}".to_vec(), "int_parsing_size"),
         ("beyond 64 bits", b"{\"n\":123456789012345678901234567890}".to_vec(), "int_parsing_size"),
-        ("wrong type", b"{\"n\":\"seven\"}".to_vec(), "int_type"),
+        ("wrong type", b"{\"n\":[]}".to_vec(), "int_type"),
+        ("no number", b"{\"n\":\"seven\"}".to_vec(), "int_parsing"),
         ("missing field", b"{}".to_vec(), "missing"),
-        ("no object", b"[1]".to_vec(), "dict_type"),
+        ("no object", b"[1]".to_vec(), "model_attributes_type"),
         ("no body", Vec::new(), "missing"),
     ];
     for (what, body, expected) in cases {

@@ -22,6 +22,7 @@ mod http;
 mod macros;
 mod mongodb;
 mod socket;
+mod specs;
 mod stock;
 mod support;
 mod tidy;

@@ -37,8 +37,12 @@ pub fn object(input: TokenStream) -> TokenStream {
 
 /// Makes a struct a walker: `impl Archetype` and `impl Walker`.
 ///
-/// `#[walker(async, public, websocket, private, entry = "root", rerun = "never", name = "other", alias = "old", crate = "path")]`;
-/// on a field `#[walker(excluded)]`: the caller cannot set it. The name is the type's in snake case unless given.
+/// `#[walker(async, public, websocket, private, entry = "root", rerun = "never", name = "other", alias = "old", crate = "path")]`.
+/// The name is the type's in snake case unless given.
+///
+/// On a field, or on the type for all its fields: `#[walker(excluded)]`, the caller cannot set it; `#[walker(as_query)]`, it comes in
+/// the query. Where it is called: `path = "/things/{id}"`, of which each variable is a field, and `methods = "get, put"` in place of
+/// POST; the methods `path` and `methods` of `Spec` say more.
 ///
 /// How its runs are driven: `retry(attempts = 5, delay = "1s", backoff = "exponential", delay_max = "10m", jitter = 0.1, on = "a, b",
 /// never_on = "c", after_timeout)`, `timeout = "30s"`, `visit_timeout = "5s"`, `checkpoint = "visits(100)"` or `"every(5s)"` or `"end"`,

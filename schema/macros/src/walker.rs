@@ -3,7 +3,7 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{
-    Attribute, DeriveInput, Error, Expr, ExprLit, Field, Lit, LitInt, LitStr, Meta, Result, Type,
+    Attribute, DeriveInput, Error, Expr, ExprLit, Field, Ident, Lit, LitInt, LitStr, Meta, Result, Type,
     ext::IdentExt,
 };
 
@@ -21,6 +21,8 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let mut common = Common::new(&case::snake(&ident.unraw().to_string()), ident.span());
     let mut calls = Vec::new();
     let (mut entry, mut retry, mut checkpoints) = (None, None, None);
+    let mut methods = None;
+    let mut all = FieldSays::default();
     for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("walker")) {
         attribute.parse_nested_meta(|meta| {
             let key = key(&meta);
@@ -36,6 +38,13 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
                     }
                     calls.push(quote!(.rerun_never()));
                 }
+                "as_query" => all.as_query = true,
+                "excluded" => all.excluded = true,
+                "path" => {
+                    let path: LitStr = meta.value()?.parse()?;
+                    calls.push(quote!(.path(#path)));
+                }
+                "methods" => methods = Some(parse_methods(&meta.value()?.parse()?)?),
                 "entry" => entry = Some(Entry::parse(&meta.value()?.parse()?)?),
                 "retry" => retry = Some(Retry::parse(&meta)?),
                 "timeout" => {
@@ -58,7 +67,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
                 key if common.take(key, &meta)? => {}
                 _ => {
                     return Err(meta.error(
-                        "unknown: use async, public, websocket, private, entry, rerun, retry, timeout, visit_timeout, checkpoint, version, resumes, name, alias or crate",
+                        "unknown: use async, public, websocket, private, entry, path, methods, as_query, excluded, rerun, retry, timeout, visit_timeout, checkpoint, version, resumes, name, alias or crate",
                     ));
                 }
             }
@@ -69,6 +78,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     faults.sort(common.check_name("walker"));
     let Common { name, aliases, library } = common;
     calls.extend(entry.map(|entry| entry.call(&library)));
+    calls.extend(methods.map(|methods| quote!(.methods(&[#(#library::walker::Method::#methods),*]))));
     calls.extend(retry.map(|retry: Retry| retry.call(&library)));
     calls.extend(checkpoints.map(|checkpoints: Checkpoints| checkpoints.call(&library)));
     let description = first_paragraph(&input.attrs);
@@ -76,7 +86,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let of_struct = Serde::of(&input.attrs)?;
     let declared: Vec<_> = fields
         .iter()
-        .filter_map(|field| faults.sort(declare(field, &of_struct, &library)).flatten())
+        .filter_map(|field| faults.sort(declare(field, &of_struct, all, &library)).flatten())
         .collect();
     Ok(quote! {
         #[automatically_derived]
@@ -124,18 +134,60 @@ impl Entry {
     }
 }
 
-fn declare(field: &Field, of_struct: &Serde, library: &syn::Path) -> Result<Option<TokenStream>> {
+/// What the attribute says of a field, or the type's of all of them.
+#[derive(Clone, Copy, Default)]
+struct FieldSays {
+    excluded: bool,
+    as_query: bool,
+}
+
+/// `"get, post"`.
+fn parse_methods(text: &LitStr) -> Result<Vec<Ident>> {
+    let value = text.value();
+    let words = value.split(',').map(|word| word.trim().to_ascii_lowercase()).filter(|word| !word.is_empty());
+    words
+        .map(|word| {
+            let variant = match word.as_str() {
+                "get" => "Get",
+                "post" => "Post",
+                "put" => "Put",
+                "patch" => "Patch",
+                "delete" => "Delete",
+                "head" => "Head",
+                "trace" => "Trace",
+                "options" => "Options",
+                _ => {
+                    let expected = "use get, post, put, patch, delete, head, trace or options, as in \"get, post\"; \
+                                    `websocket` is a word of its own";
+                    return Err(Error::new(text.span(), expected));
+                }
+            };
+            Ok(Ident::new(variant, text.span()))
+        })
+        .collect()
+}
+
+fn declare(
+    field: &Field,
+    of_struct: &Serde,
+    all: FieldSays,
+    library: &syn::Path,
+) -> Result<Option<TokenStream>> {
     let Some(ident) = &field.ident else { return Ok(None) };
     let own = Serde::of(&field.attrs)?;
     own.refuse_flatten("a walker")?;
-    let mut is_excluded = false;
+    let mut says = all;
     for attribute in field.attrs.iter().filter(|attribute| attribute.path().is_ident("walker")) {
-        attribute.parse_nested_meta(|meta| match key(&meta).as_str() {
-            "excluded" => {
-                is_excluded = true;
-                Ok(())
+        attribute.parse_nested_meta(|meta| {
+            match key(&meta).as_str() {
+                "excluded" => says.excluded = true,
+                "as_query" => says.as_query = true,
+                _ => {
+                    return Err(meta
+                        .error("unknown: a field has #[walker(excluded)], #[walker(as_query)] or nothing"));
+                }
             }
-            _ => Err(meta.error("unknown: a field has #[walker(excluded)] or nothing")),
+            Ok(())
         })?;
     }
     // serde gives it its default, so the caller cannot set it, excluded or not.
@@ -143,7 +195,7 @@ fn declare(field: &Field, of_struct: &Serde, library: &syn::Path) -> Result<Opti
         return Ok(None);
     }
     let has_default = own.has_default || of_struct.has_default;
-    if is_excluded && !has_default {
+    if says.excluded && !has_default {
         return Err(Error::new_spanned(
             ident,
             format!(
@@ -153,14 +205,19 @@ fn declare(field: &Field, of_struct: &Serde, library: &syn::Path) -> Result<Opti
     }
     let plain = ident.unraw().to_string();
     let name = own.rename.or_else(|| case::rename(of_struct.rename_all.as_deref()?, &plain)).unwrap_or(plain);
-    let kind = if is_excluded {
+    let kind = if says.excluded {
         quote!(Excluded)
     } else if has_default || (is_option(&field.ty) && !own.is_read_by_hand) {
         quote!(Optional)
     } else {
         quote!(Required)
     };
-    Ok(Some(quote!(.field(#name, #library::walker::FieldKind::#kind))))
+    let kind = quote!(#library::walker::FieldKind::#kind);
+    Ok(Some(if says.as_query {
+        quote!(.field_in(#name, #kind, #library::walker::Part::Query))
+    } else {
+        quote!(.field(#name, #kind))
+    }))
 }
 
 /// serde takes an absent `Option` as `None`, unless a function of the user's reads it.
