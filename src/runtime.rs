@@ -496,6 +496,8 @@ impl Runtime {
             is_activated: true,
             is_admin: false,
             created_at: engine.env.now(),
+            version: 1,
+            sessions: Vec::new(),
         };
         Ok(engine.store.register(user, Arc::new(root_element(root, Access::private()))).await?)
     }
@@ -506,6 +508,29 @@ impl Runtime {
     /// When the store refuses.
     pub async fn user(&self, email: &str) -> Result<Option<User>> {
         Ok(self.inner.engine.store.user(email).await?)
+    }
+
+    /// Changes the user of an address, again when others did meanwhile. False when there is none, or `change` gives false: nothing is
+    /// stored then.
+    ///
+    /// # Errors
+    /// When the store refuses, or others never stop changing the user.
+    pub(crate) async fn change_user(
+        &self,
+        email: &str,
+        mut change: impl FnMut(&mut User) -> bool,
+    ) -> Result<bool> {
+        let engine = &self.inner.engine;
+        for _ in 0..engine.config.conflicts_max {
+            let Some(mut user) = engine.store.user(email).await? else { return Ok(false) };
+            if !change(&mut user) {
+                return Ok(false);
+            }
+            if engine.store.change_user(user).await? {
+                return Ok(true);
+            }
+        }
+        Err(store::Error::Conflict(Vec::new()).into())
     }
 
     /// A secret of the store, made at its first use. True when it was made now.

@@ -25,7 +25,7 @@ pub use name::{Name, NameError};
 pub use run::{ErrorCode, Run, Schedule, Status};
 pub use state::State;
 pub use stored::{
-    Checkpoint, Edge, FORMAT, Fields, Items, Node, Object, Part, Position, Segment, SegmentId, User, Walker,
-    documents,
+    Checkpoint, Edge, FORMAT, Fields, Items, Node, Object, Part, Position, Segment, SegmentId, Session, User,
+    Walker, documents,
 };
 pub use time::Timestamp;

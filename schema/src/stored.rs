@@ -261,6 +261,21 @@ pub struct User {
     pub is_admin: bool,
     /// When the user registered.
     pub created_at: Timestamp,
+    /// Counts the changes, so that none is written over another.
+    #[serde(default)]
+    pub version: u64,
+    /// The logins whose tokens are good, the oldest first.
+    #[serde(default)]
+    pub sessions: Vec<Session>,
+}
+
+/// One login.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Session {
+    /// What its token says as `state`.
+    pub state: String,
+    /// When the token ends.
+    pub ends_at: Timestamp,
 }
 
 impl Items {

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use super::{
     Server, json,
     problem::{Detail, Refusal},
+    tokens::Login,
 };
 use crate::{config::Config, runtime::Caller};
 
@@ -142,6 +143,17 @@ pub(crate) fn members(body: Option<Value>, required: bool) -> Result<Map<String,
 
 /// Whoever asks, who must have a token.
 pub(crate) async fn user(server: &Server, headers: &HeaderMap) -> Result<Caller, Refusal> {
+    Ok(login(server, headers).await?.0)
+}
+
+/// Whoever asks, with the login, which there must be.
+pub(crate) async fn login(server: &Server, headers: &HeaderMap) -> Result<(Caller, Login), Refusal> {
+    let token = token(headers)?;
+    server.tokens.verify(&server.runtime, token).await?.ok_or(Refusal::Unauthorized)
+}
+
+/// The token of a request.
+pub(crate) fn token(headers: &HeaderMap) -> Result<&str, Refusal> {
     let header = headers.get(header::AUTHORIZATION).ok_or(Refusal::NotAuthenticated)?;
     let (scheme, token) = split(header.to_str().unwrap_or_default());
     if token.is_empty() {
@@ -150,7 +162,7 @@ pub(crate) async fn user(server: &Server, headers: &HeaderMap) -> Result<Caller,
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(Refusal::BadScheme);
     }
-    server.tokens.verify(&server.runtime, token).await?.ok_or(Refusal::Unauthorized)
+    Ok(token)
 }
 
 /// Whoever asks: without a token the public, with a bad one nobody.

@@ -42,6 +42,8 @@ pub(crate) enum Refusal {
     AlreadyExists,
     /// Address and password do not belong together.
     BadLogin,
+    /// What user management could not do, in its words.
+    NotDone(&'static str),
     /// Too many logins of this address failed lately.
     TooManyLogins,
     /// What the engine said.
@@ -224,6 +226,7 @@ impl IntoResponse for Refusal {
             Self::BadLogin => {
                 answer(StatusCode::BAD_REQUEST, &json!({ "message": "Invalid Email/Password!" }))
             }
+            Self::NotDone(message) => answer(StatusCode::FORBIDDEN, &json!({ "message": message })),
             Self::TooManyLogins => with_header(
                 detail(StatusCode::TOO_MANY_REQUESTS, "Too many failed logins. Try again in a minute."),
                 header::RETRY_AFTER,

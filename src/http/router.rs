@@ -36,7 +36,7 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .with_state(server)
 }
 
-fn own() -> [(&'static str, MethodRouter<Arc<Server>>); 18] {
+fn own() -> [(&'static str, MethodRouter<Arc<Server>>); 21] {
     // `/walker/{walker_id}/cancel` and its like
     let one = |verb| post(move |State(server), Segments(id), request| govern::one(server, id, verb, request));
     let many = |verb| post(move |State(server), request| govern::many(server, verb, request));
@@ -55,6 +55,9 @@ fn own() -> [(&'static str, MethodRouter<Arc<Server>>); 18] {
         ("/files/{walker_id}/{name}", get(runs::file)),
         ("/user/register", post(users::register)),
         ("/user/login", post(users::login)),
+        ("/user/logout", post(users::logout)),
+        ("/user/refresh", post(users::refresh)),
+        ("/user/change_password", post(users::change_password)),
         ("/websocket", get(ws::open)),
         ("/healthz", get(health::healthz)),
         ("/livez", get(health::livez)),

@@ -1,13 +1,17 @@
-//! Login tokens: who holds one is the caller that it names.
+//! Login tokens: who holds one is the caller that it names, for as long as the login is listed with its user.
 
 use std::{
     collections::HashMap,
-    sync::{PoisonError, RwLock},
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
-use walkabout_schema::{Timestamp, User};
+use walkabout_schema::{Session, Timestamp, User};
 
 use crate::{
     Error, Result,
@@ -16,8 +20,12 @@ use crate::{
 
 /// How many verified tokens are remembered, so that a request with one of them costs no signature.
 const REMEMBERED_MAX: usize = 10_000;
+/// How long what the store said of a login is taken for true. In the process that ends a login, it ends at once.
+const FRESH: Duration = Duration::from_secs(1);
 /// The longest token that is looked at. Ours have about 400 characters.
 const TOKEN_MAX: usize = 4096;
+/// Logins of one user at a time; one more ends the oldest.
+const SESSIONS_MAX: usize = 1000;
 
 /// What a token says, and what a login answers as `user`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,11 +52,41 @@ pub(crate) struct Tokens {
     decoding: DecodingKey,
     validation: Validation,
     remembered: RwLock<HashMap<Box<str>, Remembered>>,
+    /// Counts the logins that ended here: what was read before one did is not remembered.
+    ended: AtomicU64,
 }
 
+#[derive(Clone)]
 struct Remembered {
+    login: Login,
     caller: Caller,
+    /// When the store was asked.
+    seen_at: Timestamp,
+}
+
+/// What a good token stands for.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Login {
+    pub(crate) email: String,
+    id: String,
+    state: String,
     ends_at: Timestamp,
+}
+
+impl Login {
+    fn of(claims: &Claims) -> Self {
+        let ends_at = Timestamp::from_millis(claims.expiration.saturating_mul(1000));
+        Self { email: claims.email.clone(), id: claims.id.clone(), state: claims.state.clone(), ends_at }
+    }
+
+    fn is_of(&self, user: &User) -> bool {
+        user.id.0.simple().to_string() == self.id
+    }
+
+    /// Whether it is listed with its user.
+    fn is_listed(&self, user: &User) -> bool {
+        self.is_of(user) && user.sessions.iter().any(|session| session.state == self.state)
+    }
 }
 
 impl Tokens {
@@ -68,11 +106,67 @@ impl Tokens {
             decoding: DecodingKey::from_secret(secret),
             validation,
             remembered: RwLock::default(),
+            ended: AtomicU64::new(0),
         }
     }
 
-    /// A token for a user who just proved to be that user.
-    pub(crate) fn issue(&self, runtime: &Runtime, user: &User) -> Result<(String, Claims)> {
+    /// A token for a user who just proved to be that user, in the place of an earlier login; none when the user, or that login, is gone
+    /// meanwhile.
+    pub(crate) async fn issue(
+        &self,
+        runtime: &Runtime,
+        user: &User,
+        instead_of: Option<&Login>,
+    ) -> Result<Option<(String, Claims)>> {
+        let (token, claims) = self.make(runtime, user)?;
+        let (now, login) = (runtime.now(), Login::of(&claims));
+        let listed = runtime.change_user(&user.email, |stored| {
+            // The same user with the same password as when it was compared.
+            let is_same = stored.id == user.id && stored.password == user.password;
+            if !is_same || instead_of.is_some_and(|login| !login.is_listed(stored)) {
+                return false;
+            }
+            let sessions = &mut stored.sessions;
+            sessions.retain(|session| {
+                session.ends_at > now && instead_of.is_none_or(|login| session.state != login.state)
+            });
+            let over = (sessions.len() + 1).saturating_sub(SESSIONS_MAX);
+            sessions.drain(..over);
+            sessions.push(Session { state: login.state.clone(), ends_at: login.ends_at });
+            true
+        });
+        Ok(listed.await?.then_some((token, claims)))
+    }
+
+    /// Ends one login. It has ended in this process when this answers, elsewhere within [`FRESH`].
+    pub(crate) async fn end(&self, runtime: &Runtime, login: &Login) -> Result<()> {
+        let ended = runtime.change_user(&login.email, |user| {
+            let is_listed = login.is_listed(user);
+            user.sessions.retain(|session| session.state != login.state);
+            is_listed
+        });
+        ended.await?;
+        self.forget(login);
+        Ok(())
+    }
+
+    /// Forgets a login that the store lists no longer.
+    pub(crate) fn forget(&self, login: &Login) {
+        self.forget_those(|known| known.login == *login);
+    }
+
+    /// Forgets the logins of a user, which the store lists no longer.
+    pub(crate) fn forget_user(&self, user: &User) {
+        self.forget_those(|known| known.login.is_of(user));
+    }
+
+    fn forget_those(&self, is_gone: impl Fn(&Remembered) -> bool) {
+        let mut remembered = self.remembered.write().unwrap_or_else(PoisonError::into_inner);
+        self.ended.fetch_add(1, Ordering::SeqCst);
+        remembered.retain(|_, known| !is_gone(known));
+    }
+
+    fn make(&self, runtime: &Runtime, user: &User) -> Result<(String, Claims)> {
         let ends_at = runtime.now().plus(runtime.config().token_lifetime);
         let claims = Claims {
             id: user.id.0.simple().to_string(),
@@ -97,36 +191,46 @@ impl Tokens {
         (claims.expiration > now.millis().div_euclid(1000)).then_some(claims)
     }
 
-    /// Whom a token names; nobody when it is not ours, has ended, or its user is gone.
-    pub(crate) async fn verify(&self, runtime: &Runtime, token: &str) -> Result<Option<Caller>> {
+    /// Whom a token names, and its login; nobody when it is not ours, has ended, or is not listed any more.
+    pub(crate) async fn verify(&self, runtime: &Runtime, token: &str) -> Result<Option<(Caller, Login)>> {
         if token.len() > TOKEN_MAX {
             return Ok(None);
         }
         let now = runtime.now();
-        if let Some(caller) = self.recall(token, now) {
-            return Ok(Some(caller));
+        let known = self.recall(token, now);
+        if let Some(known) = known.as_ref().filter(|known| known.seen_at.plus(FRESH) > now) {
+            return Ok(Some((known.caller.clone(), known.login.clone())));
         }
-        let Some(claims) = self.read(token, now) else { return Ok(None) };
-        let Some(user) = runtime.user(&claims.email).await? else { return Ok(None) };
-        if user.id.0.simple().to_string() != claims.id || !user.is_activated {
+        let login = known.map(|known| known.login).or_else(|| Some(Login::of(&self.read(token, now)?)));
+        let Some(login) = login else { return Ok(None) };
+        let ended = self.ended.load(Ordering::SeqCst);
+        let user = runtime.user(&login.email).await?;
+        let Some(user) = user.filter(|user| login.is_listed(user) && user.is_activated) else {
+            self.forget(&login);
             return Ok(None);
-        }
+        };
         // What a user may do is asked of the store: the token only says who it is.
         let caller = Caller { root: user.root_id.0, admin: user.is_admin };
-        let ends_at = Timestamp::from_millis(claims.expiration.saturating_mul(1000));
-        self.remember(token, Remembered { caller: caller.clone(), ends_at }, now);
-        Ok(Some(caller))
+        self.remember(
+            token,
+            Remembered { login: login.clone(), caller: caller.clone(), seen_at: now },
+            ended,
+        );
+        Ok(Some((caller, login)))
     }
 
-    fn recall(&self, token: &str, now: Timestamp) -> Option<Caller> {
+    fn recall(&self, token: &str, now: Timestamp) -> Option<Remembered> {
         let remembered = self.remembered.read().unwrap_or_else(PoisonError::into_inner);
-        remembered.get(token).filter(|known| known.ends_at > now).map(|known| known.caller.clone())
+        remembered.get(token).filter(|known| known.login.ends_at > now).cloned()
     }
 
-    fn remember(&self, token: &str, known: Remembered, now: Timestamp) {
+    fn remember(&self, token: &str, known: Remembered, ended: u64) {
         let mut remembered = self.remembered.write().unwrap_or_else(PoisonError::into_inner);
+        if self.ended.load(Ordering::SeqCst) != ended {
+            return;
+        }
         if remembered.len() >= REMEMBERED_MAX {
-            remembered.retain(|_, known| known.ends_at > now);
+            remembered.retain(|_, other| other.login.ends_at > known.seen_at);
         }
         if remembered.len() >= REMEMBERED_MAX {
             // Whoever is forgotten here costs one more signature. Half at once, so that this is rare.
@@ -169,12 +273,52 @@ mod tests {
     #[test]
     fn few_tokens_are_remembered() {
         let tokens = Tokens::with_secret(&[1; 32]);
+        let known = |n: usize| {
+            let login = Login { state: n.to_string(), ..Login::of(&claims(10)) };
+            Remembered { login, caller: Caller::public(), seen_at: Timestamp::from_millis(0) }
+        };
         for n in 0..REMEMBERED_MAX + 10 {
-            let known = Remembered { caller: Caller::public(), ends_at: Timestamp::from_millis(10) };
-            tokens.remember(&n.to_string(), known, Timestamp::from_millis(0));
+            tokens.remember(&n.to_string(), known(n), 0);
         }
         assert!(tokens.remembered.read().unwrap().len() <= REMEMBERED_MAX);
-        assert!(tokens.recall("10005", Timestamp::from_millis(9)).is_some());
-        assert!(tokens.recall("10005", Timestamp::from_millis(10)).is_none());
+        assert!(tokens.recall("10005", Timestamp::from_millis(9_999)).is_some());
+        assert!(tokens.recall("10005", Timestamp::from_millis(10_000)).is_none());
+        // What was read before a login ended may be of that login.
+        tokens.forget(&known(10_005).login);
+        assert!(tokens.recall("10005", Timestamp::from_millis(0)).is_none());
+        tokens.remember("10005", known(10_005), 0);
+        assert!(tokens.recall("10005", Timestamp::from_millis(0)).is_none());
+    }
+
+    #[tokio::test]
+    async fn the_oldest_of_too_many_logins_ends() {
+        let env = crate::env::Env::manual(Timestamp::from_millis(0), 1);
+        let config = crate::config::Config::default();
+        let bench = crate::testing::Bench::build(|_| {}, config, env).await.unwrap();
+        let runtime = &bench.runtime;
+        runtime.register("ann@example.com".to_owned(), "hash".to_owned()).await.unwrap();
+        let user = runtime.user("ann@example.com").await.unwrap().unwrap();
+        let tokens = Tokens::new(runtime).await.unwrap();
+        let (oldest, _) = tokens.issue(runtime, &user, None).await.unwrap().unwrap();
+        let (second, _) = tokens.issue(runtime, &user, None).await.unwrap().unwrap();
+        for _ in 2..=SESSIONS_MAX {
+            assert!(tokens.issue(runtime, &user, None).await.unwrap().is_some());
+        }
+        assert_eq!(tokens.verify(runtime, &oldest).await.unwrap(), None);
+        let (_, login) = tokens.verify(runtime, &second).await.unwrap().unwrap();
+        // Logins that have ended by themselves make room, and are listed no longer.
+        bench.advance(runtime.config().token_lifetime);
+        let (new, _) = tokens.issue(runtime, &user, None).await.unwrap().unwrap();
+        let listed = runtime.user("ann@example.com").await.unwrap().unwrap().sessions;
+        assert_eq!(listed.len(), 1);
+        assert_eq!(tokens.verify(runtime, &second).await.unwrap(), None);
+        assert!(tokens.verify(runtime, &new).await.unwrap().is_some());
+        assert_eq!(tokens.issue(runtime, &user, Some(&login)).await.unwrap(), None, "that login is over");
+        let other = User { password: "another hash".to_owned(), ..user };
+        assert_eq!(
+            tokens.issue(runtime, &other, None).await.unwrap(),
+            None,
+            "the password is not that any more"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Registers users and logs them in.
+//! Registers users, logs them in and out, and changes their passwords.
 
 use std::{
     collections::HashMap,
@@ -14,8 +14,9 @@ use argon2::{
     },
 };
 use axum::{
+    body::Body,
     extract::{Request, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::Response,
 };
 use serde_json::{Map, Value, json};
@@ -25,6 +26,7 @@ use walkabout_schema::Timestamp;
 use super::{
     Server, email, extract,
     problem::{Detail, Refusal, answer},
+    tokens::Claims,
 };
 use crate::{Error, Result, runtime::Runtime, store::Registered};
 
@@ -143,13 +145,88 @@ pub(crate) async fn login(State(server): State<Arc<Server>>, request: Request) -
     }
     match user {
         Some(user) if matches && user.is_activated => {
-            let (token, claims) = server.tokens.issue(&server.runtime, &user)?;
-            Ok(answer(StatusCode::OK, &json!({ "token": token, "user": claims })))
+            let issued = server.tokens.issue(&server.runtime, &user, None).await?;
+            issued.map(|issued| logged_in(&issued)).ok_or(Refusal::BadLogin)
         }
         _ => {
             users.failures.note(email, now);
             Err(Refusal::BadLogin)
         }
+    }
+}
+
+fn logged_in((token, claims): &(String, Claims)) -> Response {
+    answer(StatusCode::OK, &json!({ "token": token, "user": claims }))
+}
+
+/// `POST /user/logout`: ends the login that asks, and no other of the user.
+pub(crate) async fn logout(
+    State(server): State<Arc<Server>>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let (_, login) = extract::login(&server, &headers).await?;
+    server.tokens.end(&server.runtime, &login).await?;
+    Ok(answer(StatusCode::OK, &json!({ "message": "Successfully Logged Out!" })))
+}
+
+/// `POST /user/refresh`: another token, with the whole lifetime, in the place of the one that asks.
+pub(crate) async fn refresh(
+    State(server): State<Arc<Server>>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let (_, login) = extract::login(&server, &headers).await?;
+    let user = server.runtime.user(&login.email).await?.ok_or(Refusal::Unauthorized)?;
+    let issued = server.tokens.issue(&server.runtime, &user, Some(&login)).await?;
+    server.tokens.forget(&login);
+    issued.map(|issued| logged_in(&issued)).ok_or(Refusal::Unauthorized)
+}
+
+/// `POST /user/change_password`: ends all logins of the user, the one that asks as well.
+pub(crate) async fn change_password(
+    State(server): State<Arc<Server>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    const FAILED: Refusal = Refusal::NotDone("Update Failed!");
+    let (parts, body) = request.into_parts();
+    let mut members = members(&server, &parts.headers, body).await?;
+    let (_, login) = extract::login(&server, &parts.headers).await?;
+    let (old, new) = (password(&mut members, "old_password"), password(&mut members, "new_password"));
+    let (old, new) = match (old, new) {
+        (Ok(old), Ok(new)) => (old, new),
+        (old, new) => {
+            return Err(Refusal::Unprocessable(
+                old.err().into_iter().chain(new.err()).map(|detail| *detail).collect(),
+            ));
+        }
+    };
+    let users = &server.users;
+    // Who has found a token may not guess the password.
+    if users.failures.are_too_many(&login.email, server.runtime.now()) {
+        return Err(Refusal::TooManyLogins);
+    }
+    let user = server.runtime.user(&login.email).await?.ok_or(Refusal::Unauthorized)?;
+    let matches = users.matches(user.password.clone(), old).await?;
+    // Asked again, as at a login: of many guesses at once none had failed when they came.
+    if users.failures.are_too_many(&login.email, server.runtime.now()) {
+        return Err(Refusal::TooManyLogins);
+    }
+    if !matches {
+        users.failures.note(login.email, server.runtime.now());
+        return Err(FAILED);
+    }
+    let hash = users.hash(&server.runtime, new).await?;
+    let changed = server.runtime.change_user(&login.email, |stored| {
+        let is_same = stored.id == user.id && stored.password == user.password;
+        stored.password.clone_from(&hash);
+        stored.sessions.clear();
+        is_same
+    });
+    let changed = changed.await?;
+    server.tokens.forget_user(&user);
+    if changed {
+        Ok(answer(StatusCode::OK, &json!({ "message": "Successfully Updated!" })))
+    } else {
+        Err(FAILED)
     }
 }
 
@@ -161,46 +238,58 @@ struct Credentials {
 
 async fn credentials(server: &Server, request: Request) -> Result<Credentials, Refusal> {
     let (parts, body) = request.into_parts();
-    let config = server.runtime.config();
-    let bytes = extract::bytes(&parts.headers, body, config).await?;
-    let members = extract::object(&bytes, config.json_depth_max, true)?;
-    read(members).map_err(Refusal::Unprocessable)
+    read(members(server, &parts.headers, body).await?).map_err(Refusal::Unprocessable)
 }
 
-/// Both members, or everything that is wrong with them. A password is never sent back.
+async fn members(server: &Server, headers: &HeaderMap, body: Body) -> Result<Map<String, Value>, Refusal> {
+    let config = server.runtime.config();
+    let bytes = extract::bytes(headers, body, config).await?;
+    extract::object(&bytes, config.json_depth_max, true)
+}
+
+fn loc(name: &str) -> Vec<Value> {
+    vec!["body".into(), name.into()]
+}
+
+/// Both members, or everything that is wrong with them.
 fn read(mut members: Map<String, Value>) -> Result<Credentials, Vec<Detail>> {
-    let (email, password) = (members.remove("email"), members.remove("password"));
-    let loc = |name: &str| vec![Value::from("body"), name.into()];
-    let text = |kind: &str| Detail::new(kind, loc("email"), "Input should be a valid string");
-    let email = match email {
-        None => Err(Detail::missing(loc("email"), json!({}))),
+    let email = match members.remove("email") {
+        None => Err(Box::new(Detail::missing(loc("email"), json!({})))),
         Some(Value::String(given)) => email::normal(&given).map_err(|reason| {
             let msg = format!("value is not a valid email address: {reason}");
-            Detail::new("value_error", loc("email"), msg).input(given.into()).ctx(json!({ "reason": reason }))
+            let detail = Detail::new("value_error", loc("email"), msg).input(given.into());
+            Box::new(detail.ctx(json!({ "reason": reason })))
         }),
-        Some(other) => Err(text("string_type").input(other)),
+        Some(other) => {
+            let detail = Detail::new("string_type", loc("email"), "Input should be a valid string");
+            Err(Box::new(detail.input(other)))
+        }
     };
-    let password = match password {
-        None => Err(Detail::missing(loc("password"), json!({}))),
+    match (email, password(&mut members, "password")) {
+        (Ok(email), Ok(password)) => Ok(Credentials { email, password }),
+        (email, password) => {
+            Err(email.err().into_iter().chain(password.err()).map(|detail| *detail).collect())
+        }
+    }
+}
+
+/// A member that is a password, or what is wrong with it. It is never sent back.
+fn password(members: &mut Map<String, Value>, name: &str) -> Result<String, Box<Detail>> {
+    Err(Box::new(match members.remove(name) {
+        None => Detail::missing(loc(name), json!({})),
         Some(Value::String(given)) => match given.len() {
-            0 => Err(Detail::new(
-                "string_too_short",
-                loc("password"),
-                "String should have at least 1 character",
-            )
-            .ctx(json!({ "min_length": 1 }))),
-            1..=PASSWORD_MAX => Ok(given),
+            0 => {
+                let msg = "String should have at least 1 character";
+                Detail::new("string_too_short", loc(name), msg).ctx(json!({ "min_length": 1 }))
+            }
+            1..=PASSWORD_MAX => return Ok(given),
             _ => {
-                Err(Detail::new("string_too_long", loc("password"), format!("At most {PASSWORD_MAX} bytes"))
-                    .ctx(json!({ "max_length": PASSWORD_MAX })))
+                let msg = format!("At most {PASSWORD_MAX} bytes");
+                Detail::new("string_too_long", loc(name), msg).ctx(json!({ "max_length": PASSWORD_MAX }))
             }
         },
-        Some(_) => Err(Detail::new("string_type", loc("password"), "Input should be a valid string")),
-    };
-    match (email, password) {
-        (Ok(email), Ok(password)) => Ok(Credentials { email, password }),
-        (email, password) => Err(email.err().into_iter().chain(password.err()).collect()),
-    }
+        Some(_) => Detail::new("string_type", loc(name), "Input should be a valid string"),
+    }))
 }
 
 /// Failed logins, by address: known or not, so that a refusal tells nothing.

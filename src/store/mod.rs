@@ -558,6 +558,10 @@ pub trait Store: Send + Sync + 'static {
     /// Stores a user and the user's root in one step.
     fn register(&self, user: User, root: Arc<Element>) -> BoxFuture<'_, Result<Registered>>;
 
+    /// Stores a user in the place of the one of this id and version, which it then has one more of. False when there is none: it was
+    /// changed meanwhile, or is gone.
+    fn change_user(&self, user: User) -> BoxFuture<'_, Result<bool>>;
+
     /// The user of an address, compared as it is written.
     fn user(&self, email: &str) -> BoxFuture<'_, Result<Option<User>>>;
 

@@ -8,7 +8,7 @@ use walkabout::{
     env::Env,
     schema::{
         Access, Checkpoint, ErrorCode, EventKind, Fields, Items, Key, Kind, Level, Name, NodeId, Part, Run,
-        Schedule, State, Status, Timestamp, User, Walker,
+        Schedule, Session, State, Status, Timestamp, User, Walker,
     },
     store::{
         Act, Acted, Change, Claim, Claimed, Commit, Direction, Due, Element, End, Ends, Error, Finish, Guard,
@@ -129,6 +129,7 @@ async fn exercise(store: &Shared) {
     guards_hold(store, &env).await;
     additions_never_conflict(store, &env).await;
     users_are_unique(store, &env).await;
+    users_change_one_at_a_time(store, &env).await;
     secrets_are_kept(store).await;
     a_run_goes_from_submission_to_its_end(store, &env).await;
     stale_tokens_are_refused(store, &env).await;
@@ -295,8 +296,8 @@ async fn additions_never_conflict(store: &Shared, env: &Env) {
     assert_eq!(value(&load(store, Kind::Node, id).await.unwrap())["n"], 12);
 }
 
-async fn users_are_unique(store: &Shared, env: &Env) {
-    let user = |email: &str| User {
+fn user(env: &Env, email: &str) -> User {
+    User {
         id: Key(env.id()),
         email: email.to_owned(),
         password: "hash".to_owned(),
@@ -304,12 +305,40 @@ async fn users_are_unique(store: &Shared, env: &Env) {
         is_activated: true,
         is_admin: false,
         created_at: env.now(),
-    };
+        version: 1,
+        sessions: Vec::new(),
+    }
+}
+
+async fn users_change_one_at_a_time(store: &Shared, env: &Env) {
+    let root = Arc::new(node(env, None, &json!({})));
+    let bob = user(env, "bob@example.com");
+    assert!(!store.change_user(bob.clone()).await.unwrap(), "there is none");
+    store.register(bob.clone(), root).await.unwrap();
+    let session = |state: &str| Session { state: state.to_owned(), ends_at: env.now() };
+    let changes = (0..20).map(|n| {
+        let changed = User { sessions: vec![session(&n.to_string())], ..bob.clone() };
+        store.change_user(changed)
+    });
+    let changed = futures_util::future::join_all(changes).await;
+    assert_eq!(changed.iter().filter(|changed| *changed.as_ref().unwrap()).count(), 1);
+    let stored = store.user("bob@example.com").await.unwrap().unwrap();
+    assert_eq!((stored.version, stored.sessions.len()), (2, 1));
+    assert_eq!(User { version: 1, sessions: Vec::new(), ..stored.clone() }, bob);
+    let another = User { id: Key(env.id()), ..stored.clone() };
+    assert!(!store.change_user(another).await.unwrap(), "of that address is another user");
+    let emptied = User { sessions: Vec::new(), password: "other".to_owned(), ..stored };
+    assert!(store.change_user(emptied.clone()).await.unwrap());
+    let stored = store.user("bob@example.com").await.unwrap();
+    assert_eq!(stored, Some(User { version: 3, ..emptied }));
+}
+
+async fn users_are_unique(store: &Shared, env: &Env) {
     let root = || Arc::new(node(env, None, &json!({})));
-    let ann = user("ann@example.com");
+    let ann = user(env, "ann@example.com");
     assert_eq!(store.register(ann.clone(), root()).await.unwrap(), Registered::New);
     let other_root = root();
-    let again = store.register(user("ann@example.com"), Arc::clone(&other_root)).await.unwrap();
+    let again = store.register(user(env, "ann@example.com"), Arc::clone(&other_root)).await.unwrap();
     assert_eq!(again, Registered::Taken);
     assert_eq!(store.user("ann@example.com").await.unwrap(), Some(ann));
     assert_eq!(store.user("Ann@example.com").await.unwrap(), None);

@@ -26,4 +26,5 @@ mod specs;
 mod stock;
 mod support;
 mod tidy;
+mod users;
 mod wakes;

@@ -364,3 +364,20 @@ async fn govern(here: &Server, there: &Server) {
         assert_eq!(other.finished(&id).await["run"]["state"], "cancelled");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_ended_at_one_process_ends_at_the_others() {
+    let Some(uri) = database() else { return };
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let servers =
+        folders.each_ref().map(|folder| Server::start(&example("ledger"), folder.path(), &["--store", &uri]));
+    let here = Client::user(&servers[0].url, "ann@example.com").await;
+    let there = Client { url: servers[1].url.clone(), ..here.clone() };
+    assert_eq!(there.get("/walkers").await.0, 200);
+    assert_eq!(here.post("/user/logout", &json!({})).await.0, 200);
+    assert_eq!(here.get("/walkers").await.0, 401);
+    // There it is remembered for a second.
+    let ended = async { while there.get("/walkers").await.0 == 200 {} };
+    tokio::time::timeout(std::time::Duration::from_secs(60), ended).await.expect("the login ends there, too");
+    assert_eq!(there.get("/walkers").await.0, 401);
+}

@@ -7,8 +7,9 @@ use uuid::Uuid;
 use walkabout_schema::WalkerId;
 
 use super::{
-    bearer,
+    Identity,
     event::{Event, clip},
+    identity,
 };
 use crate::{
     Error,
@@ -26,7 +27,7 @@ use crate::{
 #[derive(Clone)]
 pub(super) struct Asker {
     pub(super) server: Arc<Server>,
-    pub(super) caller: Caller,
+    pub(super) identity: Identity,
     pub(super) client_id: String,
     pub(super) channel_id: String,
     /// The channel was made for this connection, not named by it: who is in it was let in.
@@ -41,8 +42,8 @@ pub(super) enum Effect {
     Reply(String),
     /// Send the connection message.
     Greet,
-    /// Go on as another caller.
-    Become(Caller),
+    /// Go on as another caller, with this event first.
+    Become(Identity, Option<Box<Event>>),
     /// Confirm, then pass on what the feed gives.
     Follow(Box<Feed>),
     /// Pass it on no longer.
@@ -60,7 +61,7 @@ pub(super) async fn act(asker: Asker, event: Event) -> Effect {
     match event {
         Event::Connection => Effect::Greet,
         Event::Walker { walker, node, response, context } => {
-            let Asker { server, caller, client_id, .. } = asker;
+            let Asker { server, identity: Identity { caller, .. }, client_id, .. } = asker;
             let spawn = Spawn {
                 walker,
                 node,
@@ -127,7 +128,7 @@ fn push(asker: &Asker, event: &str, targets: &[Target], data: &Value) -> Effect 
         // The public root is everybody who is not logged in.
         Target::Root(_) => false,
     };
-    if asker.caller.is_public() && !targets.iter().all(own) {
+    if asker.identity.caller.is_public() && !targets.iter().all(own) {
         let error = "An anonymous connection may push only to itself and to its own channel.";
         return Effect::reply(&json!({ "type": event, "error": error }));
     }
@@ -136,8 +137,8 @@ fn push(asker: &Asker, event: &str, targets: &[Target], data: &Value) -> Effect 
 }
 
 async fn change_user(asker: &Asker, token: Option<String>) -> Effect {
-    match bearer(&asker.server, token.as_deref().unwrap_or_default()).await {
-        Ok(caller) => Effect::Become(caller),
+    match identity(&asker.server, token.as_deref().unwrap_or_default()).await {
+        Ok(identity) => Effect::Become(identity, None),
         // Nobody knows whose token it is: going on as the public would look like a token that has ended.
         Err(error) => Effect::reply(&Problem::from(error).frame("change_user")),
     }
@@ -147,7 +148,7 @@ async fn subscribe(asker: Asker, walker_id: &str, after: u64) -> Effect {
     let Ok(id) = walker_id.parse::<WalkerId>() else {
         return Effect::reply(&no_run("subscribe", walker_id));
     };
-    match Feed::open(asker.server.runtime.clone(), asker.caller, &id, after).await {
+    match Feed::open(asker.server.runtime.clone(), asker.identity.caller, &id, after).await {
         Ok(Some(feed)) => Effect::Follow(Box::new(feed)),
         Ok(None) => Effect::reply(&no_run("subscribe", walker_id)),
         Err(error) => Effect::reply(&Problem::from(error).frame("subscribe")),

@@ -61,7 +61,8 @@ const WRITE_MAX: Duration = Duration::from_secs(30);
 const PING_EVERY: Duration = Duration::from_secs(20);
 
 /// `GET /websocket?channel_id=&auth=`. A token in `auth`, with or without a scheme word, goes before one in the header: browsers
-/// can set no header here. A bad token gives a connection of the public.
+/// can set no header here. A bad token gives a connection of the public, and so does the end of the login: at the next event, or ping,
+/// the connection message says so.
 pub(crate) async fn open(
     State(server): State<Arc<Server>>,
     parameters: Result<Parameters, Refusal>,
@@ -78,27 +79,41 @@ pub(crate) async fn open(
     if server.runtime.sockets().count() >= config.sockets_max {
         return Err(Error::Busy("open WebSockets".to_owned()).into());
     }
-    let caller = match parameters.text("auth") {
-        Some(token) => bearer(&server, token).await?,
-        None => match extract::user(&server, &headers).await {
-            Ok(caller) => caller,
-            Err(Refusal::Engine(error)) => return Err(error.into()),
-            Err(_) => Caller::public(),
-        },
-    };
+    let token = parameters.text("auth").or_else(|| extract::token(&headers).ok());
+    let identity = identity(&server, token.unwrap_or_default()).await?;
     let message_max = MESSAGE_MAX.max(config.frame_bytes_max);
     Ok(upgrade
         .read_buffer_size(BUFFER)
         .write_buffer_size(BUFFER)
         .max_message_size(message_max)
         .max_frame_size(message_max)
-        .on_upgrade(move |socket| connection(socket, server, caller, channel)))
+        .on_upgrade(move |socket| connection(socket, server, identity, channel)))
+}
+
+/// Who a connection acts for, by which token.
+#[derive(Clone)]
+struct Identity {
+    caller: Caller,
+    token: Option<Arc<str>>,
+}
+
+impl Identity {
+    fn public() -> Self {
+        Self { caller: Caller::public(), token: None }
+    }
 }
 
 /// Who holds a token, with or without a scheme word before it; the public when it is no good.
-async fn bearer(server: &Server, token: &str) -> crate::Result<Caller> {
-    let Some(token) = token.split_whitespace().next_back() else { return Ok(Caller::public()) };
-    Ok(server.tokens.verify(&server.runtime, token).await?.unwrap_or_else(Caller::public))
+async fn identity(server: &Server, token: &str) -> crate::Result<Identity> {
+    let Some(token) = token.split_whitespace().next_back() else { return Ok(Identity::public()) };
+    let verified = server.tokens.verify(&server.runtime, token).await?;
+    Ok(verified.map_or_else(Identity::public, |(caller, _)| Identity { caller, token: Some(token.into()) }))
+}
+
+/// Whether the login of a connection has ended. While the store does not say it has not.
+async fn is_over(asker: &Asker) -> bool {
+    let Some(token) = &asker.identity.token else { return false };
+    matches!(asker.server.tokens.verify(&asker.server.runtime, token).await, Ok(None))
 }
 
 /// The connection is of no more use.
@@ -244,13 +259,13 @@ async fn pass_on(mut feed: Feed, generation: u64, told: mpsc::Sender<Told>) {
 type Work = Pin<Box<dyn Future<Output = Effect> + Send>>;
 
 /// From the upgrade to the end.
-async fn connection(socket: WebSocket, server: Arc<Server>, caller: Caller, channel: Option<String>) {
+async fn connection(socket: WebSocket, server: Arc<Server>, identity: Identity, channel: Option<String>) {
     let (sink, stream) = socket.split();
     let mut writer = Writer { sink, dirty: false };
     let client_id = new_id(&server);
     let own_channel = channel.is_none();
     let channel_id = channel.unwrap_or_else(|| new_id(&server));
-    let asker = Asker { server, caller, client_id, channel_id, own_channel };
+    let asker = Asker { server, identity, client_id, channel_id, own_channel };
     let Some(joined) = join(&asker) else {
         writer.close(1013, "too many connections").await;
         return;
@@ -299,7 +314,7 @@ async fn converse(
                     Effect::None => {}
                     Effect::Reply(text) => writer.text(&text).await?,
                     Effect::Greet => writer.text(&greeting(&asker)).await?,
-                    Effect::Become(caller) => {
+                    Effect::Become(identity, event) => {
                         // What was pushed to the old membership is still delivered; what the old caller
                         // followed is not.
                         while let Ok(text) = joined.pushes.try_recv() {
@@ -307,9 +322,12 @@ async fn converse(
                         }
                         subscriptions.end_all();
                         drop(joined);
-                        asker.caller = caller;
+                        asker.identity = identity;
                         joined = join(&asker).ok_or(Gone)?;
                         writer.text(&greeting(&asker)).await?;
+                        if let Some(event) = event {
+                            work = Some(Box::pin(act(asker.clone(), *event)));
+                        }
                     }
                     Effect::Follow(feed) => follow(&mut writer, &mut subscriptions, *feed).await?,
                     Effect::Unfollow(run, id) => {
@@ -347,6 +365,12 @@ async fn converse(
                     unanswered += 1;
                 }
                 writer.put(Message::Ping(axum::body::Bytes::new())).await?;
+                if work.is_none() && asker.identity.token.is_some() {
+                    let asker = asker.clone();
+                    work = Some(Box::pin(async move {
+                        if is_over(&asker).await { Effect::Become(Identity::public(), None) } else { Effect::None }
+                    }));
+                }
             }
             () = stopping.wait() => {
                 writer.close(1001, "the server is shutting down").await;
@@ -379,7 +403,15 @@ fn begin(asker: &Asker, message: Message) -> Work {
             one("string_too_long", format!("A frame has at most {} bytes", config.frame_bytes_max))
         }
         Message::Text(text) => match event::parse(text.as_str(), config.json_depth_max) {
-            Ok(event) => return Box::pin(act(asker.clone(), event)),
+            Ok(event) => {
+                let asker = asker.clone();
+                return Box::pin(async move {
+                    if is_over(&asker).await {
+                        return Effect::Become(Identity::public(), Some(Box::new(event)));
+                    }
+                    act(asker, event).await
+                });
+            }
             Err(details) => refuse(details),
         },
         _ => one("string_type", "A frame should be text that holds JSON".to_owned()),
@@ -405,14 +437,14 @@ fn confirmed(word: &str, id: &WalkerId) -> String {
 
 fn join(asker: &Asker) -> Option<Joined> {
     let sockets = asker.server.runtime.sockets();
-    sockets.join(asker.client_id.clone(), asker.caller.root, asker.channel_id.clone())
+    sockets.join(asker.client_id.clone(), asker.identity.caller.root, asker.channel_id.clone())
 }
 
 /// The connection message.
 fn greeting(asker: &Asker) -> String {
     let data = Connection {
         client_id: asker.client_id.clone(),
-        root_id: NodeId::root(asker.caller.root),
+        root_id: NodeId::root(asker.identity.caller.root),
         channel_id: asker.channel_id.clone(),
     };
     json!({ "type": "connection", "data": data }).to_string()

@@ -48,6 +48,9 @@ impl Store for Shy {
     fn register(&self, user: User, root: Arc<Element>) -> BoxFuture<'_, Result<Registered>> {
         self.inner.register(user, root)
     }
+    fn change_user(&self, user: User) -> BoxFuture<'_, Result<bool>> {
+        self.inner.change_user(user)
+    }
     fn user(&self, email: &str) -> BoxFuture<'_, Result<Option<User>>> {
         self.inner.user(email)
     }

@@ -189,6 +189,8 @@ fn user(owner: uuid::Uuid) -> (User, Arc<Element>) {
         is_activated: true,
         is_admin: false,
         created_at: Timestamp::from_millis(0),
+        version: 1,
+        sessions: Vec::new(),
     };
     (user, Arc::new(root))
 }

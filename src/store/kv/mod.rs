@@ -38,7 +38,7 @@ use self::{
     keys::Marker,
     records::Records,
     runs::{NewRun, Taken},
-    writer::{Member, QUEUE_MAX, Shared, Writer},
+    writer::{Member, QUEUE_MAX, Shared, UserChange, Writer},
 };
 use super::{
     Act, Acted, Claim, Claimed, Commit, Direction, Due, Element, Error, EventSink, Events, Limits, Link,
@@ -405,6 +405,13 @@ impl Store for KvStore {
             let (email, document) = (user.email.clone(), codec::encode_element(&root)?);
             let user = codec::encode(&user)?;
             self.ask(|answer| Member::Register { email, user, root, document, answer }).await
+        })
+    }
+
+    fn change_user(&self, user: User) -> BoxFuture<'_, Result<bool>> {
+        Box::pin(async move {
+            let change = UserChange::new(user)?;
+            self.ask(|answer| Member::ChangeUser { change, answer }).await
         })
     }
 

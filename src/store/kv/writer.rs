@@ -13,12 +13,12 @@ use tokio::{
     time::{Duration, Instant},
 };
 use uuid::Uuid;
-use walkabout_schema::Timestamp;
+use walkabout_schema::{Timestamp, User};
 
 use super::{
     apply::{self, Prepared},
     cache::Cache,
-    codec::Live,
+    codec::{self, Live},
     engine::{Engine, Space},
     keys,
     runs::{self, NewRun, Taken},
@@ -56,6 +56,10 @@ pub(crate) enum Member {
         /// The root, encoded.
         document: Vec<u8>,
         answer: oneshot::Sender<Result<Registered>>,
+    },
+    ChangeUser {
+        change: UserChange,
+        answer: oneshot::Sender<Result<bool>>,
     },
     Submit {
         run: Box<NewRun>,
@@ -279,6 +283,9 @@ impl Writer {
                     stage.examine(|stage| register(&shared, stage, &email, user, root, document));
                 (settle(answer, registered), None)
             }
+            Member::ChangeUser { change, answer } => {
+                (settle(answer, stage.examine(|stage| change_user(&shared, stage, change))), None)
+            }
             Member::Submit { run, answer } => {
                 let swept = &mut self.swept;
                 let submitted = stage.examine(|stage| runs::submit(&shared, stage, swept, *run));
@@ -429,7 +436,7 @@ impl Drop for Writer {
 impl Member {
     fn adds_data(&self) -> bool {
         match self {
-            Self::Keep { .. } | Self::Register { .. } | Self::Submit { .. } => true,
+            Self::Keep { .. } | Self::Register { .. } | Self::ChangeUser { .. } | Self::Submit { .. } => true,
             Self::Commit { commit, .. } => commit.adds_data(),
             Self::Claim { .. } | Self::Act { .. } | Self::Progress { .. } | Self::Close { .. } => false,
         }
@@ -439,6 +446,7 @@ impl Member {
     fn bytes(&self) -> usize {
         match self {
             Self::Register { document, .. } => document.len(),
+            Self::ChangeUser { change, .. } => change.document.len(),
             Self::Submit { run, .. } => run.bytes(),
             Self::Commit { commit, .. } => commit.bytes(),
             Self::Keep { .. }
@@ -454,6 +462,7 @@ impl Member {
         match self {
             Self::Keep { answer, .. } => drop(answer.send(Err(error))),
             Self::Register { answer, .. } => drop(answer.send(Err(error))),
+            Self::ChangeUser { answer, .. } => drop(answer.send(Err(error))),
             Self::Claim { answer, .. } => drop(answer.send(Err(error))),
             Self::Act { answer, .. } => drop(answer.send(Err(error))),
             Self::Progress { answer, .. } => drop(answer.send(Err(error))),
@@ -514,4 +523,40 @@ pub(crate) fn register(
     stage.put(Space::User, email.as_bytes().to_vec(), user);
     stage.put_element(root, document);
     Ok(Registered::New)
+}
+
+/// A user in the place of an earlier one.
+#[derive(Clone)]
+pub(crate) struct UserChange {
+    email: String,
+    id: Uuid,
+    /// The version that the earlier one has to have.
+    before: u64,
+    /// The user, encoded.
+    pub(crate) document: Vec<u8>,
+}
+
+impl UserChange {
+    /// A change of the user that is given as it was read.
+    pub(crate) fn new(mut user: User) -> Result<Self> {
+        let before = user.version;
+        user.version += 1;
+        Ok(Self { email: user.email.clone(), id: user.id.0, before, document: codec::encode(&user)? })
+    }
+
+    /// Where it is stored.
+    pub(crate) fn key(&self) -> Vec<u8> {
+        self.email.as_bytes().to_vec()
+    }
+}
+
+pub(crate) fn change_user(shared: &Shared, stage: &mut Stage, change: UserChange) -> Result<bool> {
+    let key = change.key();
+    let Some(kept) = stage.get(&*shared.engine, Space::User, &key)? else { return Ok(false) };
+    let kept: User = codec::decode(&kept)?;
+    if kept.id.0 != change.id || kept.version != change.before {
+        return Ok(false);
+    }
+    stage.put(Space::User, key, change.document);
+    Ok(true)
 }

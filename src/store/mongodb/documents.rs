@@ -205,7 +205,7 @@ pub(super) fn ops(group: Group<'_>) -> Result<Ops> {
                 ops.push(Place::Segment, Op::Delete(rawdoc! { "_id": id }));
             }
             (Space::Event, value) => events.push((key, value)),
-            (Space::User, Some(value)) => ops.push(Place::User, Op::Insert(raw(value)?)),
+            (Space::User, Some(value)) => put_user(&mut ops, fetched, &key, value)?,
             (Space::Request, value) => put_request(&mut ops, fetched, &key, value)?,
             (Space::Meta, Some(value)) if key.starts_with(b"secret:") => {
                 let name = String::from_utf8_lossy(&key).into_owned();
@@ -235,6 +235,24 @@ pub(super) fn ops(group: Group<'_>) -> Result<Ops> {
         ops.push(place_of(*space)?, Op::Update { filter: rawdoc! { "_id": raw_key(key)? }, change });
     }
     Ok(ops)
+}
+
+fn put_user(ops: &mut Ops, fetched: &Fetched, key: &[u8], value: Vec<u8>) -> Result<()> {
+    let document = raw(value)?;
+    if !fetched.has(Space::User, key) {
+        ops.push(Place::User, Op::Insert(document));
+        return Ok(());
+    }
+    let email = std::str::from_utf8(key).map_err(|_| damaged("the address of a user"))?;
+    let mut set = RawDocumentBuf::new();
+    for entry in document.iter() {
+        let (name, value) = entry.map_err(|error| Error::Damaged(error.to_string()))?;
+        if name.as_str() != "_id" {
+            set.append(name, value);
+        }
+    }
+    ops.push(Place::User, Op::Update { filter: rawdoc! { "email": email }, change: rawdoc! { "$set": set } });
+    Ok(())
 }
 
 /// The walker's name in its live part.

@@ -55,7 +55,7 @@ use super::{
         records::Records,
         runs::{self, NewRun, Taken},
         stage::Stage,
-        writer::{self, Fault, Shared, UNSAID},
+        writer::{self, Fault, Shared, UNSAID, UserChange},
     },
 };
 use crate::{
@@ -512,6 +512,17 @@ impl Store for MongoStore {
                 let (user, root, document) = (user.clone(), Arc::clone(&root), document.clone());
                 writer::register(shared, stage, &email, user, root, document)
                     .map(|registered| (registered, None))
+            };
+            self.ask(SMALL, needs, rule).await
+        })
+    }
+
+    fn change_user(&self, user: User) -> BoxFuture<'_, Result<bool>> {
+        Box::pin(async move {
+            let change = UserChange::new(user)?;
+            let needs = vec![Need::Value(Space::User, change.key())];
+            let rule = move |shared: &Shared, stage: &mut Stage| {
+                writer::change_user(shared, stage, change.clone()).map(|changed| (changed, None))
             };
             self.ask(SMALL, needs, rule).await
         })
