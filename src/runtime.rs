@@ -515,11 +515,7 @@ impl Runtime {
     ///
     /// # Errors
     /// When the store refuses, or others never stop changing the user.
-    pub(crate) async fn change_user(
-        &self,
-        email: &str,
-        mut change: impl FnMut(&mut User) -> bool,
-    ) -> Result<bool> {
+    pub async fn change_user(&self, email: &str, mut change: impl FnMut(&mut User) -> bool) -> Result<bool> {
         let engine = &self.inner.engine;
         for _ in 0..engine.config.conflicts_max {
             let Some(mut user) = engine.store.user(email).await? else { return Ok(false) };
