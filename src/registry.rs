@@ -243,6 +243,10 @@ impl Registry {
     }
 }
 
+fn copied<'v>(members: impl Iterator<Item = (&'v String, &'v Value)>) -> Map<String, Value> {
+    members.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
 impl WalkerType {
     /// The abilities that run once: at the start or at the end.
     pub(crate) fn untyped(&self, stage: Stage) -> impl Iterator<Item = &Ability> {
@@ -260,10 +264,13 @@ impl WalkerType {
         let fields = &self.spec.fields;
         let lacks = |field: &&Field| field.kind == FieldKind::Required && !given.contains_key(field.name);
         let missing: Vec<_> = fields.iter().filter(lacks).collect();
-        let all = if missing.is_empty() { Value::Null } else { Value::Object(given.clone()) };
+        let of_body = |(name, _): &(&String, &Value)| {
+            self.spec.field_of(name).is_none_or(|field| field.part == Part::Body)
+        };
+        let body = if missing.is_empty() { Map::new() } else { copied(given.iter().filter(of_body)) };
         let taken = fields.iter().filter(|field| field.kind != FieldKind::Excluded);
         let taken = taken.filter_map(|field| Some((field.name.to_owned(), given.remove(field.name)?)));
-        let input = Input { fields: taken.collect(), missing, given: all, spec: &self.spec };
+        let input = Input { fields: taken.collect(), missing, body: body.into(), spec: &self.spec };
         (self.from_input)(input)
     }
 

@@ -72,6 +72,11 @@ impl Template {
         }
         let own = match template.0.as_slice() {
             [Segment::Literal(first), ..] if RESERVED.contains(&first.as_str()) => Some(first),
+            [Segment::Variable(_), ..] => {
+                return Err(format!(
+                    "has the path {path:?}: a path of its own begins with a word, as /things/{{id}}"
+                ));
+            }
             [Segment::Literal(first), rest @ ..] if first == "walker" => {
                 let below =
                     |segment: &Segment| matches!(segment, Segment::Literal(text) if !text.contains(':'));
@@ -133,6 +138,9 @@ fn segment(text: &str, path: &str) -> Result<Segment, String> {
     }
     if text.is_empty() || matches!(text, "." | "..") {
         return refuse("its segments are neither empty nor dots");
+    }
+    if text.starts_with([':', '*']) {
+        return refuse("a variable is written as {id}, and takes one segment");
     }
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte);
     if !text.bytes().all(is_plain) {
@@ -215,6 +223,9 @@ mod tests {
             ("/a/{x}.json", "whole segment"),
             ("/a/{x y}", "name of a field"),
             ("/a/{}", "name of a field"),
+            ("/a/:x", "written as {id}"),
+            ("/*rest", "written as {id}"),
+            ("/{x}/a", "begins with a word"),
             ("/a/{x}/{x}", "twice"),
             ("/a/{node}", "entry node"),
             ("/a b", "characters"),

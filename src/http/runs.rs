@@ -18,10 +18,7 @@ use super::{
     feed::{Feed, Item},
     problem::{Refusal, answer},
 };
-use crate::{
-    files::Opened,
-    runtime::{Caller, RunFilter},
-};
+use crate::{files::Opened, runtime::RunFilter};
 
 /// Records in a page of `GET /walkers` when none are asked for, and at most.
 const RECORDS: (usize, usize) = (50, 500);
@@ -107,7 +104,9 @@ pub(crate) async fn events(
     if wants_stream(&headers) {
         // A browser that reconnects repeats the query of its first request, so the header counts.
         let seen = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        return stream_events(&server, caller, &id, seen.unwrap_or(after)).await;
+        let feed = Feed::open(server.runtime.clone(), caller, &id, seen.unwrap_or(after)).await?;
+        let token = extract::token(&headers).ok().map(str::to_owned);
+        return stream_events(server, feed.ok_or(Refusal::NotFound)?, token).await;
     }
     let limit = limit(&parameters, EVENTS)?;
     let page = server.runtime.events(&caller, &id, after, limit).await?.ok_or(Refusal::NotFound)?;
@@ -121,13 +120,12 @@ fn wants_stream(headers: &HeaderMap) -> bool {
         .any(|one| one.split(';').next().is_some_and(|t| t.trim().eq_ignore_ascii_case("text/event-stream")))
 }
 
+/// The events of a feed until its end, or that of the login which asked.
 async fn stream_events(
-    server: &Server,
-    caller: Caller,
-    id: &WalkerId,
-    after: u64,
+    server: Arc<Server>,
+    mut feed: Feed,
+    token: Option<String>,
 ) -> Result<Response, Refusal> {
-    let mut feed = Feed::open(server.runtime.clone(), caller, id, after).await?.ok_or(Refusal::NotFound)?;
     if feed.is_over().await? {
         // Else a browser would come back for more for ever.
         let mut response = Response::new(Body::empty());
@@ -135,19 +133,25 @@ async fn stream_events(
         return Ok(response);
     }
     let stopping = server.stopping.clone();
-    let pieces = stream::unfold((feed, stopping), |(mut feed, mut stopping)| async move {
+    let state = (server, token, feed, stopping);
+    let pieces = stream::unfold(state, |(server, token, mut feed, mut stopping)| async move {
         let next = tokio::select! {
             next = tokio::time::timeout(KEEP_ALIVE, feed.next()) => next,
             () = stopping.wait() => return None,
         };
+        if let Some(token) = &token
+            && let Ok(None) = server.tokens.verify(&server.runtime, token).await
+        {
+            return None;
+        }
         let text = match next {
             Ok(Ok(Some(item))) => sent_event(&item),
             Ok(Ok(None)) => return None,
             // The stream is cut: the client comes back with the last number that it saw.
-            Ok(Err(error)) => return Some((Err(error), (feed, stopping))),
+            Ok(Err(error)) => return Some((Err(error), (server, token, feed, stopping))),
             Err(_) => ":\n\n".to_owned(),
         };
-        Some((Ok(text), (feed, stopping)))
+        Some((Ok(text), (server, token, feed, stopping)))
     });
     let mut response = Response::new(Body::from_stream(pieces));
     let headers = response.headers_mut();

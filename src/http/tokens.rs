@@ -201,12 +201,15 @@ impl Tokens {
         if let Some(known) = known.as_ref().filter(|known| known.seen_at.plus(FRESH) > now) {
             return Ok(Some((known.caller.clone(), known.login.clone())));
         }
+        let was_known = known.is_some();
         let login = known.map(|known| known.login).or_else(|| Some(Login::of(&self.read(token, now)?)));
         let Some(login) = login else { return Ok(None) };
         let ended = self.ended.load(Ordering::SeqCst);
         let user = runtime.user(&login.email).await?;
         let Some(user) = user.filter(|user| login.is_listed(user) && user.is_activated) else {
-            self.forget(&login);
+            if was_known {
+                self.forget(&login);
+            }
             return Ok(None);
         };
         // What a user may do is asked of the store: the token only says who it is.

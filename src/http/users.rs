@@ -188,8 +188,10 @@ pub(crate) async fn change_password(
 ) -> Result<Response, Refusal> {
     const FAILED: Refusal = Refusal::NotDone("Update Failed!");
     let (parts, body) = request.into_parts();
-    let mut members = members(&server, &parts.headers, body).await?;
+    let config = server.runtime.config();
+    let body = extract::json(&extract::bytes(&parts.headers, body, config).await?, config.json_depth_max)?;
     let (_, login) = extract::login(&server, &parts.headers).await?;
+    let mut members = extract::members(body, true).map_err(|detail| Refusal::detail(*detail))?;
     let (old, new) = (password(&mut members, "old_password"), password(&mut members, "new_password"));
     let (old, new) = match (old, new) {
         (Ok(old), Ok(new)) => (old, new),

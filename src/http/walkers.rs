@@ -47,21 +47,21 @@ pub(crate) async fn run(server: &Server, target: &Target, request: Request) -> R
         if spec.is_public() { Caller::public() } else { extract::user(server, &parts.headers).await? };
     let mut details = Vec::new();
     let node = if target.on_node { values.pop().map(|(_, text)| entry(text, &mut details)) } else { None };
-    let is_broken = body.is_err();
-    let mut fields = body.unwrap_or_else(|detail| {
-        details.push(*detail);
-        Map::new()
-    });
+    let (mut fields, broken) = match body {
+        Ok(fields) => (fields, None),
+        Err(detail) => (Map::new(), Some(*detail)),
+    };
     if spec.fields.iter().any(|field| field.part != Part::Body) {
         fields.retain(|name, _| spec.field_of(name).is_none_or(|field| field.part == Part::Body));
         fields.extend(values.into_iter().map(|(name, text)| (name, text.into())));
         extend_by_query(&mut fields, spec, &parts.uri)?;
     }
-    if !details.is_empty() {
-        // What the body lacks is said already when it cannot be used at all.
+    if !details.is_empty() || broken.is_some() {
+        // Of a body that cannot be used at all nothing more is said.
         let unfit = server.runtime.unfit(walker, fields).into_iter();
-        let unfit = unfit.filter(|error| !(is_broken && error.part == Part::Body));
+        let unfit = unfit.filter(|error| broken.is_none() || error.part != Part::Body);
         details.extend(unfit.map(|error| Detail::field(error, true)));
+        details.extend(broken);
         return Err(Refusal::Unprocessable(details));
     }
     let request_key = request_key(&parts.headers)?;

@@ -27,9 +27,9 @@ use crate::{
 const ERRORS_MAX: usize = 100;
 
 /// How often one input is read at most; each pass tells at least one thing that none before did. A long one is read fewer times.
-const PASSES: std::ops::Range<usize> = 16..ERRORS_MAX;
-/// Bytes of JSON, about, that all passes may come to.
-const READ_MAX: usize = 1024 * 1024;
+const PASSES: std::ops::Range<usize> = 2..ERRORS_MAX;
+/// Bytes of JSON, about, that all passes may come to, unless two are more.
+const READ_MAX: usize = 4 * 1024 * 1024;
 
 /// What a caller gave for a walker.
 #[derive(Debug)]
@@ -38,8 +38,8 @@ pub(crate) struct Input<'s> {
     pub(crate) fields: Map<String, Value>,
     /// Required fields that were not given.
     pub(crate) missing: Vec<&'s Field>,
-    /// All that was given, to be shown to who misses something.
-    pub(crate) given: Value,
+    /// All that the body has, to be shown to who misses something in it.
+    pub(crate) body: Value,
     /// What the walker's type says.
     pub(crate) spec: &'s Spec,
 }
@@ -49,22 +49,26 @@ pub(crate) struct Input<'s> {
 /// # Errors
 /// All that does not fit, in the order of the fields; each once.
 pub(crate) fn read<T: DeserializeOwned>(input: Input<'_>) -> Result<T, Vec<FieldError>> {
-    let Input { fields, missing, given, spec } = input;
+    let Input { fields, missing, body, spec } = input;
     let mut input = Value::Object(fields);
     let mut notes = Notes::new(spec);
     for field in missing {
         let path = Path::Member(&Path::Root, field.name);
-        let given = if field.part == Part::Body { &given } else { &Value::Null };
+        let given = if field.part == Part::Body { &body } else { &Value::Null };
         notes.note("missing", "Field required", Value::Null, &path, given);
         notes.make_up(path.loc());
     }
+    let mut last = Vec::new();
     let length = notes::weight(&input, READ_MAX).unwrap_or(READ_MAX).max(1);
     for _ in 0..(READ_MAX / length).clamp(PASSES.start, PASSES.end) {
         let read = Reader::new(&input, &Path::Root, &notes).read();
         match (read, notes.refused.take()) {
             (Ok(read), _) if notes.is_empty() => return Ok(read),
             // Where nothing made up helps, what comes behind is still to be seen.
-            (Err(_), Some(place)) if notes.make_up(place.clone()) || put_last(&mut input, &place) => {}
+            (Err(_), Some(place)) if notes.make_up(place.clone()) => {}
+            (Err(_), Some(place)) if !last.contains(&place) && put_last(&mut input, &place) => {
+                last.push(place)
+            }
             _ => break,
         }
     }

@@ -12,6 +12,8 @@ use crate::{
 
 /// What is shown of what was given, in bytes of JSON, about; over all errors of a request.
 const SHOWN_MAX: usize = 64 * 1024;
+/// The longest name in the location of an error, and the longest sentence, in characters. What is longer is cut off.
+const TEXT_MAX: usize = 200;
 
 /// Where a value stands: the members and positions that lead there.
 #[derive(Clone, Copy)]
@@ -31,6 +33,31 @@ impl Path<'_> {
         };
         loc.push(last);
         loc
+    }
+
+    /// The same with short names, for those who gave long ones.
+    fn shown(&self) -> Vec<Value> {
+        let (mut loc, last) = match self {
+            Self::Root => return Vec::new(),
+            Self::Member(within, name) => (within.shown(), Value::from(clip(name))),
+            Self::Item(within, index) => (within.shown(), Value::from(*index)),
+        };
+        loc.push(last);
+        loc
+    }
+
+    /// Whether it leads to this place.
+    fn is(&self, loc: &[Value]) -> bool {
+        match (self, loc.split_last()) {
+            (Self::Root, None) => true,
+            (Self::Member(within, name), Some((Value::String(last), rest))) => {
+                last == name && within.is(rest)
+            }
+            (Self::Item(within, index), Some((Value::Number(last), rest))) => {
+                last.as_u64() == u64::try_from(*index).ok() && within.is(rest)
+            }
+            _ => false,
+        }
     }
 
     /// The name, for a member of the whole.
@@ -82,7 +109,7 @@ impl<'s> Notes<'s> {
         if errors.len() >= ERRORS_MAX {
             return;
         }
-        let loc = path.loc();
+        let loc = path.shown();
         if errors.iter().any(|error| error.loc == loc) {
             return;
         }
@@ -93,7 +120,8 @@ impl<'s> Notes<'s> {
             }
             None => Value::Null,
         };
-        errors.push(FieldError { part: Part::Body, kind: kind.to_owned(), loc, msg: msg.into(), input, ctx });
+        let msg = clip(&msg.into()).to_owned();
+        errors.push(FieldError { part: Part::Body, kind: kind.to_owned(), loc, msg, input, ctx });
     }
 
     /// Has a value made up from the next pass on. False when it is already.
@@ -107,7 +135,7 @@ impl<'s> Notes<'s> {
 
     /// Whether the value there is made up.
     pub(super) fn is_made_up(&self, path: &Path<'_>) -> bool {
-        !self.made_up.is_empty() && self.made_up.contains(&path.loc())
+        self.made_up.iter().any(|loc| path.is(loc))
     }
 
     /// Members of an object that are made up, of those that a type has.
@@ -119,7 +147,7 @@ impl<'s> Notes<'s> {
         names.copied().collect()
     }
 
-    /// Whether a value comes in a query, where a list of texts may stand for its last one.
+    /// Whether a value comes in a query, where a list may stand for its last one.
     pub(super) fn is_of_query(&self, path: &Path<'_>) -> bool {
         let field = path.field().and_then(|name| self.spec.field_of(name));
         field.is_some_and(|field| field.part == Part::Query)
@@ -138,6 +166,10 @@ impl<'s> Notes<'s> {
         errors.sort_by_key(|error| (error.part, field(error).map(|(index, _)| index)));
         errors
     }
+}
+
+fn clip(text: &str) -> &str {
+    text.char_indices().nth(TEXT_MAX).map_or(text, |(end, _)| text.get(..end).unwrap_or(text))
 }
 
 /// About how long a value is as JSON; none when that is beyond `max`.

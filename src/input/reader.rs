@@ -65,7 +65,7 @@ impl<'de, 'p> Reader<'de, 'p> {
     /// Of a value that a query has several times, the last.
     fn single(mut self) -> Self {
         if let Value::Array(items) = self.value
-            && let Some(last) = items.last()
+            && let Some(last @ Value::String(_)) = items.last()
             && self.notes.is_of_query(self.path)
         {
             self.value = last;

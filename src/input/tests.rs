@@ -54,7 +54,7 @@ type Told = Result<Value, Vec<FieldError>>;
 fn fields<T: DeserializeOwned + Serialize>(given: &Value, spec: &Spec) -> Told {
     let members = given.as_object().unwrap();
     let missing = spec.fields.iter().filter(|field| !members.contains_key(field.name)).collect();
-    let input = Input { fields: members.clone(), missing, given: given.clone(), spec };
+    let input = Input { fields: members.clone(), missing, body: given.clone(), spec };
     read::<T>(input).map(|read| serde_json::to_value(read).unwrap())
 }
 
@@ -303,6 +303,11 @@ fn what_is_told_is_bounded() {
     let errors = one::<Vec<i64>>(&json!([long, long, 1, "y"])).unwrap_err();
     let shown: Vec<bool> = errors.iter().map(|error| !error.input.is_null()).collect();
     assert_eq!(shown, [true, false, true]);
+    let name = "n".repeat(100_000);
+    let given = json!({ &name: ["x"], "a": { &name: 1 } });
+    let errors = one::<BTreeMap<String, Vec<i64>>>(&given).unwrap_err();
+    let told = serde_json::to_string(&errors[0].loc).unwrap().len() + errors[0].msg.len();
+    assert!(told < 1000, "{told}");
     let texts: Vec<Value> = (0..50).map(|number| json!(format!("{number}"))).collect();
     let refused = one::<Vec<chrono_like::Day>>(&texts.into()).unwrap_err();
     assert_eq!(refused.len(), 1, "of a list of those only the first is told");
@@ -390,7 +395,7 @@ proptest! {
         let given = serde_json::to_value(&all).unwrap();
         let members = given.as_object().unwrap().clone();
         let spec = all_spec();
-        let input = Input { fields: members, missing: Vec::new(), given, spec: &spec };
+        let input = Input { fields: members, missing: Vec::new(), body: given, spec: &spec };
         prop_assert_eq!(read::<All>(input).unwrap(), all);
     }
 
@@ -401,7 +406,11 @@ proptest! {
             "a": a, "b": a, "c": a, "d": a, "e": e, "f": f, "g": g, "h": a, "i": a, "j": j, "k": j,
         });
         match fields::<All>(&given, &all_spec()) {
-            Ok(_) => {}
+            Ok(read) => {
+                if let Ok(plain) = serde_json::from_value::<All>(given) {
+                    prop_assert_eq!(read, serde_json::to_value(plain).unwrap());
+                }
+            }
             Err(errors) => {
                 prop_assert!(!errors.is_empty());
                 prop_assert!(serde_json::from_value::<All>(given).is_err());

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Server, stock};
+use crate::support::{Client, Server, example, stock};
 
 const UNAUTHORIZED: (u16, &str) = (401, "Unauthorized");
 
@@ -84,7 +84,9 @@ async fn a_new_password_ends_all_logins() {
         kinds,
         [(&json!("string_type"), &json!("old_password")), (&json!("missing"), &json!("new_password"))]
     );
-    assert_eq!(Client::anonymous(&server.url).post(path, &change(json!("a"), json!("b"))).await.0, 403);
+    let nobody = Client::anonymous(&server.url);
+    assert_eq!(nobody.post(path, &change(json!("a"), json!("b"))).await.0, 403);
+    assert_eq!(nobody.post(path, &json!([])).await.0, 403, "who asks comes before what is asked");
 
     let done = first.post(path, &change(json!("correct horse"), json!("new horse"))).await;
     assert_eq!(done, (200, json!({ "message": "Successfully Updated!" })));
@@ -124,4 +126,34 @@ async fn a_socket_whose_login_ended_is_of_the_public() {
     assert_eq!((&told["type"], &told["data"]["root_id"]), (&json!("connection"), &public), "{told}");
     let refused = socket.next().await;
     assert!(refused["error"].is_string(), "{refused}");
+
+    // A new token in place of one that a refresh ended: one answer, of the same user.
+    let ben = Client::user(&server.url, "ben@example.com").await;
+    let mut socket = ben.socket().await;
+    let (_, answer) = ben.post("/user/refresh", &json!({})).await;
+    let told = socket.ask(json!({ "type": "change_user", "token": answer["token"] })).await;
+    assert_eq!(told["data"]["root_id"], socket.connection["data"]["root_id"]);
+    let asked =
+        socket.ask(json!({ "type": "client", "client_ids": [told["data"]["client_id"]], "data": 5 })).await;
+    assert!(asked.to_string().contains('5'), "{asked}");
+}
+
+/// Also where nothing is asked any more: at the next ping.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_socket_and_a_stream_end_with_their_login() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&example("desk"), folder.path(), &[]);
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    let public = Client::anonymous(&server.url).socket().await.connection["data"]["root_id"].clone();
+    let run = ann.submit("approve", &json!({ "n": 1 })).await;
+    let mut socket = ann.socket().await;
+    socket.until(&run, "waiting").await;
+    let stream = ann.request(reqwest::Method::GET, &format!("/walker/{run}/events"));
+    let stream = stream.header("accept", "text/event-stream").send().await.unwrap();
+    assert_eq!(stream.status().as_u16(), 200);
+    assert_eq!(ann.post("/user/logout", &json!({})).await.0, 200);
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(120), stream.text()).await;
+    assert!(ended.expect("the stream ends").unwrap().contains("waiting"));
+    let told = tokio::time::timeout(std::time::Duration::from_secs(120), socket.next()).await;
+    assert_eq!(told.expect("it is told")["data"]["root_id"], public);
 }

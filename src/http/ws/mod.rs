@@ -33,7 +33,10 @@ use tokio_tungstenite::tungstenite;
 use uuid::Uuid;
 use walkabout_schema::{NodeId, WalkerId, wire::Connection};
 
-use self::act::{Asker, Effect, act};
+use self::{
+    act::{Asker, Effect, act},
+    event::Event,
+};
 use super::{
     Server,
     extract::{self, Parameters},
@@ -110,10 +113,17 @@ async fn identity(server: &Server, token: &str) -> crate::Result<Identity> {
     Ok(verified.map_or_else(Identity::public, |(caller, _)| Identity { caller, token: Some(token.into()) }))
 }
 
-/// Whether the login of a connection has ended. While the store does not say it has not.
-async fn is_over(asker: &Asker) -> bool {
-    let Some(token) = &asker.identity.token else { return false };
-    matches!(asker.server.tokens.verify(&asker.server.runtime, token).await, Ok(None))
+/// Who a connection acts for when that is not who it was: its login has ended, or its user has other rights. None while the store does
+/// not say so.
+async fn look_again(asker: &Asker) -> Option<Identity> {
+    let token = asker.identity.token.as_ref()?;
+    match asker.server.tokens.verify(&asker.server.runtime, token).await {
+        Ok(None) => Some(Identity::public()),
+        Ok(Some((caller, _))) if caller != asker.identity.caller => {
+            Some(Identity { caller, token: Some(Arc::clone(token)) })
+        }
+        Ok(Some(_)) | Err(_) => None,
+    }
 }
 
 /// The connection is of no more use.
@@ -257,6 +267,7 @@ async fn pass_on(mut feed: Feed, generation: u64, told: mpsc::Sender<Told>) {
 }
 
 type Work = Pin<Box<dyn Future<Output = Effect> + Send>>;
+type Look = Pin<Box<dyn Future<Output = Option<Identity>> + Send>>;
 
 /// From the upgrade to the end.
 async fn connection(socket: WebSocket, server: Arc<Server>, identity: Identity, channel: Option<String>) {
@@ -284,6 +295,7 @@ async fn converse(
     let mut subscriptions = Subscriptions::new(told);
     let mut stopping = asker.server.stopping.clone();
     let mut work: Option<Work> = None;
+    let mut look: Option<Look> = None;
     let mut ahead: Option<Message> = None;
     let mut pings = tokio::time::interval(PING_EVERY);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -315,16 +327,9 @@ async fn converse(
                     Effect::Reply(text) => writer.text(&text).await?,
                     Effect::Greet => writer.text(&greeting(&asker)).await?,
                     Effect::Become(identity, event) => {
-                        // What was pushed to the old membership is still delivered; what the old caller
-                        // followed is not.
-                        while let Ok(text) = joined.pushes.try_recv() {
-                            writer.text(&text).await?;
-                        }
-                        subscriptions.end_all();
-                        drop(joined);
-                        asker.identity = identity;
-                        joined = join(&asker).ok_or(Gone)?;
-                        writer.text(&greeting(&asker)).await?;
+                        // What a look under way finds is of the old one.
+                        look = None;
+                        joined = turn(&mut writer, &mut subscriptions, &mut asker, joined, identity).await?;
                         if let Some(event) = event {
                             work = Some(Box::pin(act(asker.clone(), *event)));
                         }
@@ -365,12 +370,14 @@ async fn converse(
                     unanswered += 1;
                 }
                 writer.put(Message::Ping(axum::body::Bytes::new())).await?;
-                if work.is_none() && asker.identity.token.is_some() {
+                if look.is_none() && asker.identity.token.is_some() {
                     let asker = asker.clone();
-                    work = Some(Box::pin(async move {
-                        if is_over(&asker).await { Effect::Become(Identity::public(), None) } else { Effect::None }
-                    }));
+                    look = Some(Box::pin(async move { look_again(&asker).await }));
                 }
+            }
+            // Not while something is done for the old caller, whose answer is to be heard first.
+            Some(identity) = looked(&mut look), if work.is_none() => {
+                joined = turn(&mut writer, &mut subscriptions, &mut asker, joined, identity).await?;
             }
             () = stopping.wait() => {
                 writer.close(1001, "the server is shutting down").await;
@@ -384,6 +391,34 @@ async fn converse(
         }
         writer.flush().await?;
     }
+}
+
+/// Goes on as another caller. What was pushed to the old membership is still delivered; what the old caller followed is not.
+async fn turn(
+    writer: &mut Writer,
+    subscriptions: &mut Subscriptions,
+    asker: &mut Asker,
+    mut joined: Joined,
+    identity: Identity,
+) -> Result<Joined, Gone> {
+    while let Ok(text) = joined.pushes.try_recv() {
+        writer.text(&text).await?;
+    }
+    subscriptions.end_all();
+    // The new membership has the same id.
+    drop(joined);
+    asker.identity = identity;
+    let joined = join(asker).ok_or(Gone)?;
+    writer.text(&greeting(asker)).await?;
+    Ok(joined)
+}
+
+/// What a look at the login found; never when there is none under way.
+async fn looked(look: &mut Option<Look>) -> Option<Identity> {
+    let Some(under_way) = look else { return std::future::pending().await };
+    let found = under_way.await;
+    *look = None;
+    found
 }
 
 /// The effect of the work under way; never when there is none.
@@ -406,10 +441,18 @@ fn begin(asker: &Asker, message: Message) -> Work {
             Ok(event) => {
                 let asker = asker.clone();
                 return Box::pin(async move {
-                    if is_over(&asker).await {
-                        return Effect::Become(Identity::public(), Some(Box::new(event)));
+                    // Who brings another login says so for the one that may have ended.
+                    if matches!(event, Event::ChangeUser { .. }) {
+                        return act(asker, event).await;
                     }
-                    act(asker, event).await
+                    match look_again(&asker).await {
+                        // Whom it acts for it is told anyway.
+                        Some(identity) if matches!(event, Event::Connection) => {
+                            Effect::Become(identity, None)
+                        }
+                        Some(identity) => Effect::Become(identity, Some(Box::new(event))),
+                        None => act(asker, event).await,
+                    }
                 });
             }
             Err(details) => refuse(details),

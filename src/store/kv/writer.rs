@@ -436,8 +436,10 @@ impl Drop for Writer {
 impl Member {
     fn adds_data(&self) -> bool {
         match self {
-            Self::Keep { .. } | Self::Register { .. } | Self::ChangeUser { .. } | Self::Submit { .. } => true,
+            Self::Keep { .. } | Self::Register { .. } | Self::Submit { .. } => true,
             Self::Commit { commit, .. } => commit.adds_data(),
+            // Else nobody could log in to make room, or end a login that was stolen. It is bounded.
+            Self::ChangeUser { .. } => false,
             Self::Claim { .. } | Self::Act { .. } | Self::Progress { .. } | Self::Close { .. } => false,
         }
     }
