@@ -130,7 +130,7 @@ impl ShowThing {
     }
 }
 
-/// Changes what is given of one thing, and says by how many units it weighs more.
+/// Changes what is given of one thing, and adds the tags of the query.
 #[derive(Walker, Serialize, Deserialize)]
 #[walker(path = "/things/{number}", methods = "patch, put", entry = "root")]
 struct AmendThing {
