@@ -21,6 +21,8 @@
     reason = "it measures real time and prints it"
 )]
 
+#[path = "../it/built.rs"]
+mod built;
 #[path = "../it/database.rs"]
 mod database;
 #[path = "../it/support.rs"]

@@ -39,12 +39,8 @@ use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 /// How long each rate is measured.
 const SPAN: Duration = Duration::from_secs(3);
 
-fn examples() -> PathBuf {
-    let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--release", "--workspace", "--examples"]);
-    assert!(build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).status().unwrap().success());
-    std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples")
-}
+#[path = "../it/built.rs"]
+mod built;
 
 struct Server {
     child: Child,
@@ -58,7 +54,7 @@ impl Server {
     }
 
     fn of(example: &str, data: &Path) -> Self {
-        let program = examples().join(example);
+        let program = built::examples().join(example);
         let begun = Instant::now();
         let mut child = Command::new(program)
             .args(["--listen", "127.0.0.1:0", "--data"])

@@ -11,6 +11,8 @@
 )]
 
 mod after;
+#[path = "../it/built.rs"]
+mod built;
 mod cluster;
 #[path = "../it/database.rs"]
 mod database;

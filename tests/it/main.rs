@@ -10,6 +10,7 @@
 )]
 
 mod airports;
+mod built;
 mod conformance;
 mod database;
 mod deploy;

@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Mutex, OnceLock},
+    sync::{LazyLock, Mutex},
 };
 
 use futures_util::{SinkExt, StreamExt};
@@ -16,21 +16,12 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest},
 };
 
-use crate::database::database;
+use crate::{built, database::database};
 
 /// The path of an example, built at its first use in the profile of the tests.
 pub fn example(name: &str) -> PathBuf {
-    static BUILT: OnceLock<()> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--workspace", "--examples"]);
-        build.args(if cfg!(debug_assertions) { None } else { Some("--release") });
-        build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-        assert!(build.status().unwrap().success(), "the examples build");
-    });
-    // target/debug/deps/it-… is the test itself.
-    let folder = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
-    folder.join("examples").join(name)
+    static FOLDER: LazyLock<PathBuf> = LazyLock::new(built::examples);
+    FOLDER.join(name)
 }
 
 /// Whether servers are to run on MongoDB.
