@@ -18,6 +18,9 @@ pub enum Error {
     /// The caller may not spawn on this node.
     #[error("no access to {0}")]
     EntryForbidden(NodeId),
+    /// What the caller calls with is for other walkers or nodes.
+    #[error("the key is for other walkers or nodes")]
+    OutOfScope,
     /// The entry node does not exist.
     #[error("no node {0}")]
     EntryNotFound(ElementId),
@@ -97,6 +100,7 @@ impl Error {
             Self::UnknownWalker(_) => "unknown-walker",
             Self::Invalid(_) => "invalid-fields",
             Self::EntryForbidden(_) => "entry-forbidden",
+            Self::OutOfScope => "out-of-scope",
             Self::EntryNotFound(_) => "entry-not-found",
             Self::Walker { code, .. } => code.as_str(),
             Self::NotAllowed => "not-allowed",

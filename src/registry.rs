@@ -15,7 +15,7 @@ use crate::{
     route::{self, Route, Template},
     walk::{ORDER, Stage},
     walker::{
-        Abilities, Ability, AnyWalker, Archetype, Edge, Field, FieldKind, Node, NodeAbilities, Part, Spec,
+        Abilities, Ability, AnyWalker, Archetype, Edge, FieldKind, KeyPlace, Node, NodeAbilities, Part, Spec,
         Walker, When,
     },
 };
@@ -112,8 +112,14 @@ impl Registry {
     /// Fields that the path has come from there.
     fn place_fields(&mut self, name: &Name, spec: &mut Spec) {
         // What is wrong with the path itself is told of the routes.
-        let Ok(template) = Template::of(name.as_str(), spec.path) else { return };
+        let Ok(template) = Template::of(name.as_str(), spec) else { return };
+        if let Some(wrong) = spec.webhook.and_then(|place| misplaced(place, spec, &template)) {
+            self.errors.push(format!("walker {name} takes its key from {wrong}"));
+        }
         for variable in template.variables() {
+            if matches!(spec.webhook, Some(KeyPlace::Path(name)) if name == variable) {
+                continue;
+            }
             match spec.fields.iter_mut().find(|field| field.name == variable) {
                 Some(field) if field.kind != FieldKind::Excluded => field.part = Part::Path,
                 Some(_) => self
@@ -243,8 +249,29 @@ impl Registry {
     }
 }
 
-fn copied<'v>(members: impl Iterator<Item = (&'v String, &'v Value)>) -> Map<String, Value> {
-    members.map(|(name, value)| (name.clone(), value.clone())).collect()
+/// What is wrong with the place of a key, if anything.
+fn misplaced(place: KeyPlace, spec: &Spec, template: &Template) -> Option<String> {
+    let is_field = |name: &str, part| spec.field_of(name).is_some_and(|field| field.part == part);
+    match place {
+        KeyPlace::Header(name) => {
+            let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+            let is_name = !name.is_empty() && name.bytes().all(is_token);
+            (!is_name).then(|| format!("the header {name:?}: letters, digits, - and _ make a name"))
+        }
+        KeyPlace::Query(name) => {
+            is_field(name, Part::Query).then(|| format!("{name:?} of the query, where it has a field"))
+        }
+        KeyPlace::Path(name) => {
+            let is_there = template.variables().any(|variable| variable == name);
+            let is_taken = spec.field_of(name).is_some();
+            let taken = || format!("{{{name}}} of its path, where it has a field");
+            let lacks = || format!("{{{name}}} of its path, which has no such variable");
+            (!is_there).then(lacks).or_else(|| is_taken.then(taken))
+        }
+        KeyPlace::Body(name) => {
+            is_field(name, Part::Body).then(|| format!("{name:?} of the body, where it has a field"))
+        }
+    }
 }
 
 impl WalkerType {
@@ -260,18 +287,8 @@ impl WalkerType {
     }
 
     /// Builds the walker from a caller's fields. Excluded and unknown ones are dropped.
-    pub(crate) fn build(&self, mut given: Map<String, Value>) -> Result<Box<dyn AnyWalker>, Vec<FieldError>> {
-        let fields = &self.spec.fields;
-        let lacks = |field: &&Field| field.kind == FieldKind::Required && !given.contains_key(field.name);
-        let missing: Vec<_> = fields.iter().filter(lacks).collect();
-        let of_body = |(name, _): &(&String, &Value)| {
-            self.spec.field_of(name).is_none_or(|field| field.part == Part::Body)
-        };
-        let body = if missing.is_empty() { Map::new() } else { copied(given.iter().filter(of_body)) };
-        let taken = fields.iter().filter(|field| field.kind != FieldKind::Excluded);
-        let taken = taken.filter_map(|field| Some((field.name.to_owned(), given.remove(field.name)?)));
-        let input = Input { fields: taken.collect(), missing, body: body.into(), spec: &self.spec };
-        (self.from_input)(input)
+    pub(crate) fn build(&self, given: Map<String, Value>) -> Result<Box<dyn AnyWalker>, Vec<FieldError>> {
+        (self.from_input)(Input::of(&self.spec, given))
     }
 
     /// Brings a stored walker back.

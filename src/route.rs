@@ -1,7 +1,7 @@
 //! Where walkers are called over HTTP: the paths and methods that their types ask for.
 //!
 //! The paths of `walker w`, in the way of Jac Cloud: none is `/walker/w`, one without a slash at its beginning is below that, and one
-//! with it is the whole. A walker that may enter at a node is also called at `<path>/{node}`.
+//! with it is the whole. Of a webhook walker it is `/webhook/walker/w`. A walker that may enter at a node is also called at `<path>/{node}`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -59,10 +59,12 @@ impl Template {
     ///
     /// # Errors
     /// What is wrong with it, as a sentence that goes on after the walker's name.
-    pub(crate) fn of(name: &str, path: &str) -> Result<Self, String> {
+    pub(crate) fn of(name: &str, spec: &Spec) -> Result<Self, String> {
+        let path = spec.path;
+        let base = if spec.webhook.is_some() { "webhook/walker" } else { "walker" };
         let whole = match path {
-            "" => format!("walker/{name}"),
-            _ => path.strip_prefix('/').map_or_else(|| format!("walker/{name}/{path}"), str::to_owned),
+            "" => format!("{base}/{name}"),
+            _ => path.strip_prefix('/').map_or_else(|| format!("{base}/{name}/{path}"), str::to_owned),
         };
         let segments: Result<Vec<_>, String> = whole.split('/').map(|text| segment(text, path)).collect();
         let template = Self(segments?);
@@ -71,6 +73,7 @@ impl Template {
             return Err(format!("has {{{twice}}} twice in its path {path:?}"));
         }
         let own = match template.0.as_slice() {
+            _ if !path.starts_with('/') => None,
             [Segment::Literal(first), ..] if RESERVED.contains(&first.as_str()) => Some(first),
             [Segment::Variable(_), ..] => {
                 return Err(format!(
@@ -165,7 +168,7 @@ pub(crate) fn of<'n>(
     // A whole path is the same under all names.
     let names = names.take(if spec.path.starts_with('/') { 1 } else { usize::MAX });
     for name in names {
-        let template = Template::of(name.as_str(), spec.path)?;
+        let template = Template::of(name.as_str(), spec)?;
         let mut add = |template, on_node| {
             routes.push(Route { template, methods: spec.methods.clone(), walker: walker.clone(), on_node });
         };
@@ -200,9 +203,14 @@ pub(crate) fn clashes(routes: &[Route]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::walker::KeyPlace;
 
-    fn shape(path: &str) -> String {
-        Template::of("w", path).unwrap().shape()
+    fn of(path: &'static str) -> Result<Template, String> {
+        Template::of("w", &Spec::new().path(path))
+    }
+
+    fn shape(path: &'static str) -> String {
+        of(path).unwrap().shape()
     }
 
     #[test]
@@ -211,6 +219,10 @@ mod tests {
         assert_eq!(shape("a/{x}"), "/walker/w/a/{1}");
         assert_eq!(shape("/things/{x}/of/{y}"), "/things/{1}/of/{2}");
         assert_eq!(shape("/walker/other/{x}"), "/walker/other/{1}");
+        let webhook =
+            |path| Template::of("w", &Spec::new().path(path).webhook(KeyPlace::default())).unwrap().shape();
+        assert_eq!([webhook(""), webhook("a/{x}")], ["/webhook/walker/w", "/webhook/walker/w/a/{1}"]);
+        assert_eq!(webhook("/hooks/{x}"), "/hooks/{1}");
     }
 
     #[test]
@@ -231,11 +243,12 @@ mod tests {
             ("/a b", "characters"),
             ("/a?b", "characters"),
             ("/user/things", "under /user"),
+            ("/webhook/walker/x", "under /webhook"),
             ("/walker", "under /walker"),
             ("/walker/{x}", "under /walker"),
             ("/walker/w:x:1", "under /walker"),
         ] {
-            let error = Template::of("w", path).unwrap_err();
+            let error = of(path).unwrap_err();
             assert!(error.contains(why), "{path}: {error}");
         }
     }
@@ -244,7 +257,7 @@ mod tests {
     fn routes_of_a_walker() {
         let names = ["w", "old"].map(|name| Name::new(name).unwrap());
         let shapes = |spec: &Spec| -> Vec<String> {
-            let routes = of(&names[0], names.iter(), spec).unwrap();
+            let routes = super::of(&names[0], names.iter(), spec).unwrap();
             routes.iter().map(|route| route.template.shape()).collect()
         };
         assert_eq!(shapes(&Spec::new()), ["/walker/w", "/walker/w/{1}", "/walker/old", "/walker/old/{1}"]);
@@ -252,8 +265,8 @@ mod tests {
         assert_eq!(shapes(&Spec::new().path("/a").entry(EntryType::Node)), ["/a/{1}"]);
         assert!(shapes(&Spec::new().private()).is_empty());
         let both = [
-            of(&names[0], names[..1].iter(), &Spec::new().path("/a/{x}")).unwrap(),
-            of(&names[1], names[1..].iter(), &Spec::new().path("/a").entry(EntryType::Node)).unwrap(),
+            super::of(&names[0], names[..1].iter(), &Spec::new().path("/a/{x}")).unwrap(),
+            super::of(&names[1], names[1..].iter(), &Spec::new().path("/a").entry(EntryType::Node)).unwrap(),
         ];
         let clashes = clashes(&both.concat());
         assert_eq!(clashes, ["walkers w and old are both called by POST /a/{1}: give one another path"]);

@@ -47,16 +47,36 @@ pub struct Caller {
     pub root: Uuid,
     /// May read everybody's runs.
     pub admin: bool,
+    /// What the caller is kept to; none for who may do all that the root may.
+    pub scope: Option<Arc<Scope>>,
+}
+
+/// What a webhook key is for. An empty list leaves all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// The walkers that may be called, by name.
+    pub walkers: Vec<String>,
+    /// The types of the nodes that may be entered at, by name; `root` is a root.
+    pub nodes: Vec<String>,
+}
+
+impl Scope {
+    /// Whether this walker may be called at a node of this type.
+    pub(crate) fn allows(&self, walker: &Name, entry: &Name) -> bool {
+        let node = if entry.as_str().is_empty() { "root" } else { entry.as_str() };
+        let lists = |list: &[String], name: &str| list.is_empty() || list.iter().any(|one| one == name);
+        lists(&self.walkers, walker.as_str()) && lists(&self.nodes, node)
+    }
 }
 
 impl Caller {
     /// A caller without a token.
     pub fn public() -> Self {
-        Self { root: PUBLIC_ROOT, admin: false }
+        Self::user(PUBLIC_ROOT)
     }
     /// A user.
     pub fn user(root: Uuid) -> Self {
-        Self { root, admin: false }
+        Self { root, admin: false, scope: None }
     }
     /// True for a caller without a token.
     pub fn is_public(&self) -> bool {
@@ -498,6 +518,7 @@ impl Runtime {
             created_at: engine.env.now(),
             version: 1,
             sessions: Vec::new(),
+            webhook_keys: Vec::new(),
         };
         Ok(engine.store.register(user, Arc::new(root_element(root, Access::private()))).await?)
     }
@@ -508,6 +529,14 @@ impl Runtime {
     /// When the store refuses.
     pub async fn user(&self, email: &str) -> Result<Option<User>> {
         Ok(self.inner.engine.store.user(email).await?)
+    }
+
+    /// Those who act as a root: one, or all administrators of the system.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn users_of(&self, root: Uuid) -> Result<Vec<User>> {
+        Ok(self.inner.engine.store.users_of(root).await?)
     }
 
     /// Changes the user of an address, again when others did meanwhile. False when there is none, or `change` gives false: nothing is

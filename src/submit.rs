@@ -22,7 +22,7 @@ pub(crate) struct Checked {
     pub(crate) key: Option<RequestKey>,
 }
 
-/// Checks a request in this order: the walker, its fields, the entry node, access to it. Nothing is stored.
+/// Checks a request in this order: the walker, its fields, the entry node, what the caller is kept to, access to the node. Nothing is stored.
 pub(crate) async fn check(engine: &Arc<Engine>, spawn: Spawn) -> Result<Checked> {
     let Spawn { walker, node, caller, fields, client_id, request_key } = spawn;
     let known = engine.registry.get(&walker).filter(|kind| {
@@ -51,9 +51,14 @@ pub(crate) async fn check(engine: &Arc<Engine>, spawn: Spawn) -> Result<Checked>
             ctx: Value::Null,
         }])
     })?;
+    let is_in_scope = |entry: &Name| {
+        let scope = caller.scope.as_ref().filter(|_| !kind.spec.public);
+        scope.is_none_or(|scope| scope.allows(&kind.name, entry))
+    };
     let entry = match node {
-        None => NodeId::root(actor),
-        Some(id) => entry(engine, actor, id).await?,
+        None if is_in_scope(&Name::empty()) => NodeId::root(actor),
+        None => return Err(Error::OutOfScope),
+        Some(id) => entry(engine, actor, id, is_in_scope).await?,
     };
     let begun = Begun::first(encoded);
     let deadline = kind.spec.timeout.map(|timeout| engine.env.now().plus(timeout));
@@ -64,7 +69,12 @@ pub(crate) async fn check(engine: &Arc<Engine>, spawn: Spawn) -> Result<Checked>
 }
 
 /// The entry node under its true name.
-async fn entry(engine: &Engine, actor: uuid::Uuid, id: NodeId) -> Result<NodeId> {
+async fn entry(
+    engine: &Engine,
+    actor: uuid::Uuid,
+    id: NodeId,
+    is_in_scope: impl Fn(&Name) -> bool,
+) -> Result<NodeId> {
     let graph = engine.graph(actor);
     let slot = graph.element(Kind::Node, id.uuid()).await.map_err(|failure| Error::Walker {
         code: failure.code(),
@@ -73,6 +83,7 @@ async fn entry(engine: &Engine, actor: uuid::Uuid, id: NodeId) -> Result<NodeId>
     })?;
     match slot {
         None => Err(Error::EntryNotFound(id.into())),
+        Some(slot) if !is_in_scope(&slot.name) => Err(Error::OutOfScope),
         Some(slot) if slot.level < Level::Read => Err(Error::EntryForbidden(id)),
         Some(slot) => Ok(NodeId::new(slot.name.clone(), slot.id)),
     }

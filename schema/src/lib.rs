@@ -26,6 +26,6 @@ pub use run::{ErrorCode, Run, Schedule, Status};
 pub use state::State;
 pub use stored::{
     Checkpoint, Edge, FORMAT, Fields, Items, Node, Object, Part, Position, Segment, SegmentId, Session, User,
-    Walker, documents,
+    Walker, WebhookKey, documents,
 };
 pub use time::Timestamp;

@@ -267,6 +267,9 @@ pub struct User {
     /// The logins whose tokens are good, the oldest first.
     #[serde(default)]
     pub sessions: Vec<Session>,
+    /// The keys that others call the user's walkers with, in the order in which they were made.
+    #[serde(default)]
+    pub webhook_keys: Vec<WebhookKey>,
 }
 
 /// One login.
@@ -275,6 +278,23 @@ pub struct Session {
     /// What its token says as `state`.
     pub state: String,
     /// When the token ends.
+    pub ends_at: Timestamp,
+}
+
+/// What others call walkers with, in the place of a user. Its secret is not stored: it is worked out from the id.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct WebhookKey {
+    /// Its own id.
+    pub id: Key,
+    /// What its owner calls it: no two keys of a user have one name.
+    pub name: String,
+    /// The walkers that it may call; all when there are none.
+    pub walkers: Vec<String>,
+    /// The types of the nodes that it may enter at, where `root` is a root; all when there are none.
+    pub nodes: Vec<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ends.
     pub ends_at: Timestamp,
 }
 

@@ -10,12 +10,14 @@ mod feed;
 mod govern;
 mod health;
 mod json;
+mod keys;
 mod problem;
 mod router;
 mod runs;
 mod tokens;
 mod users;
 mod walkers;
+mod webhook;
 mod ws;
 
 use std::{sync::Arc, time::Duration};
@@ -33,6 +35,7 @@ pub(crate) struct Server {
     pub(crate) runtime: Runtime,
     pub(crate) tokens: tokens::Tokens,
     pub(crate) users: users::Users,
+    pub(crate) keys: keys::Keys,
     pub(crate) stopping: Stopping,
 }
 
@@ -108,5 +111,6 @@ pub async fn serve(
 async fn build(runtime: Runtime, stopping: Stopping) -> Result<Router> {
     let tokens = tokens::Tokens::new(&runtime).await?;
     let users = users::Users::new(&runtime)?;
-    Ok(router::router(Arc::new(Server { runtime, tokens, users, stopping })))
+    let keys = keys::Keys::new(&runtime).await?;
+    Ok(router::router(Arc::new(Server { runtime, tokens, users, keys, stopping })))
 }

@@ -34,12 +34,12 @@ pub(crate) enum Refusal {
     NotAuthenticated,
     /// The `Authorization` header is not a bearer token.
     BadScheme,
-    /// The token is not valid, or not any more.
+    /// The token, or the webhook key, is not valid, or not any more.
     Unauthorized,
     /// What was given does not fit.
     Unprocessable(Vec<Detail>),
-    /// The address is registered already.
-    AlreadyExists,
+    /// What is to be made cannot be beside what is there.
+    Clash(&'static str),
     /// Address and password do not belong together.
     BadLogin,
     /// What user management could not do, in its words.
@@ -120,6 +120,8 @@ pub(crate) enum Problem {
     NotFound,
     /// The caller may not enter at this node.
     EntryForbidden(NodeId),
+    /// The key is for other walkers or nodes.
+    OutOfScope,
     /// What was given does not fit.
     Invalid(Vec<FieldError>),
     /// A run failed. `message` is safe to send.
@@ -137,6 +139,7 @@ impl From<Error> for Problem {
         let problem = match &error {
             Error::UnknownWalker(_) | Error::EntryNotFound(_) => return Self::NotFound,
             Error::EntryForbidden(node) => return Self::EntryForbidden(node.clone()),
+            Error::OutOfScope => return Self::OutOfScope,
             Error::Invalid(fields) => return Self::Invalid(fields.clone()),
             Error::Walker { code: failure, message, run } => Self::Failed {
                 status: match failure {
@@ -222,7 +225,7 @@ impl IntoResponse for Refusal {
             Self::Unprocessable(details) => {
                 answer(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "detail": details }))
             }
-            Self::AlreadyExists => detail(StatusCode::CONFLICT, "Already Exists!"),
+            Self::Clash(why) => detail(StatusCode::CONFLICT, why),
             Self::BadLogin => {
                 answer(StatusCode::BAD_REQUEST, &json!({ "message": "Invalid Email/Password!" }))
             }
@@ -241,6 +244,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         match self {
             Self::NotFound => Refusal::NotFound.into_response(),
+            Self::OutOfScope => detail(StatusCode::FORBIDDEN, "Forbidden"),
             Self::EntryForbidden(node) => answer(
                 StatusCode::FORBIDDEN,
                 &json!({ "detail": { "error": format!("You don't have access on target entry {node}!") } }),
@@ -272,6 +276,7 @@ impl Problem {
     pub(crate) fn frame(self, event: &str) -> Value {
         match self {
             Self::NotFound => json!({ "type": event, "error": "Not Found" }),
+            Self::OutOfScope => json!({ "type": event, "error": "Forbidden" }),
             Self::EntryForbidden(node) => json!({
                 "type": event, "error": format!("You don't have access on target entry {node}!"),
             }),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{
     Router,
     extract::{Request, State},
-    routing::{MethodFilter, MethodRouter, get, post},
+    routing::{MethodFilter, MethodRouter, delete, get, patch, post},
 };
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
     problem::Refusal,
     runs, users,
     walkers::{self, Target},
-    ws,
+    webhook, ws,
 };
 use crate::walker::Method;
 
@@ -36,7 +36,7 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .with_state(server)
 }
 
-fn own() -> [(&'static str, MethodRouter<Arc<Server>>); 21] {
+fn own() -> [(&'static str, MethodRouter<Arc<Server>>); 25] {
     // `/walker/{walker_id}/cancel` and its like
     let one = |verb| post(move |State(server), Segments(id), request| govern::one(server, id, verb, request));
     let many = |verb| post(move |State(server), request| govern::many(server, verb, request));
@@ -58,6 +58,10 @@ fn own() -> [(&'static str, MethodRouter<Arc<Server>>); 21] {
         ("/user/logout", post(users::logout)),
         ("/user/refresh", post(users::refresh)),
         ("/user/change_password", post(users::change_password)),
+        ("/webhook", get(webhook::list)),
+        ("/webhook/generate-key", post(webhook::generate)),
+        ("/webhook/extend/{id}", patch(webhook::extend)),
+        ("/webhook/delete", delete(webhook::delete)),
         ("/websocket", get(ws::open)),
         ("/healthz", get(health::healthz)),
         ("/livez", get(health::livez)),

@@ -79,7 +79,8 @@ impl Login {
         Self { email: claims.email.clone(), id: claims.id.clone(), state: claims.state.clone(), ends_at }
     }
 
-    fn is_of(&self, user: &User) -> bool {
+    /// Whether it is one of this user.
+    pub(crate) fn is_of(&self, user: &User) -> bool {
         user.id.0.simple().to_string() == self.id
     }
 
@@ -213,7 +214,7 @@ impl Tokens {
             return Ok(None);
         };
         // What a user may do is asked of the store: the token only says who it is.
-        let caller = Caller { root: user.root_id.0, admin: user.is_admin };
+        let caller = Caller { admin: user.is_admin, ..Caller::user(user.root_id.0) };
         self.remember(
             token,
             Remembered { login: login.clone(), caller: caller.clone(), seen_at: now },

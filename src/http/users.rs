@@ -30,6 +30,8 @@ use super::{
 };
 use crate::{Error, Result, runtime::Runtime, store::Registered};
 
+/// Of what there can be only one.
+pub(crate) const ALREADY_EXISTS: &str = "Already Exists!";
 /// The longest password, in bytes.
 const PASSWORD_MAX: usize = 1024;
 /// Failed logins of one address within [`WINDOW`]; beyond them not even the right password is taken.
@@ -124,7 +126,7 @@ pub(crate) async fn register(
     let hash = server.users.hash(&server.runtime, password).await?;
     match server.runtime.register(email, hash).await? {
         Registered::New => Ok(answer(StatusCode::CREATED, &json!({ "message": "Successfully Registered!" }))),
-        Registered::Taken => Err(Refusal::AlreadyExists),
+        Registered::Taken => Err(Refusal::Clash(ALREADY_EXISTS)),
     }
 }
 

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     route::Route,
     runtime::{Caller, REQUEST_KEY_MAX, Spawn, Spawned},
-    walker::{EntryType, FieldKind, Part, Spec},
+    walker::{EntryType, FieldKind, KeyPlace, Part, Spec},
 };
 
 /// What a route calls.
@@ -42,9 +42,12 @@ pub(crate) async fn run(server: &Server, target: &Target, request: Request) -> R
     let spec = server.runtime.spec(walker).ok_or(Refusal::NotFound)?;
     let (mut parts, body) = request.into_parts();
     let mut values = path_values(&mut parts, target).await?;
-    let body = body_of(server, spec, &parts.headers, body).await?;
-    let caller =
-        if spec.is_public() { Caller::public() } else { extract::user(server, &parts.headers).await? };
+    let mut body = body_of(server, spec, &parts.headers, body).await?;
+    let caller = match spec.webhook_key() {
+        _ if spec.is_public() => Caller::public(),
+        Some(place) => by_key(server, key(place, &parts, &mut values, &mut body)).await?,
+        None => extract::user(server, &parts.headers).await?,
+    };
     let mut details = Vec::new();
     let node = if target.on_node { values.pop().map(|(_, text)| entry(text, &mut details)) } else { None };
     let (mut fields, broken) = match body {
@@ -83,6 +86,40 @@ pub(crate) async fn run(server: &Server, target: &Target, request: Request) -> R
         response.headers_mut().insert("x-idempotent-replay", HeaderValue::from_static("1"));
     }
     Ok(response)
+}
+
+/// Takes the key out of a request, where the walker's type says that it stands.
+fn key(
+    place: KeyPlace,
+    parts: &Parts,
+    path: &mut Vec<(String, String)>,
+    body: &mut Result<Map<String, Value>, Box<Detail>>,
+) -> Option<String> {
+    let found = match place {
+        // What is no text is no key, and there all the same.
+        KeyPlace::Header(name) => {
+            parts.headers.get(name).map(|value| value.to_str().unwrap_or("?").to_owned())
+        }
+        KeyPlace::Query(name) => {
+            let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).ok()?;
+            pairs.0.into_iter().find(|(key, _)| key == name).map(|(_, text)| text)
+        }
+        KeyPlace::Path(name) => {
+            let place = path.iter().position(|(key, _)| key == name)?;
+            Some(path.remove(place).1)
+        }
+        KeyPlace::Body(name) => body.as_mut().ok()?.shift_remove(name).map(|value| match value {
+            Value::String(text) => text,
+            other => other.to_string(),
+        }),
+    };
+    found.filter(|text| !text.is_empty())
+}
+
+/// Whoever calls with a webhook key.
+async fn by_key(server: &Server, key: Option<String>) -> Result<Caller, Refusal> {
+    let key = key.ok_or(Refusal::NotAuthenticated)?;
+    server.keys.caller(&server.runtime, &key).await?.ok_or(Refusal::Unauthorized)
 }
 
 /// The variables of the path by their names, decoded. What is not UTF-8 names nothing.
@@ -147,7 +184,8 @@ async fn body_of(
     let bytes = extract::bytes(headers, body, config).await?;
     // A walker without fields there expects no body, and whatever comes is ignored.
     let mut fields = spec.fields.iter().filter(|field| field.part == Part::Body);
-    if fields.clone().all(|field| field.kind == FieldKind::Excluded) {
+    let has_key = matches!(spec.webhook_key(), Some(KeyPlace::Body(_)));
+    if !has_key && fields.clone().all(|field| field.kind == FieldKind::Excluded) {
         return Ok(Ok(Map::new()));
     }
     let required = fields.any(|field| field.kind == FieldKind::Required);

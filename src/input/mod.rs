@@ -20,7 +20,7 @@ use self::{
 };
 use crate::{
     FieldError,
-    walker::{Field, Part, Spec},
+    walker::{Field, FieldKind, Part, Spec},
 };
 
 /// How much that does not fit is told of one request.
@@ -42,6 +42,25 @@ pub(crate) struct Input<'s> {
     pub(crate) body: Value,
     /// What the walker's type says.
     pub(crate) spec: &'s Spec,
+}
+
+impl<'s> Input<'s> {
+    /// What a caller gave under these names. Excluded and unknown ones are dropped.
+    pub(crate) fn of(spec: &'s Spec, mut given: Map<String, Value>) -> Self {
+        let fields = &spec.fields;
+        let lacks = |field: &&Field| field.kind == FieldKind::Required && !given.contains_key(field.name);
+        let missing: Vec<_> = fields.iter().filter(lacks).collect();
+        let of_body =
+            |(name, _): &(&String, &Value)| spec.field_of(name).is_none_or(|field| field.part == Part::Body);
+        let body = if missing.is_empty() { Map::new() } else { copied(given.iter().filter(of_body)) };
+        let taken = fields.iter().filter(|field| field.kind != FieldKind::Excluded);
+        let taken = taken.filter_map(|field| Some((field.name.to_owned(), given.remove(field.name)?)));
+        Self { fields: taken.collect(), missing, body: body.into(), spec }
+    }
+}
+
+fn copied<'v>(members: impl Iterator<Item = (&'v String, &'v Value)>) -> Map<String, Value> {
+    members.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Reads a type from its fields.

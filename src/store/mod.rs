@@ -565,6 +565,9 @@ pub trait Store: Send + Sync + 'static {
     /// The user of an address, compared as it is written.
     fn user(&self, email: &str) -> BoxFuture<'_, Result<Option<User>>>;
 
+    /// Those who act as a root, by their ids: one, or all administrators of the system.
+    fn users_of(&self, root: Uuid) -> BoxFuture<'_, Result<Vec<User>>>;
+
     /// Stores a run with its event number 1, `accepted`. Synced when this answers, also for one that is known already.
     fn submit(&self, submission: Submission) -> BoxFuture<'_, Result<Submitted>>;
 

@@ -19,7 +19,7 @@ pub use context::{Context, Saved, Stopped};
 pub use here::{Edit, Here, Read, Slot};
 pub use outcome::{DONE, Failure, Flow, Outcome, Wait, fail};
 pub use query::Query;
-pub use spec::{Checkpoints, EntryType, Field, FieldKind, Method, Part, Retry, Spec};
+pub use spec::{Checkpoints, EntryType, Field, FieldKind, KeyPlace, Method, Part, Retry, Spec};
 
 pub(crate) use abilities::{Ability, AnyWalker, When};
 pub(crate) use archetype::Held;

@@ -91,6 +91,25 @@ pub struct Field {
     pub part: Part,
 }
 
+/// Where a request has the key of a webhook walker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyPlace {
+    /// In the header of this name.
+    Header(&'static str),
+    /// In the parameter of the query of this name.
+    Query(&'static str),
+    /// In the variable of the path of this name.
+    Path(&'static str),
+    /// In the member of the body of this name, beside the fields.
+    Body(&'static str),
+}
+
+impl Default for KeyPlace {
+    fn default() -> Self {
+        Self::Header("X-API-KEY")
+    }
+}
+
 /// When everything so far is committed, beside what an ability asks for with `cx.checkpoint()`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Checkpoints {
@@ -120,6 +139,7 @@ pub struct Spec {
     pub(crate) entry: EntryType,
     pub(crate) path: &'static str,
     pub(crate) methods: Vec<Method>,
+    pub(crate) webhook: Option<KeyPlace>,
     pub(crate) description: &'static str,
     pub(crate) fields: Vec<Field>,
 }
@@ -148,6 +168,7 @@ impl Spec {
             entry: EntryType::Both,
             path: "",
             methods: vec![Method::Post],
+            webhook: None,
             description: "",
             fields: Vec::new(),
         }
@@ -241,6 +262,13 @@ impl Spec {
         self.methods.dedup();
         self
     }
+    /// Called over HTTP with a webhook key instead of a login, and below `/webhook/walker` instead of `/walker`. It acts as the root
+    /// of who made the key.
+    #[must_use]
+    pub fn webhook(mut self, key: KeyPlace) -> Self {
+        self.webhook = Some(key);
+        self
+    }
     /// What it does, for documentation.
     #[must_use]
     pub fn describe(mut self, text: &'static str) -> Self {
@@ -273,6 +301,10 @@ impl Spec {
     /// True when it has no endpoint.
     pub fn is_private(&self) -> bool {
         self.private
+    }
+    /// Where a request has its key, when it is a webhook walker.
+    pub fn webhook_key(&self) -> Option<KeyPlace> {
+        self.webhook
     }
     /// Whether a checkpoint of a version of the walker can be gone on from.
     pub(crate) fn takes_up(&self, version: u32) -> bool {

@@ -307,6 +307,7 @@ fn user(env: &Env, email: &str) -> User {
         created_at: env.now(),
         version: 1,
         sessions: Vec::new(),
+        webhook_keys: Vec::new(),
     }
 }
 
@@ -325,6 +326,7 @@ async fn users_change_one_at_a_time(store: &Shared, env: &Env) {
     let stored = store.user("bob@example.com").await.unwrap().unwrap();
     assert_eq!((stored.version, stored.sessions.len()), (2, 1));
     assert_eq!(User { version: 1, sessions: Vec::new(), ..stored.clone() }, bob);
+    assert_eq!(store.users_of(bob.root_id.0).await.unwrap(), [stored.clone()]);
     let another = User { id: Key(env.id()), ..stored.clone() };
     assert!(!store.change_user(another).await.unwrap(), "of that address is another user");
     let emptied = User { sessions: Vec::new(), password: "other".to_owned(), ..stored };
@@ -338,11 +340,19 @@ async fn users_are_unique(store: &Shared, env: &Env) {
     let ann = user(env, "ann@example.com");
     assert_eq!(store.register(ann.clone(), root()).await.unwrap(), Registered::New);
     let other_root = root();
-    let again = store.register(user(env, "ann@example.com"), Arc::clone(&other_root)).await.unwrap();
+    let again_user = user(env, "ann@example.com");
+    let again = store.register(again_user.clone(), Arc::clone(&other_root)).await.unwrap();
     assert_eq!(again, Registered::Taken);
-    assert_eq!(store.user("ann@example.com").await.unwrap(), Some(ann));
+    assert_eq!(store.user("ann@example.com").await.unwrap(), Some(ann.clone()));
     assert_eq!(store.user("Ann@example.com").await.unwrap(), None);
     assert!(load(store, Kind::Node, other_root.id).await.is_none(), "nothing was written");
+    assert_eq!(store.users_of(again_user.root_id.0).await.unwrap(), []);
+    let (mut one, mut two) = (user(env, "one@example.com"), user(env, "two@example.com"));
+    (one.root_id, two.root_id) = (ann.root_id, ann.root_id);
+    for user in [&two, &one] {
+        store.register(user.clone(), root()).await.unwrap();
+    }
+    assert_eq!(store.users_of(ann.root_id.0).await.unwrap(), [ann, one, two], "all that act as one root");
 }
 
 async fn secrets_are_kept(store: &Shared) {

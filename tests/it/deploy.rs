@@ -178,7 +178,7 @@ impl Notes {
     }
 }
 
-const CALLER: Caller = Caller { root: walkabout::schema::SYSTEM_ROOT, admin: false };
+const CALLER: Caller = Caller { root: walkabout::schema::SYSTEM_ROOT, admin: false, scope: None };
 
 async fn start<W: walkabout::walker::Walker>(folder: &Path) -> Runtime {
     start_with(folder, |types| _ = types.walker::<W>()).await

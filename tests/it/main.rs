@@ -29,3 +29,4 @@ mod support;
 mod tidy;
 mod users;
 mod wakes;
+mod webhook;

@@ -94,6 +94,7 @@ async fn each_question_is_answered_by_its_index() {
             "sleepers",
         ),
         ("user", doc! { "email": "a@example.com" }, doc! {}, "address"),
+        ("user", doc! { "root_id": id }, doc! { "_id": 1 }, "users_of_root"),
         ("node", doc! { "_id": { "$in": [id] } }, doc! {}, "_id_"),
         ("event", doc! { "_id": { "$gt": event(3), "$lte": event(u64::MAX) } }, doc! { "_id": 1 }, "_id_"),
     ];

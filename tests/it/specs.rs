@@ -9,10 +9,10 @@ use walkabout::{
     prelude::*,
     registry::Registry,
     testing::Bench,
-    walker::{EntryType, FieldKind, Spec},
+    walker::{EntryType, FieldKind, KeyPlace, Part, Spec},
 };
 
-use crate::support::{Client, Server, example};
+use crate::support::{Client, Server, example, told};
 
 fn shelf() -> (Server, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
@@ -23,16 +23,6 @@ fn shelf() -> (Server, tempfile::TempDir) {
 /// Asks with a body.
 async fn ask(client: &Client, method: Method, path: &str, body: Value) -> (u16, Value) {
     client.send(client.request(method, path).json(&body)).await
-}
-
-/// Kind and place of each error of a 422.
-fn told(answer: &(u16, Value)) -> Vec<String> {
-    assert_eq!(answer.0, 422, "{}", answer.1);
-    let show = |error: &Value| {
-        let loc: Vec<String> = error["loc"].as_array().unwrap().iter().map(ToString::to_string).collect();
-        format!("{} {}", error["type"].as_str().unwrap(), loc.join(".").replace('"', ""))
-    };
-    answer.1["detail"].as_array().unwrap().iter().map(show).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,6 +187,11 @@ spec_only! {
     Lost "lost" Spec::new().path("/lost/{b}").field("a", FieldKind::Required);
     Hidden "hidden" Spec::new().path("/hidden/{a}").field("a", FieldKind::Excluded);
     Taken "taken" Spec::new().path("/user/login");
+    Headed "headed" Spec::new().webhook(KeyPlace::Header("X KEY"));
+    Queried "queried" Spec::new().webhook(KeyPlace::Query("a")).field_in("a", FieldKind::Optional, Part::Query);
+    Pathless "pathless" Spec::new().webhook(KeyPlace::Path("key")).path("a");
+    Bodied "bodied" Spec::new().webhook(KeyPlace::Body("a")).field("a", FieldKind::Optional);
+    Both "both" Spec::new().webhook(KeyPlace::Path("a")).path("{a}").field("a", FieldKind::Required);
     Odd "odd" Spec::new().path("/odd/{a}.json").field("a", FieldKind::Required);
 }
 
@@ -218,12 +213,23 @@ async fn specs_that_do_not_fit_are_told_at_the_start() {
     );
     let text = refused(|registry| {
         registry.walker::<Lost>().walker::<Hidden>().walker::<Taken>().walker::<Odd>();
+        registry
+            .walker::<Headed>()
+            .walker::<Queried>()
+            .walker::<Pathless>()
+            .walker::<Bodied>()
+            .walker::<Both>();
     });
     let text = text.await;
     for wanted in [
         "walker lost has {b} in its path, and no such field",
         "walker hidden has {a} in its path, which is excluded",
         "walker taken has the path \"/user/login\": what is under /user is the server's own",
+        "walker headed takes its key from the header \"X KEY\": letters, digits, - and _ make a name",
+        "walker queried takes its key from \"a\" of the query, where it has a field",
+        "walker pathless takes its key from {key} of its path, which has no such variable",
+        "walker bodied takes its key from \"a\" of the body, where it has a field",
+        "walker both takes its key from {a} of its path, where it has a field",
         "walker odd has the path \"/odd/{a}.json\": a variable takes a whole segment",
     ] {
         assert!(text.contains(wanted), "{text}");

@@ -255,3 +255,13 @@ impl Socket {
         }
     }
 }
+
+/// Kind and place of each error of a 422.
+pub fn told(answer: &(u16, Value)) -> Vec<String> {
+    assert_eq!(answer.0, 422, "{}", answer.1);
+    let show = |error: &Value| {
+        let loc: Vec<String> = error["loc"].as_array().unwrap().iter().map(ToString::to_string).collect();
+        format!("{} {}", error["type"].as_str().unwrap(), loc.join(".").replace('"', ""))
+    };
+    answer.1["detail"].as_array().unwrap().iter().map(show).collect()
+}

@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{
     Attribute, DeriveInput, Error, Expr, ExprLit, Field, Ident, Lit, LitInt, LitStr, Meta, Result, Type,
-    ext::IdentExt,
+    ext::IdentExt, meta::ParseNestedMeta,
 };
 
 use crate::{
@@ -21,7 +21,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let mut common = Common::new(&case::snake(&ident.unraw().to_string()), ident.span());
     let mut calls = Vec::new();
     let (mut entry, mut retry, mut checkpoints) = (None, None, None);
-    let mut methods = None;
+    let (mut methods, mut keyed) = (None, None);
     let mut all = FieldSays::default();
     for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("walker")) {
         attribute.parse_nested_meta(|meta| {
@@ -44,6 +44,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
                     let path: LitStr = meta.value()?.parse()?;
                     calls.push(quote!(.path(#path)));
                 }
+                "webhook" => keyed = Some(key_place(&meta)?),
                 "methods" => methods = Some(parse_methods(&meta.value()?.parse()?)?),
                 "entry" => entry = Some(Entry::parse(&meta.value()?.parse()?)?),
                 "retry" => retry = Some(Retry::parse(&meta)?),
@@ -67,7 +68,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
                 key if common.take(key, &meta)? => {}
                 _ => {
                     return Err(meta.error(
-                        "unknown: use async, public, websocket, private, entry, path, methods, as_query, excluded, rerun, retry, timeout, visit_timeout, checkpoint, version, resumes, name, alias or crate",
+                        "unknown: use async, public, websocket, private, entry, path, methods, webhook, as_query, excluded, rerun, retry, timeout, visit_timeout, checkpoint, version, resumes, name, alias or crate",
                     ));
                 }
             }
@@ -79,6 +80,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let Common { name, aliases, library } = common;
     calls.extend(entry.map(|entry| entry.call(&library)));
     calls.extend(methods.map(|methods| quote!(.methods(&[#(#library::walker::Method::#methods),*]))));
+    calls.extend(keyed.map(|place: KeyPlace| place.call(&library)));
     calls.extend(retry.map(|retry: Retry| retry.call(&library)));
     calls.extend(checkpoints.map(|checkpoints: Checkpoints| checkpoints.call(&library)));
     let description = first_paragraph(&input.attrs);
@@ -130,6 +132,44 @@ impl Entry {
             Self::Root => quote!(.entry(#library::walker::EntryType::Root)),
             Self::Node => quote!(.entry(#library::walker::EntryType::Node)),
             Self::Both => quote!(.entry(#library::walker::EntryType::Both)),
+        }
+    }
+}
+
+/// Where a webhook key stands: the kind of place and its name, or the usual one.
+struct KeyPlace(Option<(&'static str, LitStr)>);
+
+/// `webhook`, or `webhook(header = "X-API-KEY")` and its like.
+fn key_place(meta: &ParseNestedMeta<'_>) -> Result<KeyPlace> {
+    let mut place = None;
+    if meta.input.peek(syn::token::Paren) {
+        meta.parse_nested_meta(|meta| {
+            let kind = match key(&meta).as_str() {
+                "header" => "Header",
+                "query" => "Query",
+                "path" => "Path",
+                "body" => "Body",
+                _ => {
+                    return Err(meta.error("use header, query, path or body, as in webhook(query = \"key\")"));
+                }
+            };
+            if place.replace((kind, meta.value()?.parse()?)).is_some() {
+                return Err(meta.error("a key stands in one place"));
+            }
+            Ok(())
+        })?;
+    }
+    Ok(KeyPlace(place))
+}
+
+impl KeyPlace {
+    fn call(self, library: &syn::Path) -> TokenStream {
+        match self.0 {
+            None => quote!(.webhook(#library::walker::KeyPlace::default())),
+            Some((kind, name)) => {
+                let kind = Ident::new(kind, name.span());
+                quote!(.webhook(#library::walker::KeyPlace::#kind(#name)))
+            }
         }
     }
 }

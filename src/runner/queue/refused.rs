@@ -54,6 +54,9 @@ impl Store for Shy {
     fn user(&self, email: &str) -> BoxFuture<'_, Result<Option<User>>> {
         self.inner.user(email)
     }
+    fn users_of(&self, root: Uuid) -> BoxFuture<'_, Result<Vec<User>>> {
+        self.inner.users_of(root)
+    }
     fn submit(&self, submission: Submission) -> BoxFuture<'_, Result<Submitted>> {
         self.inner.submit(submission)
     }

@@ -56,6 +56,23 @@ pub(crate) fn secret(name: &str) -> Vec<u8> {
     [b"secret:", name.as_bytes()].concat()
 }
 
+/// Leads from a root to one of those who act as it. No address begins with its first byte.
+pub(crate) fn user_of(root: Uuid, user: Uuid) -> Vec<u8> {
+    [&users_of(root)[..], user.as_bytes()].concat()
+}
+
+/// What begins the keys of those who act as a root.
+pub(crate) fn users_of(root: Uuid) -> Vec<u8> {
+    [&[BY_ROOT], &root.as_bytes()[..]].concat()
+}
+
+/// Whether a key of the users is an address.
+pub(crate) fn is_address(key: &[u8]) -> bool {
+    key.first() != Some(&BY_ROOT)
+}
+
+const BY_ROOT: u8 = 0;
+
 pub(crate) fn space_of(kind: Kind) -> Space {
     match kind {
         Kind::Node => Space::Node,

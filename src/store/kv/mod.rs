@@ -38,7 +38,7 @@ use self::{
     keys::Marker,
     records::Records,
     runs::{NewRun, Taken},
-    writer::{Member, QUEUE_MAX, Shared, UserChange, Writer},
+    writer::{Member, QUEUE_MAX, Shared, UserWrite, Writer},
 };
 use super::{
     Act, Acted, Claim, Claimed, Commit, Direction, Due, Element, Error, EventSink, Events, Limits, Link,
@@ -402,22 +402,31 @@ impl Store for KvStore {
 
     fn register(&self, user: User, root: Arc<Element>) -> BoxFuture<'_, Result<Registered>> {
         Box::pin(async move {
-            let (email, document) = (user.email.clone(), codec::encode_element(&root)?);
-            let user = codec::encode(&user)?;
-            self.ask(|answer| Member::Register { email, user, root, document, answer }).await
+            let (user, document) = (UserWrite::new(&user)?, codec::encode_element(&root)?);
+            self.ask(|answer| Member::Register { user, root, document, answer }).await
         })
     }
 
     fn change_user(&self, user: User) -> BoxFuture<'_, Result<bool>> {
         Box::pin(async move {
-            let change = UserChange::new(user)?;
-            self.ask(|answer| Member::ChangeUser { change, answer }).await
+            let user = UserWrite::change(user)?;
+            self.ask(|answer| Member::ChangeUser { user, answer }).await
         })
     }
 
     fn user(&self, email: &str) -> BoxFuture<'_, Result<Option<User>>> {
         let found = self.shared.engine.snapshot().get(Space::User, email.as_bytes());
         done(found.and_then(|bytes| bytes.map(|bytes| codec::decode(&bytes)).transpose()))
+    }
+
+    fn users_of(&self, root: Uuid) -> BoxFuture<'_, Result<Vec<User>>> {
+        let view = self.shared.engine.snapshot();
+        let range = Range::prefix(&keys::users_of(root));
+        let addresses = view.scan(Space::User, range, false, usize::MAX);
+        done(addresses.and_then(|addresses| {
+            let documents = addresses.iter().map(|(_, address)| view.get(Space::User, address));
+            documents.filter_map(Result::transpose).map(|document| codec::decode(&document?)).collect()
+        }))
     }
 
     fn submit(&self, submission: Submission) -> BoxFuture<'_, Result<Submitted>> {

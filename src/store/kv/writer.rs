@@ -49,16 +49,14 @@ pub(crate) enum Member {
         answer: oneshot::Sender<Result<Vec<u8>>>,
     },
     Register {
-        email: String,
-        /// The user, encoded.
-        user: Vec<u8>,
+        user: UserWrite,
         root: Arc<Element>,
         /// The root, encoded.
         document: Vec<u8>,
         answer: oneshot::Sender<Result<Registered>>,
     },
     ChangeUser {
-        change: UserChange,
+        user: UserWrite,
         answer: oneshot::Sender<Result<bool>>,
     },
     Submit {
@@ -278,13 +276,12 @@ impl Writer {
             Member::Keep { name, fresh, answer } => {
                 (settle(answer, stage.examine(|stage| keep(&shared, stage, &name, fresh))), None)
             }
-            Member::Register { email, user, root, document, answer } => {
-                let registered =
-                    stage.examine(|stage| register(&shared, stage, &email, user, root, document));
+            Member::Register { user, root, document, answer } => {
+                let registered = stage.examine(|stage| register(&shared, stage, user, root, document));
                 (settle(answer, registered), None)
             }
-            Member::ChangeUser { change, answer } => {
-                (settle(answer, stage.examine(|stage| change_user(&shared, stage, change))), None)
+            Member::ChangeUser { user, answer } => {
+                (settle(answer, stage.examine(|stage| change_user(&shared, stage, user))), None)
             }
             Member::Submit { run, answer } => {
                 let swept = &mut self.swept;
@@ -447,8 +444,8 @@ impl Member {
     /// How much it writes, about.
     fn bytes(&self) -> usize {
         match self {
-            Self::Register { document, .. } => document.len(),
-            Self::ChangeUser { change, .. } => change.document.len(),
+            Self::Register { user, document, .. } => user.document.len() + document.len(),
+            Self::ChangeUser { user, .. } => user.document.len(),
             Self::Submit { run, .. } => run.bytes(),
             Self::Commit { commit, .. } => commit.bytes(),
             Self::Keep { .. }
@@ -514,51 +511,62 @@ pub(crate) fn keep(shared: &Shared, stage: &mut Stage, name: &str, fresh: Vec<u8
 pub(crate) fn register(
     shared: &Shared,
     stage: &mut Stage,
-    email: &str,
-    user: Vec<u8>,
+    user: UserWrite,
     root: Arc<Element>,
     document: Vec<u8>,
 ) -> Result<Registered> {
-    if stage.get(&*shared.engine, Space::User, email.as_bytes())?.is_some() {
+    if stage.get(&*shared.engine, Space::User, &user.key())?.is_some() {
         return Ok(Registered::Taken);
     }
-    stage.put(Space::User, email.as_bytes().to_vec(), user);
+    user.put(stage);
     stage.put_element(root, document);
     Ok(Registered::New)
 }
 
-/// A user in the place of an earlier one.
+/// A user, as it is to be stored.
 #[derive(Clone)]
-pub(crate) struct UserChange {
+pub(crate) struct UserWrite {
     email: String,
     id: Uuid,
-    /// The version that the earlier one has to have.
+    root: Uuid,
+    /// The version of the one that it takes the place of.
     before: u64,
     /// The user, encoded.
     pub(crate) document: Vec<u8>,
 }
 
-impl UserChange {
-    /// A change of the user that is given as it was read.
-    pub(crate) fn new(mut user: User) -> Result<Self> {
+impl UserWrite {
+    /// One that is not there yet.
+    pub(crate) fn new(user: &User) -> Result<Self> {
+        let document = codec::encode(user)?;
+        Ok(Self { email: user.email.clone(), id: user.id.0, root: user.root_id.0, before: 0, document })
+    }
+
+    /// One that is given as it was read and changed, in the place of what was read.
+    pub(crate) fn change(mut user: User) -> Result<Self> {
         let before = user.version;
         user.version += 1;
-        Ok(Self { email: user.email.clone(), id: user.id.0, before, document: codec::encode(&user)? })
+        Ok(Self { before, ..Self::new(&user)? })
     }
 
     /// Where it is stored.
     pub(crate) fn key(&self) -> Vec<u8> {
         self.email.as_bytes().to_vec()
     }
+
+    fn put(self, stage: &mut Stage) {
+        let key = self.key();
+        stage.put(Space::User, keys::user_of(self.root, self.id), self.email.into_bytes());
+        stage.put(Space::User, key, self.document);
+    }
 }
 
-pub(crate) fn change_user(shared: &Shared, stage: &mut Stage, change: UserChange) -> Result<bool> {
-    let key = change.key();
-    let Some(kept) = stage.get(&*shared.engine, Space::User, &key)? else { return Ok(false) };
+pub(crate) fn change_user(shared: &Shared, stage: &mut Stage, user: UserWrite) -> Result<bool> {
+    let Some(kept) = stage.get(&*shared.engine, Space::User, &user.key())? else { return Ok(false) };
     let kept: User = codec::decode(&kept)?;
-    if kept.id.0 != change.id || kept.version != change.before {
+    if kept.id.0 != user.id || kept.version != user.before {
         return Ok(false);
     }
-    stage.put(Space::User, key, change.document);
+    user.put(stage);
     Ok(true)
 }

@@ -92,7 +92,7 @@ impl Index {
 }
 
 /// All but those of the ids. A test shows with `explain` that each question is answered by its index.
-const INDEXES: [Index; 10] = [
+const INDEXES: [Index; 11] = [
     // The links of a node, of one edge type or of all, in their order.
     Index::of(Place::Edge, "links_out", || doc! { "out": 1, "name": 1, "_id": 1 }),
     Index::of(Place::Edge, "links_in", || doc! { "in": 1, "name": 1, "_id": 1 }),
@@ -115,6 +115,7 @@ const INDEXES: [Index; 10] = [
         ..Index::of(Place::Walker, "sleepers", || doc! { "live.more.timer": 1, "_id": 1 })
     },
     Index { unique: true, ..Index::of(Place::User, "address", || doc! { "email": 1 }) },
+    Index::of(Place::User, "users_of_root", || doc! { "root_id": 1, "_id": 1 }),
     Index { expires_after: Some(0), ..Index::of(Place::Request, "forgotten", || doc! { "until": 1 }) },
     Index { expires_after: Some(COMMITS_KEPT), ..Index::of(Place::Commit, "forgotten", || doc! { "at": 1 }) },
     Index {

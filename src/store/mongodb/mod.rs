@@ -55,7 +55,7 @@ use super::{
         records::Records,
         runs::{self, NewRun, Taken},
         stage::Stage,
-        writer::{self, Fault, Shared, UNSAID, UserChange},
+        writer::{self, Fault, Shared, UNSAID, UserWrite},
     },
 };
 use crate::{
@@ -505,12 +505,10 @@ impl Store for MongoStore {
 
     fn register(&self, user: User, root: Arc<Element>) -> BoxFuture<'_, Result<Registered>> {
         Box::pin(async move {
-            let (email, document) = (user.email.clone(), codec::encode_element(&root)?);
-            let user = codec::encode(&user)?;
-            let needs = vec![Need::Value(Space::User, email.as_bytes().to_vec())];
+            let (user, document) = (UserWrite::new(&user)?, codec::encode_element(&root)?);
+            let needs = vec![Need::Value(Space::User, user.key())];
             let rule = move |shared: &Shared, stage: &mut Stage| {
-                let (user, root, document) = (user.clone(), Arc::clone(&root), document.clone());
-                writer::register(shared, stage, &email, user, root, document)
+                writer::register(shared, stage, user.clone(), Arc::clone(&root), document.clone())
                     .map(|registered| (registered, None))
             };
             self.ask(SMALL, needs, rule).await
@@ -519,10 +517,10 @@ impl Store for MongoStore {
 
     fn change_user(&self, user: User) -> BoxFuture<'_, Result<bool>> {
         Box::pin(async move {
-            let change = UserChange::new(user)?;
-            let needs = vec![Need::Value(Space::User, change.key())];
+            let user = UserWrite::change(user)?;
+            let needs = vec![Need::Value(Space::User, user.key())];
             let rule = move |shared: &Shared, stage: &mut Stage| {
-                writer::change_user(shared, stage, change.clone()).map(|changed| (changed, None))
+                writer::change_user(shared, stage, user.clone()).map(|changed| (changed, None))
             };
             self.ask(SMALL, needs, rule).await
         })
@@ -533,6 +531,16 @@ impl Store for MongoStore {
         Box::pin(self.read(async move {
             let found = self.find_one(Place::User, filter, None).await?;
             found.map(|document| codec::decode(document.as_bytes())).transpose()
+        }))
+    }
+
+    fn users_of(&self, root: Uuid) -> BoxFuture<'_, Result<Vec<User>>> {
+        Box::pin(self.read(async move {
+            let collection = self.base.collection::<RawDocumentBuf>(Place::User);
+            let find = collection.find(doc! { "root_id": bson_id(root) }).sort(doc! { "_id": 1 });
+            let found: Vec<RawDocumentBuf> =
+                find.await.map_err(Tried::from)?.try_collect().await.map_err(Tried::from)?;
+            found.iter().map(|document| codec::decode(document.as_bytes())).collect()
         }))
     }
 

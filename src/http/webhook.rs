@@ -1,0 +1,288 @@
+//! Makes webhook keys, lists, extends and deletes them: each user those of their own.
+
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use uuid::Uuid;
+use walkabout_schema::{Key, User, WebhookKey};
+
+use super::{
+    Server,
+    extract::{self, Segments},
+    keys,
+    problem::{Detail, Refusal, answer},
+    tokens::Login,
+    users::ALREADY_EXISTS,
+};
+use crate::{
+    input::{self, Input},
+    walker::{FieldKind, Spec},
+};
+
+/// Keys of one user.
+const KEYS_MAX: usize = 100;
+/// The longest name of a key, a walker or a type of nodes, in characters.
+const NAME_MAX: usize = 255;
+/// How many walkers a key lists, and how many types of nodes.
+const LISTED_MAX: usize = 100;
+/// How far away the end of a key may be: a hundred years.
+const SPAN_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// What a key is to be.
+#[derive(Deserialize)]
+struct Wanted {
+    name: String,
+    #[serde(default)]
+    walkers: Vec<String>,
+    #[serde(default)]
+    nodes: Vec<String>,
+    #[serde(default)]
+    expiration: Span,
+}
+
+/// So many of these.
+#[derive(Deserialize)]
+#[serde(default)]
+struct Span {
+    /// Looked at apart: a text or a fraction is not taken for a number here.
+    count: Value,
+    interval: Interval,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum Interval {
+    Seconds,
+    Minutes,
+    Hours,
+    Days,
+}
+
+impl Default for Span {
+    fn default() -> Self {
+        Self { count: 60.into(), interval: Interval::Days }
+    }
+}
+
+impl Span {
+    /// How long it is, or what is wrong with its count.
+    fn read(&self, loc: &[&str]) -> Result<Duration, Detail> {
+        let refuse = |kind: &str, msg: &str| {
+            let loc = loc.iter().chain(&["count"]).map(|&name| name.into()).collect();
+            Detail::new(kind, loc, msg).input(self.count.clone())
+        };
+        let Some(count) = self.count.as_i64() else {
+            return Err(refuse("int_type", "Input should be a valid integer"));
+        };
+        if count <= 0 {
+            return Err(refuse("greater_than", "Input should be greater than 0").ctx(json!({ "gt": 0 })));
+        }
+        let unit: u64 = match self.interval {
+            Interval::Seconds => 1,
+            Interval::Minutes => 60,
+            Interval::Hours => 3600,
+            Interval::Days => 24 * 3600,
+        };
+        let max = SPAN_MAX.as_secs() / unit;
+        if count.unsigned_abs() > max {
+            let msg = format!("Input should be less than or equal to {max}");
+            return Err(refuse("less_than_equal", &msg).ctx(json!({ "le": max })));
+        }
+        Ok(Duration::from_secs(count.unsigned_abs() * unit))
+    }
+}
+
+/// A body without what the caller may leave out; who asks is looked at before what is asked.
+async fn body<T: DeserializeOwned>(
+    server: &Server,
+    request: Request,
+    spec: &Spec,
+) -> Result<(Login, T), Refusal> {
+    let (parts, body) = request.into_parts();
+    let config = server.runtime.config();
+    let body = extract::json(&extract::bytes(&parts.headers, body, config).await?, config.json_depth_max)?;
+    let (_, login) = extract::login(server, &parts.headers).await?;
+    let members = extract::members(body, true).map_err(|detail| Refusal::detail(*detail))?;
+    let read = input::read(Input::of(spec, members)).map_err(|errors| {
+        Refusal::Unprocessable(errors.into_iter().map(|error| Detail::field(error, true)).collect())
+    })?;
+    Ok((login, read))
+}
+
+/// `GET /webhook`: the caller's keys, those that have ended too.
+pub(crate) async fn list(State(server): State<Arc<Server>>, headers: HeaderMap) -> Result<Response, Refusal> {
+    let (_, login) = extract::login(&server, &headers).await?;
+    let user = server.runtime.user(&login.email).await?.filter(|user| login.is_of(user));
+    let user = user.ok_or(Refusal::Unauthorized)?;
+    let root = user.root_id.0;
+    let shown = |key: &WebhookKey| {
+        json!({
+            "id": key.id.0.simple(),
+            "name": key.name,
+            "root_id": root.simple(),
+            "walkers": key.walkers,
+            "nodes": key.nodes,
+            "expiration": key.ends_at,
+            "key": server.keys.text(root, key),
+        })
+    };
+    let keys: Vec<_> = user.webhook_keys.iter().map(shown).collect();
+    Ok(answer(StatusCode::OK, &json!({ "keys": keys })))
+}
+
+/// `POST /webhook/generate-key`.
+pub(crate) async fn generate(
+    State(server): State<Arc<Server>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    static SPEC: LazyLock<Spec> = LazyLock::new(|| {
+        let optional = ["walkers", "nodes", "expiration"];
+        let spec = Spec::new().field("name", FieldKind::Required);
+        optional.into_iter().fold(spec, |spec, name| spec.field(name, FieldKind::Optional))
+    });
+    let (login, wanted) = body::<Wanted>(&server, request, &SPEC).await?;
+    let (key, root) = add(&server, &login, checked(&server, wanted)?).await?;
+    let text = server.keys.text(root, &key);
+    let made = json!({ "id": key.id.0.simple(), "name": key.name, "key": text });
+    Ok(answer(StatusCode::CREATED, &made))
+}
+
+/// The key that is wanted, or all that is wrong with it.
+fn checked(server: &Server, wanted: Wanted) -> Result<WebhookKey, Refusal> {
+    let span = wanted.expiration.read(&["body", "expiration"]);
+    let mut wrong = Vec::new();
+    check_name(&wanted.name, vec!["body".into(), "name".into()], &mut wrong);
+    for (member, list) in [("walkers", &wanted.walkers), ("nodes", &wanted.nodes)] {
+        let loc = vec!["body".into(), member.into()];
+        if list.len() > LISTED_MAX {
+            let found = list.len();
+            let msg = format!("List should have at most {LISTED_MAX} items after validation, not {found}");
+            let ctx = json!({ "field_type": "List", "max_length": LISTED_MAX, "actual_length": found });
+            wrong.push(Detail::new("too_long", loc, msg).ctx(ctx));
+            continue;
+        }
+        for (index, name) in list.iter().enumerate() {
+            check_name(name, [&loc[..], &[index.into()]].concat(), &mut wrong);
+        }
+    }
+    let (ends_at, now) = (span.map(|span| server.runtime.now().plus(span)), server.runtime.now());
+    match ends_at {
+        Ok(ends_at) if wrong.is_empty() => {
+            let Wanted { name, walkers, nodes, .. } = wanted;
+            let id = Key(server.runtime.env().id());
+            Ok(WebhookKey { id, name, walkers, nodes, created_at: now, ends_at })
+        }
+        ends_at => {
+            wrong.extend(ends_at.err());
+            Err(Refusal::Unprocessable(wrong))
+        }
+    }
+}
+
+fn check_name(name: &str, loc: Vec<Value>, wrong: &mut Vec<Detail>) {
+    let refuse = |kind: &str, msg: String, ctx| Detail::new(kind, loc, msg).input(name.into()).ctx(ctx);
+    if name.is_empty() {
+        let msg = "String should have at least 1 character".to_owned();
+        wrong.push(refuse("string_too_short", msg, json!({ "min_length": 1 })));
+    } else if name.chars().count() > NAME_MAX {
+        let msg = format!("String should have at most {NAME_MAX} characters");
+        wrong.push(refuse("string_too_long", msg, json!({ "max_length": NAME_MAX })));
+    }
+}
+
+/// Adds a key to those of its user; gives it with the root that it acts as.
+async fn add(server: &Server, login: &Login, key: WebhookKey) -> Result<(WebhookKey, Uuid), Refusal> {
+    let (mut root, mut clash) = (None, None);
+    let is_added = change(server, login, |user| {
+        root = Some(user.root_id.0);
+        clash = if user.webhook_keys.iter().any(|other| other.name == key.name) {
+            Some(ALREADY_EXISTS)
+        } else {
+            (user.webhook_keys.len() >= KEYS_MAX).then_some("There are 100 keys already: delete one first")
+        };
+        if clash.is_none() {
+            user.webhook_keys.push(key.clone());
+        }
+        clash.is_none()
+    });
+    match (is_added.await?, root) {
+        (true, Some(root)) => Ok((key, root)),
+        _ => Err(clash.map_or(Refusal::Unauthorized, Refusal::Clash)),
+    }
+}
+
+/// `PATCH /webhook/extend/{id}`: from the end that the key has, also when that is over.
+pub(crate) async fn extend(
+    State(server): State<Arc<Server>>,
+    Segments(id): Segments<String>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    static SPEC: LazyLock<Spec> = LazyLock::new(|| {
+        Spec::new().field("count", FieldKind::Optional).field("interval", FieldKind::Optional)
+    });
+    let (login, span) = body::<Span>(&server, request, &SPEC).await?;
+    let span = span.read(&["body"]).map_err(Refusal::detail)?;
+    let id = Uuid::try_parse(&id).map_err(|_| Refusal::NotFound)?;
+    let latest = server.runtime.now().plus(SPAN_MAX);
+    let mut is_too_far = false;
+    let is_extended = change(&server, &login, |user| {
+        let place = keys::position(user, id);
+        let Some(key) = place.and_then(|place| user.webhook_keys.get_mut(place)) else { return false };
+        key.ends_at = key.ends_at.plus(span);
+        is_too_far = key.ends_at > latest;
+        !is_too_far
+    });
+    match is_extended.await? {
+        true => Ok(answer(StatusCode::OK, &json!({ "message": "Successfully Extended!" }))),
+        false if is_too_far => {
+            let msg = "Value error, a key ends within a hundred years";
+            Err(Refusal::detail(Detail::new("value_error", vec!["body".into(), "count".into()], msg)))
+        }
+        false => Err(Refusal::NotFound),
+    }
+}
+
+/// `DELETE /webhook/delete`: all of these keys, or none when one of them is not there.
+pub(crate) async fn delete(State(server): State<Arc<Server>>, request: Request) -> Result<Response, Refusal> {
+    #[derive(Deserialize)]
+    struct Which {
+        ids: Vec<String>,
+    }
+    static SPEC: LazyLock<Spec> = LazyLock::new(|| Spec::new().field("ids", FieldKind::Required));
+    let (login, Which { ids }) = body(&server, request, &SPEC).await?;
+    if ids.is_empty() {
+        let msg = "List should have at least 1 item after validation, not 0";
+        let ctx = json!({ "field_type": "List", "min_length": 1, "actual_length": 0 });
+        let loc = vec!["body".into(), "ids".into()];
+        return Err(Refusal::detail(Detail::new("too_short", loc, msg).input(json!([])).ctx(ctx)));
+    }
+    let ids: Result<Vec<_>, _> = ids.iter().map(|id| Uuid::try_parse(id)).collect();
+    let ids = ids.map_err(|_| Refusal::NotFound)?;
+    let are_deleted = change(&server, &login, |user| {
+        let are_there = ids.iter().all(|id| keys::position(user, *id).is_some());
+        user.webhook_keys.retain(|key| !ids.contains(&key.id.0));
+        are_there
+    });
+    if !are_deleted.await? {
+        return Err(Refusal::NotFound);
+    }
+    Ok(answer(StatusCode::OK, &json!({ "message": "Successfully Deleted!" })))
+}
+
+/// Changes who is logged in.
+async fn change(
+    server: &Server,
+    login: &Login,
+    mut change: impl FnMut(&mut User) -> bool,
+) -> crate::Result<bool> {
+    server.runtime.change_user(&login.email, |user| login.is_of(user) && change(user)).await
+}
