@@ -315,7 +315,8 @@ impl Context {
         Ok(self.attempt.graph.find(&query.from, &query.hops, query.edges).await?.len())
     }
 
-    /// The node, edge or object of an id, when it exists, is of the type, and may be read: the three refusals look alike.
+    /// The node, edge or object of an id, when it exists, is of the type, and may be read: the three refusals look alike, and so does
+    /// the id of a walker, whose record [`Context::record`] gives.
     ///
     /// # Errors
     /// When it does not load.

@@ -409,6 +409,7 @@ async fn a_run_goes_from_submission_to_its_end(store: &Shared, env: &Env) {
     let id = walker.id.0;
     store.submit(Submission { key: None, walker: walker.clone() }).await.unwrap();
     assert_eq!(store.run(id).await.unwrap().unwrap(), walker);
+    assert!(load(store, Kind::Walker, id).await.is_none(), "a run is no element");
     let before = Uuid::from_u128(id.as_u128() - 1);
     assert!(
         store
