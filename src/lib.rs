@@ -35,6 +35,7 @@
 //! In reading order: [`walker`], [`testing`], [`runtime`], [`govern`], [`config`], [`store`], [`publish`].
 #![doc = include_str!("docs/architecture.md")]
 
+mod access;
 #[cfg(all(feature = "embedded", feature = "http"))]
 mod app;
 #[cfg(feature = "http")]

@@ -73,7 +73,7 @@ async fn entry(engine: &Engine, actor: uuid::Uuid, id: NodeId) -> Result<NodeId>
     })?;
     match slot {
         None => Err(Error::EntryNotFound(id.into())),
-        Some(slot) if slot.level < Level::Read => Err(Error::EntryForbidden(id)),
+        Some(slot) if slot.level() < Level::Read => Err(Error::EntryForbidden(id)),
         Some(slot) => Ok(NodeId::new(slot.name.clone(), slot.id)),
     }
 }

@@ -104,7 +104,7 @@ pub(crate) async fn travel(
         // What was destroyed since it was put in the frontier, or may no longer be read, is passed over.
         let after = cx.walk.ahead().take_while(|next| next.kind == at.kind).map(|next| next.id);
         let slot = attempt.graph.arrive(at.kind, at.id, after).await?;
-        let slot = slot.filter(|slot| slot.level >= Level::Read);
+        let slot = slot.filter(|slot| slot.level() >= Level::Read);
         let Some(slot) = slot else {
             if cx.walk.visits() <= 1 && cx.depth == 0 {
                 let id = ElementId::new(at.kind, at.name, at.id);
@@ -358,7 +358,7 @@ async fn release(
     to: Release,
 ) -> Result<Stop, Failure> {
     let (stand, _) = stand(cx, walker, attempt, position, top)?;
-    let due = due_of(&to, run, attempt.graph.actor, attempt.under_way.deadline());
+    let due = due_of(&to, run, attempt.graph.caller, attempt.under_way.deadline());
     let event = event_of(&to);
     let then = Then::Release { checkpoint: Some(Box::new(stand)), to };
     write(attempt, top, event, then).await?;

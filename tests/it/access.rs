@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use walkabout::{
+    Error,
     config::Config,
+    env::Env,
     prelude::*,
     registry::Registry,
     runtime::{Caller, Spawn, Spawned},
-    schema::{EdgeId, ElementId, Level, NodeId, ObjectId},
+    schema::{EdgeId, ElementId, ErrorCode, Kind, Level, Name, NodeId, ObjectId},
     store::{Limits, Store, embedded, memory, mongodb},
     testing::Bench,
+    walker::Asker,
 };
 
 use crate::database::database;
@@ -17,6 +20,85 @@ use crate::database::database;
 #[derive(Node, Serialize, Deserialize, Clone)]
 struct Note {
     text: String,
+}
+
+/// What the rule of an element says.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+enum Says {
+    /// Nothing: the permission blocks decide.
+    Nothing,
+    /// What these say.
+    AsTheBlocks,
+    This(Level),
+    Panics,
+}
+
+impl Says {
+    fn rule(self, asker: &Asker) -> Option<Level> {
+        match self {
+            Self::Nothing => None,
+            Self::AsTheBlocks => Some(asker.level()),
+            Self::This(level) => Some(level),
+            Self::Panics => panic!("a rule panics, as it was told to"),
+        }
+    }
+}
+
+#[derive(Node, Serialize, Deserialize)]
+#[node(access = |page, asker| page.says.rule(asker), alias = "Leaf")]
+struct Page {
+    says: Says,
+}
+
+#[derive(Edge, Serialize, Deserialize)]
+#[edge(access = |bond, asker| bond.says.rule(asker))]
+struct Bond {
+    says: Says,
+}
+
+#[derive(Object, Serialize, Deserialize)]
+#[object(access = Self::access_of)]
+struct Paper {
+    says: Says,
+}
+
+impl Paper {
+    fn access_of(&self, asker: &Asker) -> Option<Level> {
+        self.says.rule(asker)
+    }
+}
+
+/// A run that its rule shows to others.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(async, access = |show, asker| show.says.rule(asker))]
+struct Show {
+    says: Says,
+}
+
+#[abilities]
+impl Show {
+    #[entry]
+    async fn start(&mut self, _here: Here<Root>, _cx: &mut Context) -> Outcome {
+        DONE
+    }
+}
+
+/// Tells how many pages it can see from where it is called.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(entry = "both")]
+struct Look {}
+
+#[abilities]
+impl Look {
+    #[entry]
+    async fn start(&mut self, here: Here<Any>, cx: &mut Context) -> Outcome {
+        let found = cx.list(here.out().node::<Page>()).await?.len();
+        let counted = cx.count(here.out().node::<Page>()).await?;
+        let visited = cx.visit(here.out().node::<Page>()).await?.added();
+        let bonds = cx.count(here.out().edge::<Bond>().edges()).await?;
+        cx.report(json!([found, counted, visited, bonds]))?;
+        cx.disengage()
+    }
 }
 
 #[derive(Walker, Serialize, Deserialize, Default)]
@@ -32,25 +114,26 @@ impl Sleep {
 }
 
 fn types(types: &mut Registry) {
-    types.walker::<Sleep>();
+    types.walker::<Sleep>().walker::<Show>().walker::<Look>();
+    types.node::<Page>().edge::<Bond>().object::<Paper>();
 }
 
 /// A bench on each store that is there, with what must outlive it.
-async fn benches(register: fn(&mut Registry)) -> Vec<(Bench, Option<tempfile::TempDir>)> {
+async fn benches(register: fn(&mut Registry)) -> Vec<(Arc<Bench>, Option<tempfile::TempDir>)> {
     let folder = tempfile::tempdir().unwrap();
     let limits = || Limits { disk_free_min: 0, ..Limits::default() };
     let mut stores: Vec<(Arc<dyn Store>, _)> = vec![(memory::open(limits()).unwrap(), None)];
     stores.push((embedded::open(folder.path(), limits()).unwrap(), Some(folder)));
     if let Some(uri) = database() {
         let options = mongodb::Options::of(&uri);
-        let store = mongodb::open(&options, limits(), walkabout::env::Env::system()).await.unwrap();
+        let store = mongodb::open(&options, limits(), Env::system()).await.unwrap();
         stores.push((store, None));
     }
     let mut benches = Vec::new();
     for (store, folder) in stores {
         let config = Config { disk_free_min: 0, ..Config::default() };
-        let env = walkabout::env::Env::system();
-        benches.push((Bench::inline_on(store, register, config, env).await.unwrap(), folder));
+        let env = Env::system();
+        benches.push((Arc::new(Bench::inline_on(store, register, config, env).await.unwrap()), folder));
     }
     benches
 }
@@ -92,11 +175,11 @@ async fn an_id_of_another_kind_names_nothing() {
             })
             .await
             .unwrap();
-        let name = walkabout::schema::Name::new("Note").unwrap();
+        let name = Name::new("Note").unwrap();
         let wrong: [ElementId; 5] = [
             run.clone().into(),
             NodeId::new(run.name().clone(), run.uuid()).into(),
-            ElementId::new(walkabout::schema::Kind::Walker, name.clone(), note),
+            ElementId::new(Kind::Walker, name.clone(), note),
             EdgeId::new(name.clone(), note).into(),
             ObjectId::new(name.clone(), note).into(),
         ];
@@ -105,4 +188,166 @@ async fn an_id_of_another_kind_names_nothing() {
         }
         assert_eq!(level(&bench, &user, &NodeId::new(name, note).into()).await, Some(Level::Write));
     }
+}
+
+/// Hangs a page from a caller's root.
+async fn page(bench: &Bench, caller: &Caller, says: Says) -> ElementId {
+    let make = bench.graph(caller, move |cx| {
+        Box::pin(async move {
+            let root = cx.root().await?;
+            Ok(cx.attach(&root, Page { says })?.id())
+        })
+    });
+    make.await.unwrap()
+}
+
+/// Changes what a page says.
+async fn turn(bench: &Bench, caller: &Caller, id: &ElementId, says: Says) -> Result<(), Failure> {
+    let id = id.clone();
+    let edit = bench.graph(caller, move |cx| {
+        Box::pin(async move {
+            let page = cx.get::<Page>(&id).await?.ok_or_else(|| fail("not seen"))?;
+            page.edit().says = says;
+            Ok(())
+        })
+    });
+    edit.await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_type_decides_by_its_fields() {
+    for (bench, _folder) in benches(types).await {
+        let (ann, bob) = (bench.register().await, bench.register().await);
+        let id = page(&bench, &ann, Says::This(Level::NoAccess)).await;
+        let node: NodeId = id.to_string().parse().unwrap();
+        assert_eq!(level(&bench, &bob, &id).await, None);
+        let refused = bench.runtime.spawn(spawn("look", &bob, Some(node.clone()))).await;
+        assert!(matches!(refused, Err(Error::EntryForbidden(_))), "{refused:?}");
+        for given in [Level::Read, Level::Connect, Level::Write] {
+            turn(&bench, &ann, &id, Says::This(given)).await.unwrap();
+            assert_eq!(level(&bench, &bob, &id).await, Some(given));
+            let entered = bench.runtime.spawn(spawn("look", &bob, Some(node.clone()))).await;
+            assert!(entered.is_ok(), "{entered:?}");
+            let id = id.clone();
+            let tried = bench.graph(&bob, move |cx| {
+                Box::pin(async move {
+                    let page = cx.get::<Page>(&id).await?.ok_or_else(|| fail("not seen"))?;
+                    let own = cx.create(Note { text: String::new() })?;
+                    let connected = cx.connect(&page, &own).is_ok();
+                    let granted = cx.grant(&page, Level::NoAccess).is_ok();
+                    let destroyed = cx.destroy(&page).is_ok();
+                    Err::<(), _>(fail(format!("{connected} {granted} {destroyed}")))
+                })
+            });
+            let may = |needed| given >= needed;
+            let wanted = format!("{} {} {}", may(Level::Connect), may(Level::Write), may(Level::Write));
+            assert_eq!(tried.await.unwrap_err().message(), Some(wanted.as_str()));
+        }
+        turn(&bench, &bob, &id, Says::This(Level::Read)).await.unwrap();
+        let refused = turn(&bench, &bob, &id, Says::Nothing).await.unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::Forbidden);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_leave_out_what_a_rule_hides() {
+    for (bench, _folder) in benches(types).await {
+        let (ann, bob) = (bench.register().await, bench.register().await);
+        let hub = bench
+            .graph(&ann, |cx| {
+                Box::pin(async move {
+                    let hub = cx.create(Note { text: "hub".to_owned() })?;
+                    cx.grant(&hub, Level::Read)?;
+                    for says in [Says::This(Level::Read), Says::This(Level::NoAccess), Says::Nothing] {
+                        let page = cx.create(Page { says })?;
+                        cx.connect_with(&hub, &page, Bond { says })?;
+                    }
+                    Ok(hub.id())
+                })
+            })
+            .await
+            .unwrap();
+        let node: NodeId = hub.to_string().parse().unwrap();
+        for (caller, wanted) in [(&ann, [3; 4]), (&bob, [1; 4])] {
+            let looked = bench.runtime.spawn(spawn("look", caller, Some(node.clone()))).await.unwrap();
+            let Spawned::Done { reports, .. } = looked else { panic!("it is plain") };
+            assert_eq!(reports, [json!(wanted)]);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_shows_a_run_to_others() {
+    for (bench, _folder) in benches(types).await {
+        let (ann, bob) = (bench.register().await, bench.register().await);
+        for (says, is_shown) in [
+            (json!({ "This": "READ" }), true),
+            (json!("Nothing"), false),
+            (json!({ "This": "NO_ACCESS" }), false),
+            (json!("Panics"), false),
+        ] {
+            let mut spawn = spawn("show", &ann, None);
+            spawn.fields.insert("says".to_owned(), says);
+            let Ok(Spawned::Accepted { id, .. }) = bench.runtime.spawn(spawn).await else {
+                panic!("not async")
+            };
+            bench.finished(&ann, &id).await;
+            assert_eq!(bench.runtime.record(&bob, &id).await.unwrap().is_some(), is_shown);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_relies_on_what_a_rule_has_seen() {
+    for (bench, _folder) in benches(types).await {
+        let (ann, bob) = (bench.register().await, bench.register().await);
+        let id = page(&bench, &ann, Says::This(Level::Connect)).await;
+        let connect = async |meanwhile: Option<Says>| {
+            let (at, other, owner) = (id.clone(), Arc::clone(&bench), ann.clone());
+            let connect = bench.graph(&bob, move |cx| {
+                Box::pin(async move {
+                    let page = cx.get::<Page>(&at).await?.ok_or_else(|| fail("not seen"))?;
+                    let own = cx.create(Note { text: String::new() })?;
+                    cx.connect(&page, &own)?;
+                    if let Some(says) = meanwhile {
+                        turn(&other, &owner, &at, says).await?;
+                    }
+                    Ok(())
+                })
+            });
+            connect.await.map_err(|failure| failure.code())
+        };
+        assert_eq!(connect(None).await, Ok(()));
+        assert_eq!(connect(Some(Says::This(Level::Read))).await, Err(ErrorCode::Conflict));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_panics_fails_who_asks_and_nobody_else() {
+    for (bench, _folder) in benches(types).await {
+        let (ann, bob) = (bench.register().await, bench.register().await);
+        let id = page(&bench, &ann, Says::Panics).await;
+        let node: NodeId = id.to_string().parse().unwrap();
+        let at = id.clone();
+        let asked =
+            bench.graph(&bob, |cx| Box::pin(async move { Ok(cx.get::<Page>(&at).await?.is_some()) })).await;
+        assert_eq!(asked.unwrap_err().code(), ErrorCode::WalkerPanicked);
+        let entered = bench.runtime.spawn(spawn("look", &bob, Some(node))).await;
+        assert!(matches!(entered, Err(Error::Walker { code: ErrorCode::WalkerPanicked, .. })), "{entered:?}");
+        assert_eq!(level(&bench, &ann, &id).await, Some(Level::Write), "the owner is not asked about");
+    }
+}
+
+/// A node with a rule that no program registers.
+#[derive(Node, Serialize, Deserialize)]
+#[node(access = |_, _| None)]
+struct Unknown {}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_type_with_a_rule_has_to_be_registered() {
+    let bench = Bench::new(types).await;
+    let user = bench.register().await;
+    let made = bench.graph(&user, |cx| Box::pin(async move { cx.create(Unknown {}).map(|_| ()) })).await;
+    let message = made.unwrap_err().message().unwrap_or_default().to_owned();
+    assert!(message.contains("types.node::<Unknown>()"), "{message}");
 }
