@@ -273,6 +273,9 @@ impl Engine {
             answer: errand.answer.clone(),
         };
         let attempt = Arc::new(Attempt::new(self, origin, Arc::clone(&errand.under_way), Book::resume(from)));
+        if from.elevated {
+            attempt.graph.elevate();
+        }
         let walk = if from.walk.is_new() {
             let entry = &errand.entry;
             Walk::starting_at([Location { kind: Kind::Node, id: entry.uuid(), name: entry.name().clone() }])

@@ -424,6 +424,7 @@ fn stand(
         http_status: book.status,
         custom: book.custom.clone(),
         position: position.clone(),
+        elevated: attempt.graph.is_elevated(),
         ..Checkpoint::default()
     };
     cx.walk.save(&mut segments, &mut checkpoint);
@@ -435,6 +436,7 @@ fn stand(
         fields,
         walk: cx.walk.clone(),
         position,
+        elevated: attempt.graph.is_elevated(),
         reports: book.reports.clone(),
         status: book.status,
         custom: book.custom.clone(),

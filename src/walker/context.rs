@@ -562,6 +562,16 @@ impl Context {
         })
     }
 
+    /// Lets the rest of the run act as the system root: everything may be read and changed, and what is made from here on belongs to
+    /// the system root, so that its maker finds it later only by what is granted then. [`Context::root`] is the system's as well: keep
+    /// a handle on that of the caller. It holds for walkers inside this one and for those that it is inside, and over checkpoints,
+    /// waits and crashes. An attempt that begins again before the next checkpoint is not elevated until it says so again.
+    ///
+    /// The run itself stays the caller's, and [`Context::is_admin`] says what it said.
+    pub fn elevate(&mut self) {
+        self.attempt.graph.elevate();
+    }
+
     fn change_access(
         &self,
         slot: &Arc<Slot>,

@@ -6,11 +6,12 @@ use walkabout::{
     Error,
     config::Config,
     env::Env,
+    govern::Governor,
     prelude::*,
     registry::Registry,
     runtime::{Caller, Spawn, Spawned},
     schema::{EdgeId, ElementId, ErrorCode, Kind, Level, Name, NodeId, ObjectId},
-    store::{Limits, Store, embedded, memory, mongodb},
+    store::{Act, Limits, Store, embedded, memory, mongodb},
     testing::Bench,
     walker::Asker,
 };
@@ -114,8 +115,50 @@ impl Sleep {
 }
 
 fn types(types: &mut Registry) {
-    types.walker::<Sleep>().walker::<Show>().walker::<Look>();
+    types.walker::<Sleep>().walker::<Show>().walker::<Look>().walker::<Climb>().walker::<Raise>();
     types.node::<Page>().edge::<Bond>().object::<Paper>();
+}
+
+/// Tells what it may do with an element, before it acts as the system root and after, at once and when it was waited for.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(async)]
+struct Climb {
+    element: ElementId,
+}
+
+#[abilities]
+impl Climb {
+    #[entry]
+    async fn start(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+        let before = cx.get::<Any>(&self.element).await?.map(|seen| seen.level());
+        cx.elevate();
+        let after = cx.get::<Any>(&self.element).await?.map(|seen| seen.level());
+        cx.report([before, after])?;
+        cx.wait_for("go").then("go_on")
+    }
+    #[step]
+    async fn go_on(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        let seen = cx.get::<Any>(&self.element).await?;
+        let level = seen.map(|seen| seen.level());
+        let note = cx.attach(&here, Note { text: "by the system".to_owned() })?;
+        let root = cx.root().await?;
+        cx.report(json!([level, root.id(), note.id()]))?;
+        DONE
+    }
+}
+
+/// Makes its caller act as the system root.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(private)]
+struct Raise {}
+
+#[abilities]
+impl Raise {
+    #[entry]
+    async fn start(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+        cx.elevate();
+        DONE
+    }
 }
 
 /// A bench on each store that is there, with what must outlive it.
@@ -350,4 +393,85 @@ async fn a_type_with_a_rule_has_to_be_registered() {
     let made = bench.graph(&user, |cx| Box::pin(async move { cx.create(Unknown {}).map(|_| ()) })).await;
     let message = made.unwrap_err().message().unwrap_or_default().to_owned();
     assert!(message.contains("types.node::<Unknown>()"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_at_hand_is_judged_anew_by_the_system_root() {
+    for (bench, _folder) in benches(types).await {
+        let (ann, bob) = (bench.register().await, bench.register().await);
+        let id = page(&bench, &ann, Says::This(Level::Read)).await;
+        let hidden = page(&bench, &ann, Says::This(Level::NoAccess)).await;
+        let (at, other, owner) = (id.clone(), Arc::clone(&bench), ann.clone());
+        let made = bench.graph(&bob, move |cx| {
+            Box::pin(async move {
+                let (root, page) = (cx.root().await?, cx.get::<Page>(&at).await?);
+                let page = page.ok_or_else(|| fail("not seen"))?;
+                assert_eq!((page.level(), cx.get::<Page>(&hidden).await?.is_some()), (Level::Read, false));
+                assert_eq!(cx.destroy(&page).unwrap_err().code(), ErrorCode::Forbidden);
+                cx.spawn(Raise {}, &root).await?;
+                assert_eq!((page.level(), cx.get::<Page>(&hidden).await?.is_some()), (Level::Write, true));
+                page.edit().says = Says::This(Level::Connect);
+                let note = cx.create(Note { text: String::new() })?;
+                cx.connect(&root, &note)?;
+                cx.connect(&page, &note)?;
+                // It relies on nothing that the owner may take back.
+                let ann = NodeId::root(owner.root);
+                let share = other.graph(&owner, |cx| {
+                    Box::pin(async move {
+                        let root = cx.root().await?;
+                        cx.allow_root(&root, &ann, Level::NoAccess)
+                    })
+                });
+                share.await?;
+                Ok(note.id())
+            })
+        });
+        let made = made.await.unwrap();
+        assert_eq!(level(&bench, &bob, &id).await, Some(Level::Connect));
+        assert_eq!(level(&bench, &bob, &made).await, None, "it belongs to the system root");
+        assert_eq!(level(&bench, &bench.user(), &made).await, Some(Level::Write));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_stays_elevated_over_waits_and_restarts() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = async || {
+        let limits = Limits { disk_free_min: 0, ..Limits::default() };
+        let store = loop {
+            match embedded::open(folder.path(), limits.clone()) {
+                Ok(store) => break store,
+                Err(error) if error.to_string().contains("another process") => {
+                    tokio::task::yield_now().await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        };
+        let config = Config { disk_free_min: 0, ..Config::default() };
+        Bench::inline_on(store, types, config, Env::system()).await.unwrap()
+    };
+    let bench = start().await;
+    let (ann, bob) = (bench.register().await, bench.register().await);
+    let element = page(&bench, &ann, Says::Nothing).await;
+    let mut spawn = spawn("climb", &bob, None);
+    spawn.fields.insert("element".to_owned(), json!(element));
+    let Ok(Spawned::Accepted { id, .. }) = bench.runtime.spawn(spawn).await else { panic!("not async") };
+    let mut frames = bench.runtime.follow(&bob, &id).await.unwrap().unwrap();
+    while bench.runtime.record(&bob, &id).await.unwrap().unwrap().run.waits_for.is_none() {
+        frames.recv().await.unwrap();
+    }
+    bench.runtime.stop().await.unwrap();
+    drop(bench);
+    let bench = start().await;
+    let by = Governor { caller: &bob, run_token: None };
+    bench.runtime.act(by, &id, Act::Answer { name: "go".to_owned(), value: Value::Null }).await.unwrap();
+    let record = bench.finished(&bob, &id).await;
+    assert_eq!(record.schedule.error, None);
+    let [first, second] = &record.schedule.reports[..] else { panic!("{:?}", record.schedule.reports) };
+    assert_eq!(*first, json!([null, "WRITE"]));
+    assert_eq!(second[0], "WRITE");
+    assert_eq!(second[1], json!(NodeId::root(walkabout::schema::SYSTEM_ROOT)));
+    let note: ElementId = second[2].as_str().unwrap().parse().unwrap();
+    assert_eq!(level(&bench, &bob, &note).await, None);
+    assert_eq!(bench.count::<Note>(&bob).await, 0, "not even below his own root");
 }
