@@ -25,7 +25,7 @@ use crate::{
 /// Slots beyond this many are dropped when nobody holds them and nothing in them changed.
 const SLOTS_KEPT: usize = 65_536;
 /// How many elements are asked of the store at once.
-const BATCH: usize = 256;
+pub(crate) const BATCH: usize = 256;
 
 /// One attempt's graph.
 pub(crate) struct Graph {
@@ -180,7 +180,11 @@ impl Graph {
     }
 
     /// Elements as they are stored, in the order of `ids`, a batch at most, each with what the acting root may do with it.
-    async fn judged(&self, kind: Kind, ids: &[Uuid]) -> Result<Vec<Option<(Arc<Element>, Judged)>>, Failure> {
+    pub(crate) async fn judged(
+        &self,
+        kind: Kind,
+        ids: &[Uuid],
+    ) -> Result<Vec<Option<(Arc<Element>, Judged)>>, Failure> {
         let actor = self.actor();
         let elements = self.snapshot().await?.elements(kind, ids).await.map_err(Failure::of_store)?;
         let mut judged = Vec::with_capacity(elements.len());
@@ -246,7 +250,7 @@ impl Graph {
     }
 
     /// The links of a node in a direction, the attempt's own included, in order of creation.
-    async fn links(
+    pub(crate) async fn links(
         &self,
         node: Uuid,
         direction: Direction,

@@ -15,6 +15,7 @@ mod router;
 mod runs;
 mod tokens;
 mod users;
+mod util;
 mod walkers;
 mod ws;
 

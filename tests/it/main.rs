@@ -28,4 +28,5 @@ mod stock;
 mod support;
 mod tidy;
 mod users;
+mod util;
 mod wakes;
