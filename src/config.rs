@@ -44,7 +44,7 @@ pub struct Config {
     pub visits_max: u64,
     /// Elements waiting in one frontier. Default 4,000,000.
     pub frontier_max: usize,
-    /// Nodes and edges that one `GET /util/traverse` may look at. Default 100,000: as an answer that is some 25 MB, and held beside
+    /// Nodes and edges that one `GET /util/traverse` may look at. Default 100,000: as an answer that is some 15 MB, and held beside
     /// those of others.
     pub traverse_items_max: usize,
     /// What a piece of a frontier, of ignores or of reports may take to be kept in a checkpoint itself; larger ones are written once,

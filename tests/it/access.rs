@@ -475,3 +475,149 @@ async fn a_run_stays_elevated_over_waits_and_restarts() {
     assert_eq!(level(&bench, &bob, &note).await, None);
     assert_eq!(bench.count::<Note>(&bob).await, 0, "not even below his own root");
 }
+
+/// The permission blocks that the table goes through: what all may do, and the entry of the root that asks.
+const BLOCKS: [(Level, Option<Level>); 20] = {
+    let levels = [Level::NoAccess, Level::Read, Level::Connect, Level::Write];
+    let mut blocks = [(Level::NoAccess, None); 20];
+    let mut at = 0;
+    while at < 20 {
+        let entry = at / 4;
+        blocks[at] = (levels[at % 4], if entry == 0 { None } else { Some(levels[entry - 1]) });
+        at += 1;
+    }
+    blocks
+};
+
+fn set<T>(
+    cx: &mut Context,
+    at: &Here<T>,
+    asker: &NodeId,
+    (all, entry): (Level, Option<Level>),
+) -> Result<(), Failure> {
+    cx.grant(at, all)?;
+    entry.map_or(Ok(()), |level| cx.allow_root(at, asker, level))
+}
+
+/// An element of the table with what the asker may do with it.
+type Row = (ElementId, Level);
+
+/// Makes the part of the table that one root owns, under its own block. `every` leaves rows out.
+async fn rows(
+    bench: &Bench,
+    owner: &Caller,
+    asker: NodeId,
+    owners: (Level, Option<Level>),
+    every: usize,
+) -> Vec<Row> {
+    let says = [Level::NoAccess, Level::Read, Level::Connect, Level::Write].map(Says::This);
+    let says: Vec<Says> = [Says::Nothing, Says::AsTheBlocks].into_iter().chain(says).collect();
+    let made = bench.graph(owner, |cx| {
+        Box::pin(async move {
+            let root = cx.root().await?;
+            set(cx, &root, &asker, owners)?;
+            let mut rows = vec![(root.id(), owners.1.unwrap_or(owners.0))];
+            let cases = says.into_iter().flat_map(|says| BLOCKS.map(|block| (says, block)));
+            for (number, (says, block)) in cases.enumerate().filter(|(number, _)| number % every == 0) {
+                // The sentence of the rule: the type, else the entry here, else that on the owner, else the higher of the two.
+                let blocks = block.1.or(owners.1).unwrap_or(block.0.max(owners.0));
+                let wanted = if let Says::This(level) = says { level } else { blocks };
+                let id = match number / every % 3 {
+                    0 => {
+                        let page = cx.create(Page { says })?;
+                        set(cx, &page, &asker, block)?;
+                        page.id()
+                    }
+                    1 => {
+                        let paper = cx.save(Paper { says })?;
+                        set(cx, &paper, &asker, block)?;
+                        paper.id()
+                    }
+                    _ => {
+                        let bond = cx.connect_with(&root, &root, Bond { says })?;
+                        set(cx, &bond, &asker, block)?;
+                        bond.id()
+                    }
+                };
+                assert_eq!(cx.get::<Any>(&id).await?.map(|new| new.level()), Some(Level::Write), "new");
+                rows.push((id, wanted));
+            }
+            Ok(rows)
+        })
+    });
+    made.await.unwrap()
+}
+
+/// What a root finds when it asks for each row.
+async fn ask(bench: &Bench, caller: &Caller, rows: &[Row]) -> Vec<Level> {
+    let ids: Vec<ElementId> = rows.iter().map(|(id, _)| id.clone()).collect();
+    let asked = bench.graph(caller, |cx| {
+        Box::pin(async move {
+            let mut levels = Vec::with_capacity(ids.len());
+            for id in &ids {
+                let seen = cx.get::<Any>(id).await?;
+                levels.push(seen.map_or(Level::NoAccess, |seen| seen.level()));
+            }
+            Ok(levels)
+        })
+    });
+    asked.await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_case_is_decided_as_the_rule_says() {
+    for (number, (bench, _folder)) in benches(types).await.into_iter().enumerate() {
+        let asker = bench.register().await;
+        // With a database each question is a journey: there some cases stand for all.
+        let every = if number < 2 { 1 } else { 7 };
+        for owners in BLOCKS {
+            let owner = bench.register().await;
+            let rows = rows(&bench, &owner, NodeId::root(asker.root), owners, every).await;
+            let found = ask(&bench, &asker, &rows).await;
+            for ((id, wanted), found) in rows.iter().zip(found) {
+                assert_eq!(found, *wanted, "{id} below {owners:?}");
+            }
+            for mighty in [&owner, &bench.user()] {
+                assert!(ask(&bench, mighty, &rows).await.iter().all(|level| *level == Level::Write));
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grants_are_given_and_taken_back_by_who_may() {
+    for (bench, _folder) in benches(types).await {
+        let (ann, bob, eve) = (bench.register().await, bench.register().await, bench.register().await);
+        let id = page(&bench, &ann, Says::Nothing).await;
+        type Act = fn(&mut Context, &Here<Page>, &NodeId) -> Result<(), Failure>;
+        let act = async |by: &Caller, on: &Caller, act: Act| {
+            let (id, on) = (id.clone(), NodeId::root(on.root));
+            let done = bench.graph(by, move |cx| {
+                Box::pin(async move {
+                    let page = cx.get::<Page>(&id).await?.ok_or_else(|| fail("not seen"))?;
+                    act(cx, &page, &on)
+                })
+            });
+            done.await.map_err(|failure| failure.code())
+        };
+        let levels = async || [level(&bench, &bob, &id).await, level(&bench, &eve, &id).await];
+        act(&ann, &bob, |cx, page, _| cx.grant(page, Level::Read)).await.unwrap();
+        assert_eq!(levels().await, [Some(Level::Read); 2]);
+        let refused = [
+            act(&bob, &bob, |cx, page, _| cx.grant(page, Level::Write)).await,
+            act(&bob, &bob, |cx, page, root| cx.allow_root(page, root, Level::Write)).await,
+            act(&bob, &eve, |cx, page, root| cx.disallow_root(page, root)).await,
+            act(&bob, &bob, |cx, page, _| cx.revoke(page)).await,
+        ];
+        assert_eq!(refused, [Err(ErrorCode::Forbidden); 4]);
+        act(&ann, &eve, |cx, page, root| cx.allow_root(page, root, Level::NoAccess)).await.unwrap();
+        assert_eq!(levels().await, [Some(Level::Read), None]);
+        act(&ann, &bob, |cx, page, root| cx.allow_root(page, root, Level::Write)).await.unwrap();
+        act(&bob, &eve, |cx, page, root| cx.disallow_root(page, root)).await.unwrap();
+        assert_eq!(levels().await, [Some(Level::Write), Some(Level::Read)]);
+        act(&ann, &bob, |cx, page, _| cx.revoke(page)).await.unwrap();
+        assert_eq!(levels().await, [Some(Level::Write), None], "the entry of a root stays");
+        act(&ann, &bob, |cx, page, root| cx.disallow_root(page, root)).await.unwrap();
+        assert_eq!(levels().await, [None; 2]);
+    }
+}
