@@ -160,7 +160,7 @@ async fn leave(
     let last: Plan = kind.untyped(Stage::End).map(|ability| (Stage::End, ability.clone())).collect();
     let Some(at) = cx.walk.last().cloned().filter(|_| !last.is_empty()) else { return Ok(()) };
     let attempt = Arc::clone(&cx.attempt);
-    if let Some(slot) = attempt.graph.element(at.kind, at.id).await? {
+    if let Some(slot) = attempt.graph.readable(at.kind, at.id).await? {
         let resumed = top.as_mut().and_then(|top| top.position.take());
         perform(cx, kind, walker, &slot, &last, resumed.as_ref(), top).await?;
     }
@@ -224,9 +224,10 @@ async fn perform(
     Ok(())
 }
 
-/// The attempt's present copy of an element: a checkpoint forgets those before it, and what they would be told.
+/// The attempt's present copy of an element, while there is one that may be read: a checkpoint forgets those before it, and what they
+/// would be told.
 async fn look_up(cx: &Context, slot: &Slot) -> Result<Option<Arc<Slot>>, Failure> {
-    cx.attempt.graph.element(slot.kind, slot.id).await
+    cx.attempt.graph.readable(slot.kind, slot.id).await
 }
 
 struct Place<'a> {
@@ -285,7 +286,8 @@ async fn steps(
     let (mut ability, mut number) = step;
     loop {
         let Some(slot) = look_up(cx, place.slot).await? else {
-            return Err(fail(format!("{} is gone", place.slot.element_id())).into());
+            let message = format!("{} is gone, or may not be read any more", place.slot.element_id());
+            return Err(fail(message).into());
         };
         cx.turn.begin(place.stage, place.after, number);
         let mut flow = call(cx, walker, ability, &slot).await?;

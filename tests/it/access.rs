@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
 use walkabout::{
     Error,
     config::Config,
@@ -116,6 +117,7 @@ impl Sleep {
 
 fn types(types: &mut Registry) {
     types.walker::<Sleep>().walker::<Show>().walker::<Look>().walker::<Climb>().walker::<Raise>();
+    types.walker::<Stay>();
     types.node::<Page>().edge::<Bond>().object::<Paper>();
 }
 
@@ -157,6 +159,37 @@ impl Raise {
     #[entry]
     async fn start(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
         cx.elevate();
+        DONE
+    }
+}
+
+/// Is at a note when its owner takes that back, and tells what it reads there afterwards.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(async, entry = "node")]
+struct Stay {
+    steps: bool,
+}
+
+static ARRIVED: Notify = Notify::const_new();
+static TAKEN_BACK: Notify = Notify::const_new();
+
+#[abilities]
+impl Stay {
+    #[entry]
+    async fn arrive(&mut self, _here: Here<Note>, cx: &mut Context) -> Outcome {
+        ARRIVED.notify_one();
+        TAKEN_BACK.notified().await;
+        cx.checkpoint();
+        if self.steps { cx.then("step") } else { DONE }
+    }
+    #[step]
+    async fn step(&mut self, here: Here<Note>, cx: &mut Context) -> Outcome {
+        cx.report(&here)?;
+        DONE
+    }
+    #[exit]
+    async fn leave(&mut self, here: Here<Any>, cx: &mut Context) -> Outcome {
+        cx.report(&here)?;
         DONE
     }
 }
@@ -474,6 +507,40 @@ async fn a_run_stays_elevated_over_waits_and_restarts() {
     let note: ElementId = second[2].as_str().unwrap().parse().unwrap();
     assert_eq!(level(&bench, &bob, &note).await, None);
     assert_eq!(bench.count::<Note>(&bob).await, 0, "not even below his own root");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_back_is_not_shown_behind_a_checkpoint() {
+    for (bench, _folder) in benches(types).await {
+        let (ann, bob) = (bench.register().await, bench.register().await);
+        for steps in [true, false] {
+            let note = bench.graph(&ann, |cx| {
+                Box::pin(async move {
+                    let note = cx.create(Note { text: "secret".to_owned() })?;
+                    cx.grant(&note, Level::Read)?;
+                    Ok(note.id())
+                })
+            });
+            let note = note.await.unwrap();
+            let mut spawn = spawn("stay", &bob, Some(note.to_string().parse().unwrap()));
+            spawn.fields.insert("steps".to_owned(), json!(steps));
+            let Ok(Spawned::Accepted { id, .. }) = bench.runtime.spawn(spawn).await else {
+                panic!("not async")
+            };
+            ARRIVED.notified().await;
+            let taken_back = bench.graph(&ann, |cx| {
+                Box::pin(async move {
+                    let note = cx.get::<Note>(&note).await?.ok_or_else(|| fail("not seen"))?;
+                    cx.revoke(&note)
+                })
+            });
+            taken_back.await.unwrap();
+            TAKEN_BACK.notify_one();
+            let record = bench.finished(&bob, &id).await;
+            assert_eq!(record.schedule.reports, [] as [Value; 0]);
+            assert_eq!(record.schedule.error.is_some(), steps, "a step needs its place");
+        }
+    }
 }
 
 /// The permission blocks that the table goes through: what all may do, and the entry of the root that asks.
