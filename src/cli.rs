@@ -129,6 +129,9 @@ pub struct ServeArgs {
     /// The largest file that a walker may write [default: 67108864]
     #[arg(long, env = "WALKABOUT_FILE_BYTES_MAX", value_name = "BYTES", value_parser = at_least_one::<usize>)]
     pub file_bytes_max: Option<usize>,
+    /// Nodes and edges that one traverse may look at [default: 100000]
+    #[arg(long, env = "WALKABOUT_TRAVERSE_ITEMS_MAX", value_name = "N", value_parser = at_least_one::<usize>)]
+    pub traverse_items_max: Option<usize>,
     /// The newest events kept of a run [default: 10000]
     #[arg(long, env = "WALKABOUT_EVENTS_PER_RUN_MAX", value_name = "N", value_parser = at_least_one::<u64>)]
     pub events_per_run_max: Option<u64>,
@@ -188,6 +191,7 @@ impl ServeArgs {
         set(&mut config.body_bytes_max, &self.body_bytes_max);
         set(&mut config.body_time_max, &self.body_time_max_s.map(Duration::from_secs));
         set(&mut config.file_bytes_max, &self.file_bytes_max);
+        set(&mut config.traverse_items_max, &self.traverse_items_max);
         set(&mut config.events_per_run_max, &self.events_per_run_max);
         set(&mut config.token_lifetime, &self.token_lifetime_s.map(Duration::from_secs));
         set(&mut config.lost_max, &self.lost_max);

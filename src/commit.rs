@@ -27,7 +27,7 @@ pub(crate) fn gather(graph: &Graph, config: &Config) -> Result<(Vec<Change>, Vec
         let before = changes.len();
         bytes += change(slot, &mut changes, &mut versions)?;
         // Who changes what belongs to another relies on what that root allows.
-        if changes.len() > before && slot.owner != Some(graph.actor) {
+        if changes.len() > before {
             graph.guard_access(slot);
         }
     }
@@ -81,7 +81,7 @@ fn change(slot: &Arc<Slot>, changes: &mut Vec<Change>, guards: &mut Vec<Guard>) 
     };
     let fields = fields.filter(|fields| *fields != base.fields);
     let access = state.access.clone().filter(|access| *access != base.access);
-    if (state.edited || state.access.is_some()) && slot.level < Level::Write {
+    if (state.edited || state.access.is_some()) && slot.level() < Level::Write {
         return Err(forbidden("WRITE", slot));
     }
     if fields.is_some() || access.is_some() {

@@ -44,6 +44,9 @@ pub struct Config {
     pub visits_max: u64,
     /// Elements waiting in one frontier. Default 4,000,000.
     pub frontier_max: usize,
+    /// Nodes and edges that one `GET /util/traverse` may look at. Default 100,000: as an answer that is some 15 MB, and held beside
+    /// those of others.
+    pub traverse_items_max: usize,
     /// What a piece of a frontier, of ignores or of reports may take to be kept in a checkpoint itself; larger ones are written once,
     /// beside it. Default 4 KiB.
     pub inline_bytes_max: usize,
@@ -113,6 +116,7 @@ impl Default for Config {
             commit_bytes_max: 8 << 20,
             visits_max: 100_000_000,
             frontier_max: 4_000_000,
+            traverse_items_max: 100_000,
             inline_bytes_max: 4 << 10,
             conflicts_max: 1000,
             lost_max: 3,

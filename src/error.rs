@@ -48,6 +48,9 @@ pub enum Error {
     /// The caller's own name for a request stands for another request.
     #[error("the idempotency key was used for another request")]
     KeyReused,
+    /// A traverse looked at more than `traverse_items_max` nodes and edges, or its answer would be too long.
+    #[error("the traverse reaches more than traverse_items_max elements, or its answer would be too long")]
+    TraverseTooLarge,
     /// More was asked at once than the configured bound.
     #[error("too much at once: {0}")]
     Busy(String),
@@ -106,6 +109,7 @@ impl Error {
             Self::NotAllowed => "not-allowed",
             Self::RunState { .. } => "run-state",
             Self::KeyReused => "key-reused",
+            Self::TraverseTooLarge => "traverse-too-large",
             Self::Busy(_) => "busy",
             Self::Hogged(_) => "hogged",
             Self::Store(store::Error::Conflict(_)) => "conflict",

@@ -5,27 +5,35 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use uuid::Uuid;
-use walkabout_schema::{Access, ErrorCode, Kind, Level, Name, decide};
+use walkabout_schema::{Access, ErrorCode, Kind, Level, Name, SYSTEM_ROOT, owns};
 
 use crate::{
+    access::{Basis, Judged, Rules, Subject},
     env::Env,
     ids::{IdMap, IdSet},
-    store::{Direction, End, Ends, Guard, Link, Snapshot, Store},
+    store::{Direction, Element, End, Ends, Guard, Link, Snapshot, Store},
     walker::{Failure, Filter, Hop, Slot, fail},
 };
 
 /// Slots beyond this many are dropped when nobody holds them and nothing in them changed.
 const SLOTS_KEPT: usize = 65_536;
 /// How many elements are asked of the store at once.
-const BATCH: usize = 256;
+pub(crate) const BATCH: usize = 256;
 
 /// One attempt's graph.
 pub(crate) struct Graph {
-    pub(crate) actor: Uuid,
+    /// The root that the attempt was begun for.
+    pub(crate) caller: Uuid,
+    /// It acts as the system root in place of that one.
+    elevated: AtomicBool,
+    rules: Arc<Rules>,
     store: Arc<dyn Store>,
     env: Env,
     /// Changes in one commit.
@@ -39,7 +47,7 @@ struct State {
     slots: IdMap<Arc<Slot>>,
     /// Of these the ones that the traversal comes to next.
     ahead: VecDeque<Arc<Slot>>,
-    /// The access blocks of owner roots that were asked for; none for a root that is gone.
+    /// The permission blocks of owner roots that were asked for; none for a root that is gone.
     owners: IdMap<Option<Access>>,
     /// New and changed slots, in the order in which they were first changed.
     changed: Vec<Arc<Slot>>,
@@ -52,7 +60,7 @@ struct State {
     guards: Vec<Guard>,
     /// Links under guard. All are read from one snapshot, so a second guard would say the same.
     guarded_links: HashSet<(Uuid, Direction, Option<Name>)>,
-    /// Elements whose access is under guard.
+    /// Elements whose access, or all of which, is under guard.
     guarded_access: IdSet,
 }
 
@@ -60,6 +68,12 @@ impl State {
     fn guard_access(&mut self, kind: Kind, id: Uuid, expected: &Access) {
         if self.guarded_access.insert(id) {
             self.guards.push(Guard::Access { kind, id, expected: expected.clone() });
+        }
+    }
+
+    fn guard_version(&mut self, base: &Element) {
+        if self.guarded_access.insert(base.id) {
+            self.guards.push(Guard::Version { kind: base.kind, id: base.id, expected: base.version });
         }
     }
 }
@@ -72,8 +86,36 @@ pub(crate) struct Found {
 }
 
 impl Graph {
-    pub(crate) fn new(actor: Uuid, store: Arc<dyn Store>, env: Env, changes_max: usize) -> Self {
-        Self { actor, store, env, changes_max, state: Mutex::default() }
+    pub(crate) fn new(
+        caller: Uuid,
+        rules: Arc<Rules>,
+        store: Arc<dyn Store>,
+        env: Env,
+        changes_max: usize,
+    ) -> Self {
+        let elevated = AtomicBool::new(false);
+        Self { caller, elevated, rules, store, env, changes_max, state: Mutex::default() }
+    }
+
+    /// The root that the attempt acts as now.
+    pub(crate) fn actor(&self) -> Uuid {
+        if self.is_elevated() { SYSTEM_ROOT } else { self.caller }
+    }
+
+    /// Whether it acts as the system root, though it was not begun for that.
+    pub(crate) fn is_elevated(&self) -> bool {
+        self.elevated.load(Ordering::Relaxed)
+    }
+
+    /// Acts as the system root from now on. What is here already is seen with its eyes as well.
+    pub(crate) fn elevate(&self) {
+        self.elevated.store(true, Ordering::Relaxed);
+        self.state().slots.values().for_each(|slot| slot.raise());
+    }
+
+    /// The access rules of types.
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -108,6 +150,11 @@ impl Graph {
         Ok(self.state().slots.get(&id).filter(|slot| slot.kind == kind).cloned())
     }
 
+    /// An element that may be read; else none, as if there were none.
+    pub(crate) async fn readable(&self, kind: Kind, id: Uuid) -> Result<Option<Arc<Slot>>, Failure> {
+        Ok(self.element(kind, id).await?.filter(|slot| slot.level() >= Level::Read))
+    }
+
     /// Loads those of the elements that are not here yet, in as few calls as are needed.
     pub(crate) async fn load(&self, kind: Kind, ids: &[Uuid]) -> Result<(), Failure> {
         let wanted: Vec<Uuid> = {
@@ -120,26 +167,40 @@ impl Graph {
         if wanted.is_empty() {
             return Ok(());
         }
-        let snapshot = self.snapshot().await?;
         for batch in wanted.chunks(BATCH) {
-            let elements = snapshot.elements(kind, batch).await.map_err(Failure::of_store)?;
-            let mut slots = Vec::with_capacity(elements.len());
-            for element in elements.into_iter().flatten() {
-                let owner_access = match element.owner {
-                    Some(owner) if owner != self.actor => self.owner_access(owner).await?,
-                    _ => None,
-                };
-                let level =
-                    decide(self.actor, element.id, element.owner, &element.access, owner_access.as_ref());
-                slots.push(Arc::new(Slot::stored(element, level)));
-            }
+            let judged = self.judged(kind, batch).await?;
             let mut state = self.state();
-            state.slots.reserve(slots.len());
-            for slot in slots {
+            state.slots.reserve(judged.len());
+            for (element, judged) in judged.into_iter().flatten() {
+                let slot = Arc::new(Slot::stored(element, judged));
                 state.slots.entry(slot.id).or_insert(slot);
             }
         }
         Ok(())
+    }
+
+    /// Elements as they are stored, in the order of `ids`, a batch at most, each with what the acting root may do with it.
+    pub(crate) async fn judged(
+        &self,
+        kind: Kind,
+        ids: &[Uuid],
+    ) -> Result<Vec<Option<(Arc<Element>, Judged)>>, Failure> {
+        let actor = self.actor();
+        let elements = self.snapshot().await?.elements(kind, ids).await.map_err(Failure::of_store)?;
+        let mut judged = Vec::with_capacity(elements.len());
+        for element in elements {
+            let Some(element) = element else {
+                judged.push(None);
+                continue;
+            };
+            let owners = match element.owner {
+                Some(owner) if !owns(actor, element.id, Some(owner)) => self.owner_access(owner).await?,
+                _ => None,
+            };
+            let level = self.rules.judge(actor, &Subject::from(&*element), owners.as_ref())?;
+            judged.push(Some((element, level)));
+        }
+        Ok(judged)
     }
 
     async fn owner_access(&self, owner: Uuid) -> Result<Option<Access>, Failure> {
@@ -189,7 +250,7 @@ impl Graph {
     }
 
     /// The links of a node in a direction, the attempt's own included, in order of creation.
-    async fn links(
+    pub(crate) async fn links(
         &self,
         node: Uuid,
         direction: Direction,
@@ -271,7 +332,8 @@ impl Graph {
     }
 
     async fn keep_readable(&self, found: &mut Vec<Found>) -> Result<(), Failure> {
-        let is_own = |end: &End| end.owner == Some(self.actor) || end.id == self.actor;
+        let actor = self.actor();
+        let is_own = |end: &End| owns(actor, end.id, end.owner);
         if found.iter().all(|found| is_own(&found.node)) {
             return Ok(());
         }
@@ -281,7 +343,7 @@ impl Graph {
         let state = self.state();
         found.retain(|found| {
             is_own(&found.node)
-                || state.slots.get(&found.node.id).is_some_and(|slot| slot.level >= Level::Read)
+                || state.slots.get(&found.node.id).is_some_and(|slot| slot.level() >= Level::Read)
         });
         Ok(())
     }
@@ -289,11 +351,14 @@ impl Graph {
     /// A link does not say who may read its edge, so the edges are loaded; of many, some at a time.
     async fn keep_readable_edges(&self, found: &mut Vec<Found>) -> Result<(), Failure> {
         const AT_ONCE: usize = SLOTS_KEPT / 4;
+        if self.actor() == SYSTEM_ROOT {
+            return Ok(());
+        }
         let ids: Vec<Uuid> = found.iter().map(|found| found.edge).collect();
         let mut readable = Vec::with_capacity(ids.len());
         for some in ids.chunks(AT_ONCE) {
             self.load(Kind::Edge, some).await?;
-            let is_readable = |slot: &Arc<Slot>| slot.level >= Level::Read;
+            let is_readable = |slot: &Arc<Slot>| slot.level() >= Level::Read;
             let state = self.state();
             readable.extend(some.iter().map(|id| state.slots.get(id).is_some_and(is_readable)));
             drop(state);
@@ -413,7 +478,7 @@ impl Graph {
         data: crate::walker::Data,
     ) -> Result<Arc<Slot>, Failure> {
         self.count_change()?;
-        let slot = Arc::new(Slot::fresh(kind, self.env.id(), name, self.actor, ends, data));
+        let slot = Arc::new(Slot::fresh(kind, self.env.id(), name, self.actor(), ends, data));
         let mut state = self.state();
         state.slots.insert(slot.id, Arc::clone(&slot));
         state.changed.push(Arc::clone(&slot));
@@ -433,7 +498,7 @@ impl Graph {
             if end.kind != Kind::Node {
                 return Err(fail(format!("{} is no node: an edge joins two nodes", end.element_id())));
             }
-            if end.level < Level::Connect {
+            if end.level() < Level::Connect {
                 return Err(forbidden("CONNECT", end));
             }
             if end.state().deleted {
@@ -457,12 +522,12 @@ impl Graph {
 
     /// Makes the commit fail when what allowed the acting root to change a foreign element no longer holds.
     pub(crate) fn guard_access(&self, slot: &Slot) {
-        if slot.owner == Some(self.actor) || slot.id == self.actor {
-            return;
-        }
+        let (basis, Some(base)) = (slot.basis(), &slot.base) else { return };
         let mut state = self.state();
-        if let Some(base) = &slot.base {
-            state.guard_access(slot.kind, slot.id, &base.access);
+        match basis {
+            Basis::Owner => return,
+            Basis::Blocks => state.guard_access(slot.kind, slot.id, &base.access),
+            Basis::Rule => state.guard_version(base),
         }
         let owner = slot.owner.and_then(|owner| Some((owner, state.owners.get(&owner)?.clone()?)));
         if let Some((owner, access)) = owner {
@@ -483,7 +548,7 @@ impl Graph {
 
     /// Destroys an element; a node takes its edges along.
     pub(crate) fn destroy(&self, slot: &Arc<Slot>) -> Result<(), Failure> {
-        if slot.level < Level::Write {
+        if slot.level() < Level::Write {
             return Err(forbidden("WRITE", slot));
         }
         if slot.kind == Kind::Node && slot.name.is_empty() {

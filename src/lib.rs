@@ -32,9 +32,10 @@
 //! }
 //! ```
 //!
-//! In reading order: [`walker`], [`testing`], [`runtime`], [`govern`], [`config`], [`store`], [`publish`].
+//! In reading order: [`walker`], [`testing`], [`runtime`], [`govern`], [`traverse`], [`config`], [`store`], [`publish`].
 #![doc = include_str!("docs/architecture.md")]
 
+mod access;
 #[cfg(all(feature = "embedded", feature = "http"))]
 mod app;
 #[cfg(feature = "http")]
@@ -59,6 +60,7 @@ pub mod runtime;
 pub mod store;
 mod submit;
 pub mod testing;
+pub mod traverse;
 mod walk;
 pub mod walker;
 

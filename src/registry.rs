@@ -11,12 +11,13 @@ use walkabout_schema::{Fields, Kind, Name};
 
 use crate::{
     Error, FieldError, Result,
+    access::Rules,
     input::{self, Input},
     route::{self, Route, Template},
     walk::{ORDER, Stage},
     walker::{
-        Abilities, Ability, AnyWalker, Archetype, Edge, FieldKind, KeyPlace, Node, NodeAbilities, Part, Spec,
-        Walker, When,
+        Abilities, Ability, AnyWalker, Archetype, Edge, FieldKind, KeyPlace, Node, NodeAbilities, Object,
+        Part, Spec, Walker, When,
     },
 };
 
@@ -26,6 +27,8 @@ pub struct Registry {
     walkers: BTreeMap<Name, Arc<WalkerType>>,
     aliases: HashMap<Name, Name>,
     places: HashMap<(Kind, &'static str), PlaceType>,
+    /// What the types themselves say about access.
+    pub(crate) rules: Arc<Rules>,
     errors: Vec<String>,
 }
 
@@ -105,6 +108,7 @@ impl Registry {
             }
             return self;
         }
+        Arc::make_mut(&mut self.rules).add::<W>();
         self.walkers.insert(name, entry);
         self
     }
@@ -142,6 +146,11 @@ impl Registry {
         self.place::<E>(|on| E::abilities(on))
     }
 
+    /// Adds an object type. One without an access rule need not be added.
+    pub fn object<O: Object>(&mut self) -> &mut Self {
+        self.place::<O>(|_| {})
+    }
+
     fn place<T: Archetype>(&mut self, register: fn(&mut NodeAbilities<T>)) -> &mut Self {
         if let Err(error) = Name::new(T::NAME) {
             self.errors.push(format!("type {}: {error}", std::any::type_name::<T>()));
@@ -158,6 +167,7 @@ impl Registry {
             }
             return self;
         }
+        Arc::make_mut(&mut self.rules).add::<T>();
         let mut abilities = NodeAbilities::new();
         register(&mut abilities);
         self.places.insert(

@@ -377,6 +377,20 @@ impl Runtime {
         }
     }
 
+    /// Does a part of a traverse where plain walkers run, and gives what came of it.
+    pub(crate) async fn work<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T> {
+        let (send, receive) = tokio::sync::oneshot::channel();
+        // Who asked may be gone by then.
+        let job: Job = Box::pin(async move { drop(send.send(work.await)) });
+        if !self.inner.pools.plain.spawn(Label::Traverse, job) {
+            return Err(Error::Busy("too many walkers wait for a thread".to_owned()));
+        }
+        receive.await.map_err(|_| Error::Busy("the server is stopping".to_owned()))
+    }
+
     /// Stores a run, and queues it. Gives the run that the request led to, and whether that is an earlier one.
     pub(crate) async fn submit(&self, submission: Submission, due: Due) -> Result<(WalkerId, bool)> {
         let (id, now) = (submission.walker.walker_id(), submission.walker.run.created_at);

@@ -84,7 +84,7 @@ async fn entry(
     match slot {
         None => Err(Error::EntryNotFound(id.into())),
         Some(slot) if !is_in_scope(&slot.name) => Err(Error::OutOfScope),
-        Some(slot) if slot.level < Level::Read => Err(Error::EntryForbidden(id)),
+        Some(slot) if slot.level() < Level::Read => Err(Error::EntryForbidden(id)),
         Some(slot) => Ok(NodeId::new(slot.name.clone(), slot.id)),
     }
 }

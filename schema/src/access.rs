@@ -78,12 +78,18 @@ impl Access {
     }
 }
 
-/// The level that root `actor` has on element `id` owned by root `owner`.
+/// True for who may do everything with element `id` owned by root `owner`, whatever else is said: its owner, the system root, and a
+/// root with itself.
+pub fn owns(actor: Uuid, id: Uuid, owner: Option<Uuid>) -> bool {
+    actor == SYSTEM_ROOT || owner == Some(actor) || id == actor
+}
+
+/// The level that root `actor` has on element `id` owned by root `owner`, where its type has no rule of its own.
 ///
 /// `own` is the element's access; `owners` that of its owner root, when there is one. An entry on the element beats an entry
 /// on the owner's root beats the higher of the two `all` values.
 pub fn decide(actor: Uuid, id: Uuid, owner: Option<Uuid>, own: &Access, owners: Option<&Access>) -> Level {
-    if actor == SYSTEM_ROOT || owner == Some(actor) || id == actor {
+    if owns(actor, id, owner) {
         return Level::Write;
     }
     let mut level = own.all;

@@ -16,7 +16,7 @@ mod stored;
 mod time;
 pub mod wire;
 
-pub use access::{Access, Level, RootEntries, UnknownLevel, decide};
+pub use access::{Access, Level, RootEntries, UnknownLevel, decide, owns};
 pub use event::{Event, EventKind};
 pub use id::{
     EdgeId, ElementId, Key, Kind, NodeId, ObjectId, PUBLIC_ROOT, ParseIdError, SYSTEM_ROOT, WalkerId,

@@ -169,6 +169,9 @@ pub struct Checkpoint {
     /// True once the walker disengaged: nothing more is to be visited.
     #[serde(default)]
     pub disengaged: bool,
+    /// True once the run acts as the system root.
+    #[serde(default)]
+    pub elevated: bool,
     /// Set by the walker with `status`.
     #[serde(default)]
     pub http_status: Option<u16>,

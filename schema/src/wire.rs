@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Event, EventKind, NodeId, Run, Schedule, Timestamp, WalkerId};
+use crate::{EdgeId, Event, EventKind, NodeId, Run, Schedule, Timestamp, WalkerId};
 
 /// The answer of `GET /walker/{walker_id}`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
@@ -17,6 +17,41 @@ pub struct Record {
     pub schedule: Schedule,
     /// The rest.
     pub run: Run,
+}
+
+/// The answer of `GET /util/traverse`. Each line of `/util/traverse-stream` has one of the two members.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Traversed {
+    /// The edges, in the order in which they were come to.
+    pub edges: Vec<TraversedEdge>,
+    /// The nodes, likewise.
+    pub nodes: Vec<TraversedNode>,
+}
+
+/// An edge that was come to.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct TraversedEdge {
+    /// Its id.
+    pub id: EdgeId,
+    /// Where it begins.
+    pub source: NodeId,
+    /// Where it ends.
+    pub target: NodeId,
+    /// Its fields, when they were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archetype: Option<Map<String, Value>>,
+}
+
+/// A node that was come to.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct TraversedNode {
+    /// Its id.
+    pub id: NodeId,
+    /// Its edges that may be read, of both directions, in order of creation.
+    pub edges: Vec<EdgeId>,
+    /// Its fields, when they were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archetype: Option<Map<String, Value>>,
 }
 
 /// A page of `GET /walkers`.

@@ -16,6 +16,7 @@ mod router;
 mod runs;
 mod tokens;
 mod users;
+mod util;
 mod walkers;
 mod webhook;
 mod ws;

@@ -162,6 +162,7 @@ impl From<Error> for Problem {
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "This Idempotency-Key was used for another request.",
             ),
+            Error::TraverseTooLarge => refused(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE),
             Error::Busy(_) | Error::Hogged(_) => {
                 refused(StatusCode::SERVICE_UNAVAILABLE, "The server is busy. Try again later.")
             }
@@ -194,6 +195,10 @@ impl From<Error> for Problem {
         problem
     }
 }
+
+/// What is said of a traverse beyond its bounds.
+pub(crate) const TOO_LARGE: &str = "The traverse reaches too many elements. Ask for less depth, name node_types or edge_types, or \
+    read what there is up to the bound from /util/traverse-stream.";
 
 const INTERNAL: &str = "The request failed inside the server.";
 
@@ -350,6 +355,7 @@ mod tests {
         check(Error::EntryNotFound(NodeId::root(Uuid::nil()).into()), 404);
         check(failed(ErrorCode::WalkerFailed), 500);
         check(failed(ErrorCode::Conflict), 409);
+        check(Error::TraverseTooLarge, 413);
         check(Error::Busy("queue".into()), 503);
         check(store::Error::Conflict(Vec::new()).into(), 409);
         check(store::Error::OutcomeUnknown("disk".into()).into(), 503);

@@ -14,7 +14,7 @@ use super::{
     govern::{self, Verb},
     health,
     problem::Refusal,
-    runs, users,
+    runs, users, util,
     walkers::{self, Target},
     webhook, ws,
 };
@@ -36,7 +36,7 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .with_state(server)
 }
 
-fn own() -> [(&'static str, MethodRouter<Arc<Server>>); 25] {
+fn own() -> [(&'static str, MethodRouter<Arc<Server>>); 27] {
     // `/walker/{walker_id}/cancel` and its like
     let one = |verb| post(move |State(server), Segments(id), request| govern::one(server, id, verb, request));
     let many = |verb| post(move |State(server), request| govern::many(server, verb, request));
@@ -62,6 +62,8 @@ fn own() -> [(&'static str, MethodRouter<Arc<Server>>); 25] {
         ("/webhook/generate-key", post(webhook::generate)),
         ("/webhook/extend/{id}", patch(webhook::extend)),
         ("/webhook/delete", delete(webhook::delete)),
+        ("/util/traverse", get(util::traverse)),
+        ("/util/traverse-stream", get(util::traverse_stream)),
         ("/websocket", get(ws::open)),
         ("/healthz", get(health::healthz)),
         ("/livez", get(health::livez)),

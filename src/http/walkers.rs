@@ -133,7 +133,11 @@ async fn path_values(parts: &mut Parts, target: &Target) -> Result<Vec<(String, 
 }
 
 /// What the query gives for fields, each a list of texts.
-fn extend_by_query(fields: &mut Map<String, Value>, spec: &Spec, uri: &Uri) -> Result<(), Refusal> {
+pub(crate) fn extend_by_query(
+    fields: &mut Map<String, Value>,
+    spec: &Spec,
+    uri: &Uri,
+) -> Result<(), Refusal> {
     if !spec.fields.iter().any(|field| field.part == Part::Query) {
         return Ok(());
     }

@@ -24,6 +24,7 @@ use super::{
     users::ALREADY_EXISTS,
 };
 use crate::{
+    Error,
     input::{self, Input},
     walker::{FieldKind, Spec},
 };
@@ -74,18 +75,8 @@ impl Default for Span {
 }
 
 impl Span {
-    /// How long it is, or what is wrong with its count.
-    fn read(&self, loc: &[&str]) -> Result<Duration, Detail> {
-        let refuse = |kind: &str, msg: &str| {
-            let loc = loc.iter().chain(&["count"]).map(|&name| name.into()).collect();
-            Detail::new(kind, loc, msg).input(self.count.clone())
-        };
-        let Some(count) = self.count.as_i64() else {
-            return Err(refuse("int_type", "Input should be a valid integer"));
-        };
-        if count <= 0 {
-            return Err(refuse("greater_than", "Input should be greater than 0").ctx(json!({ "gt": 0 })));
-        }
+    /// How long it is; none when its count is wrong.
+    fn read(&self, loc: &[&str], wrong: &mut Vec<Detail>) -> Option<Duration> {
         let unit: u64 = match self.interval {
             Interval::Seconds => 1,
             Interval::Minutes => 60,
@@ -93,11 +84,18 @@ impl Span {
             Interval::Days => 24 * 3600,
         };
         let max = SPAN_MAX.as_secs() / unit;
-        if count.unsigned_abs() > max {
-            let msg = format!("Input should be less than or equal to {max}");
-            return Err(refuse("less_than_equal", &msg).ctx(json!({ "le": max })));
-        }
-        Ok(Duration::from_secs(count.unsigned_abs() * unit))
+        let (kind, msg, ctx) = match self.count.as_i64() {
+            None => ("int_type", "Input should be a valid integer".to_owned(), Value::Null),
+            Some(..=0) => ("greater_than", "Input should be greater than 0".to_owned(), json!({ "gt": 0 })),
+            Some(count) if count.unsigned_abs() > max => {
+                let msg = format!("Input should be less than or equal to {max}");
+                ("less_than_equal", msg, json!({ "le": max }))
+            }
+            Some(count) => return Some(Duration::from_secs(count.unsigned_abs() * unit)),
+        };
+        let loc = loc.iter().chain(&["count"]).map(|&name| name.into()).collect();
+        wrong.push(Detail::new(kind, loc, msg).input(self.count.clone()).ctx(ctx));
+        None
     }
 }
 
@@ -112,10 +110,7 @@ async fn body<T: DeserializeOwned>(
     let body = extract::json(&extract::bytes(&parts.headers, body, config).await?, config.json_depth_max)?;
     let (_, login) = extract::login(server, &parts.headers).await?;
     let members = extract::members(body, true).map_err(|detail| Refusal::detail(*detail))?;
-    let read = input::read(Input::of(spec, members)).map_err(|errors| {
-        Refusal::Unprocessable(errors.into_iter().map(|error| Detail::field(error, true)).collect())
-    })?;
-    Ok((login, read))
+    Ok((login, input::read(Input::of(spec, members)).map_err(Error::Invalid)?))
 }
 
 /// `GET /webhook`: the caller's keys, those that have ended too.
@@ -158,7 +153,6 @@ pub(crate) async fn generate(
 
 /// The key that is wanted, or all that is wrong with it.
 fn checked(server: &Server, wanted: Wanted) -> Result<WebhookKey, Refusal> {
-    let span = wanted.expiration.read(&["body", "expiration"]);
     let mut wrong = Vec::new();
     check_name(&wanted.name, vec!["body".into(), "name".into()], &mut wrong);
     for (member, list) in [("walkers", &wanted.walkers), ("nodes", &wanted.nodes)] {
@@ -174,18 +168,11 @@ fn checked(server: &Server, wanted: Wanted) -> Result<WebhookKey, Refusal> {
             check_name(name, [&loc[..], &[index.into()]].concat(), &mut wrong);
         }
     }
-    let (ends_at, now) = (span.map(|span| server.runtime.now().plus(span)), server.runtime.now());
-    match ends_at {
-        Ok(ends_at) if wrong.is_empty() => {
-            let Wanted { name, walkers, nodes, .. } = wanted;
-            let id = Key(server.runtime.env().id());
-            Ok(WebhookKey { id, name, walkers, nodes, created_at: now, ends_at })
-        }
-        ends_at => {
-            wrong.extend(ends_at.err());
-            Err(Refusal::Unprocessable(wrong))
-        }
-    }
+    let span = wanted.expiration.read(&["body", "expiration"], &mut wrong);
+    let Some(span) = span.filter(|_| wrong.is_empty()) else { return Err(Refusal::Unprocessable(wrong)) };
+    let Wanted { name, walkers, nodes, .. } = wanted;
+    let (id, now) = (Key(server.runtime.env().id()), server.runtime.now());
+    Ok(WebhookKey { id, name, walkers, nodes, created_at: now, ends_at: now.plus(span) })
 }
 
 fn check_name(name: &str, loc: Vec<Value>, wrong: &mut Vec<Detail>) {
@@ -230,7 +217,8 @@ pub(crate) async fn extend(
         Spec::new().field("count", FieldKind::Optional).field("interval", FieldKind::Optional)
     });
     let (login, span) = body::<Span>(&server, request, &SPEC).await?;
-    let span = span.read(&["body"]).map_err(Refusal::detail)?;
+    let mut wrong = Vec::new();
+    let span = span.read(&["body"], &mut wrong).ok_or(Refusal::Unprocessable(wrong))?;
     let id = Uuid::try_parse(&id).map_err(|_| Refusal::NotFound)?;
     let latest = server.runtime.now().plus(SPAN_MAX);
     let mut is_too_far = false;

@@ -15,6 +15,8 @@ pub(crate) struct Begun {
     pub(crate) fields: Fields,
     pub(crate) walk: Walk,
     pub(crate) position: Option<Position>,
+    /// It acts as the system root.
+    pub(crate) elevated: bool,
     pub(crate) reports: Pieces<Report>,
     pub(crate) status: Option<u16>,
     pub(crate) custom: Value,
@@ -56,6 +58,7 @@ impl Begun {
             reports: Pieces::load(checkpoint.reports, &mut segments)?,
             fields: checkpoint.fields,
             position: checkpoint.position,
+            elevated: checkpoint.elevated,
             status: checkpoint.http_status,
             custom: checkpoint.custom,
             next_segment: checkpoint.next_segment,

@@ -39,6 +39,7 @@ use travel::{Top, due_of, event_of};
 pub(crate) use turn::Turn;
 
 use crate::{
+    access::Subject,
     commit,
     config::Config,
     env::Env,
@@ -228,7 +229,8 @@ impl Engine {
 
     /// The graph as it stands now, for a root.
     pub(crate) fn graph(&self, actor: Uuid) -> Graph {
-        Graph::new(actor, Arc::clone(&self.store), self.env.clone(), self.config.commit_changes_max)
+        let rules = Arc::clone(&self.registry.rules);
+        Graph::new(actor, rules, Arc::clone(&self.store), self.env.clone(), self.config.commit_changes_max)
     }
 
     /// Waits until the store takes something new.
@@ -271,6 +273,9 @@ impl Engine {
             answer: errand.answer.clone(),
         };
         let attempt = Arc::new(Attempt::new(self, origin, Arc::clone(&errand.under_way), Book::resume(from)));
+        if from.elevated {
+            attempt.graph.elevate();
+        }
         let walk = if from.walk.is_new() {
             let entry = &errand.entry;
             Walk::starting_at([Location { kind: Kind::Node, id: entry.uuid(), name: entry.name().clone() }])
@@ -463,8 +468,9 @@ impl Engine {
         }
         let root = self.store.snapshot().await?.elements(Kind::Node, &[owner]).await?.pop().flatten();
         let owners = root.as_ref().map(|root| &root.access);
-        let level = walkabout_schema::decide(actor, walker.id.0, Some(owner), &walker.access, owners);
-        Ok(level >= Level::Read)
+        let judged = self.registry.rules.judge(actor, &Subject::from(walker), owners);
+        // A rule that panicked has allowed nothing.
+        Ok(judged.is_ok_and(|judged| judged.level >= Level::Read))
     }
 
     /// A page of the runs of a root, newest first.

@@ -18,6 +18,8 @@ pub(crate) enum Label {
     Plain(Name),
     /// The run of this id.
     Run(Uuid),
+    /// A part of a traverse.
+    Traverse,
 }
 
 impl fmt::Display for Label {
@@ -26,6 +28,7 @@ impl fmt::Display for Label {
             Self::Queue => f.write_str("the queue of due runs"),
             Self::Plain(name) => write!(f, "the plain walker {name}"),
             Self::Run(id) => write!(f, "the run {id}"),
+            Self::Traverse => f.write_str("a traverse"),
         }
     }
 }

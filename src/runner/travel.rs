@@ -104,7 +104,7 @@ pub(crate) async fn travel(
         // What was destroyed since it was put in the frontier, or may no longer be read, is passed over.
         let after = cx.walk.ahead().take_while(|next| next.kind == at.kind).map(|next| next.id);
         let slot = attempt.graph.arrive(at.kind, at.id, after).await?;
-        let slot = slot.filter(|slot| slot.level >= Level::Read);
+        let slot = slot.filter(|slot| slot.level() >= Level::Read);
         let Some(slot) = slot else {
             if cx.walk.visits() <= 1 && cx.depth == 0 {
                 let id = ElementId::new(at.kind, at.name, at.id);
@@ -160,7 +160,7 @@ async fn leave(
     let last: Plan = kind.untyped(Stage::End).map(|ability| (Stage::End, ability.clone())).collect();
     let Some(at) = cx.walk.last().cloned().filter(|_| !last.is_empty()) else { return Ok(()) };
     let attempt = Arc::clone(&cx.attempt);
-    if let Some(slot) = attempt.graph.element(at.kind, at.id).await? {
+    if let Some(slot) = attempt.graph.readable(at.kind, at.id).await? {
         let resumed = top.as_mut().and_then(|top| top.position.take());
         perform(cx, kind, walker, &slot, &last, resumed.as_ref(), top).await?;
     }
@@ -224,9 +224,10 @@ async fn perform(
     Ok(())
 }
 
-/// The attempt's present copy of an element: a checkpoint forgets those before it, and what they would be told.
+/// The attempt's present copy of an element, while there is one that may be read: a checkpoint forgets those before it, and what they
+/// would be told.
 async fn look_up(cx: &Context, slot: &Slot) -> Result<Option<Arc<Slot>>, Failure> {
-    cx.attempt.graph.element(slot.kind, slot.id).await
+    cx.attempt.graph.readable(slot.kind, slot.id).await
 }
 
 struct Place<'a> {
@@ -285,7 +286,8 @@ async fn steps(
     let (mut ability, mut number) = step;
     loop {
         let Some(slot) = look_up(cx, place.slot).await? else {
-            return Err(fail(format!("{} is gone", place.slot.element_id())).into());
+            let message = format!("{} is gone, or may not be read any more", place.slot.element_id());
+            return Err(fail(message).into());
         };
         cx.turn.begin(place.stage, place.after, number);
         let mut flow = call(cx, walker, ability, &slot).await?;
@@ -358,7 +360,7 @@ async fn release(
     to: Release,
 ) -> Result<Stop, Failure> {
     let (stand, _) = stand(cx, walker, attempt, position, top)?;
-    let due = due_of(&to, run, attempt.graph.actor, attempt.under_way.deadline());
+    let due = due_of(&to, run, attempt.graph.caller, attempt.under_way.deadline());
     let event = event_of(&to);
     let then = Then::Release { checkpoint: Some(Box::new(stand)), to };
     write(attempt, top, event, then).await?;
@@ -424,6 +426,7 @@ fn stand(
         http_status: book.status,
         custom: book.custom.clone(),
         position: position.clone(),
+        elevated: attempt.graph.is_elevated(),
         ..Checkpoint::default()
     };
     cx.walk.save(&mut segments, &mut checkpoint);
@@ -435,6 +438,7 @@ fn stand(
         fields,
         walk: cx.walk.clone(),
         position,
+        elevated: attempt.graph.is_elevated(),
         reports: book.reports.clone(),
         status: book.status,
         custom: book.custom.clone(),

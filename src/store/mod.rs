@@ -140,7 +140,8 @@ pub trait Snapshot: Send + Sync {
     /// compare what was read at it.
     fn number(&self) -> u64;
 
-    /// Loads elements of one kind, in the order of `ids`; `None` where there is none. `ids` is at most a few thousand.
+    /// Loads elements of one kind, in the order of `ids`; `None` where there is none, as there is no walker: it is no element. `ids` is
+    /// at most a few thousand.
     fn elements(&self, kind: Kind, ids: &[Uuid]) -> BoxFuture<'_, Result<Vec<Option<Arc<Element>>>>>;
 
     /// The links of a node in one direction, of one edge type or of all: in order of edge name, then of the edges' ids.

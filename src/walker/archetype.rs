@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_ignored::Path;
 use walkabout_schema::{Fields, Kind, Name};
 
-use super::{NodeAbilities, abilities::Abilities, spec::Spec};
+use super::{AccessRule, NodeAbilities, abilities::Abilities, spec::Spec};
 
 /// A type whose values are stored: a node, an edge, an object or a walker. Written by their derives, or by hand:
 ///
@@ -40,6 +40,36 @@ pub trait Archetype: Serialize + DeserializeOwned + Send + Sync + 'static {
     const NAME: &'static str;
     /// Names under which older documents were stored.
     const ALIASES: &'static [&'static str] = &[];
+
+    /// What others may do with an element of this type, decided by its fields; by default the permission blocks alone decide.
+    ///
+    /// Neither the owner nor the system root is asked about. The rule sees the fields as they were read, not as the attempt has
+    /// changed them since; a commit that relied on it is refused when the element has changed meanwhile. It must be quick and wait
+    /// for nothing: it is called for each foreign element that is read. When it panics the attempt fails that asked.
+    ///
+    /// A type with a rule is registered also where no walker stands on it, with `.node`, `.edge` or `.object`; without that none is
+    /// made. Of a walker the rule is about its record, its events and its files.
+    ///
+    /// ```
+    /// use walkabout::{prelude::*, schema::Level, walker::Asker};
+    ///
+    /// #[derive(Node, Serialize, Deserialize)]
+    /// #[node(access = Page::access_of)]
+    /// struct Page { published: bool }
+    ///
+    /// impl Page {
+    ///     /// What is published is read by all, and changed by whom it was granted.
+    ///     fn access_of(&self, asker: &Asker) -> Option<Level> {
+    ///         self.published.then(|| asker.level().max(Level::Read))
+    ///     }
+    /// }
+    /// ```
+    fn access() -> Option<AccessRule<Self>>
+    where
+        Self: Sized,
+    {
+        None
+    }
 
     /// Adds the type itself to what a runtime knows, when a walker that stands on it is added. The derives of nodes and edges write
     /// it; by hand `.node::<City>()` does the same.

@@ -124,7 +124,7 @@ impl Context {
     /// # Errors
     /// When it may not be read, or the frontier would pass its bound.
     pub fn visit_one<T>(&mut self, here: &Here<T>) -> Outcome {
-        if here.slot.level < Level::Read {
+        if here.slot.level() < Level::Read {
             return Err(forbidden("READ", &here.slot));
         }
         let added = self.walk.visit(None, [location(&here.slot)]);
@@ -231,7 +231,7 @@ impl Context {
                 format!("walkers are nested deeper than spawn_depth_max {bound}"),
             ));
         }
-        if at.slot.level < Level::Read {
+        if at.slot.level() < Level::Read {
             return Err(forbidden("READ", &at.slot));
         }
         let engine = Arc::clone(&self.attempt.engine);
@@ -259,12 +259,12 @@ impl Context {
 
 /// Asking the graph.
 impl Context {
-    /// The acting root.
+    /// The acting root: the caller's, until [`Context::elevate`].
     ///
     /// # Errors
     /// When it does not load.
     pub async fn root(&mut self) -> Result<Here<super::Root>, Failure> {
-        let root = self.attempt.graph.actor;
+        let root = self.attempt.graph.actor();
         let slot = self.attempt.graph.element(Kind::Node, root).await?;
         slot.map(Here::new).ok_or_else(|| fail(format!("the root {} does not exist", NodeId::root(root))))
     }
@@ -315,13 +315,13 @@ impl Context {
         Ok(self.attempt.graph.find(&query.from, &query.hops, query.edges).await?.len())
     }
 
-    /// The node, edge or object of an id, when it exists, is of the type, and may be read: the three refusals look alike.
+    /// The node, edge or object of an id, when it exists, is of the type, and may be read: the three refusals look alike, and so does
+    /// the id of a walker, whose record [`Context::record`] gives.
     ///
     /// # Errors
     /// When it does not load.
     pub async fn get<T: Place>(&mut self, id: &ElementId) -> Result<Option<Here<T>>, Failure> {
-        let slot = self.attempt.graph.element(id.kind(), id.uuid()).await?;
-        match slot.filter(|slot| slot.level >= Level::Read) {
+        match self.attempt.graph.readable(id.kind(), id.uuid()).await? {
             Some(slot) => Here::<Any>::new(slot).cast::<T>(),
             None => Ok(None),
         }
@@ -333,7 +333,7 @@ impl Context {
     /// When it does not load.
     pub async fn record(&mut self, id: &WalkerId) -> Result<Option<Record>, Failure> {
         let engine = Arc::clone(&self.attempt.engine);
-        engine.record(self.attempt.graph.actor, id).await.map_err(Failure::of_store)
+        engine.record(self.attempt.graph.actor(), id).await.map_err(Failure::of_store)
     }
 
     /// The acting root's own runs, newest first, those older than `before`; at most `limit`, and fewer when they are large. The
@@ -349,7 +349,7 @@ impl Context {
         limit: usize,
     ) -> Result<RecordPage, Failure> {
         let engine = Arc::clone(&self.attempt.engine);
-        let root = self.attempt.graph.actor;
+        let root = self.attempt.graph.actor();
         let before = before.map(WalkerId::uuid);
         engine
             .records(root, RunFilter { name, status, state: None }, before, limit)
@@ -361,13 +361,19 @@ impl Context {
 /// Changing the graph.
 impl Context {
     fn make<T: Archetype>(&self, value: T) -> Result<Arc<Slot>, Failure> {
-        self.attempt.graph.create(T::KIND, Name::new(T::NAME)?, None, Data::Own(Box::new(value)))
+        self.attempt.graph.create(T::KIND, self.name_of::<T>()?, None, Data::Own(Box::new(value)))
+    }
+
+    /// The name of a type that elements may be made of.
+    fn name_of<T: Archetype>(&self) -> Result<Name, Failure> {
+        self.attempt.graph.rules().check::<T>()?;
+        Ok(Name::new(T::NAME)?)
     }
 
     /// A new node, owned by the acting root. It hangs from nothing until it is connected.
     ///
     /// # Errors
-    /// When the type's name is no name, or the commit would pass `commit_changes_max`.
+    /// When the type's name is no name, when it has an access rule and is not registered, or the commit would pass `commit_changes_max`.
     pub fn create<N: Node>(&mut self, node: N) -> Result<Here<N>, Failure> {
         self.make(node).map(Here::new)
     }
@@ -375,7 +381,7 @@ impl Context {
     /// A new saved object, owned by the acting root.
     ///
     /// # Errors
-    /// When the type's name is no name, or the commit would pass `commit_changes_max`.
+    /// As [`Context::create`].
     pub fn save<O: Object>(&mut self, object: O) -> Result<Here<O>, Failure> {
         self.make(object).map(Here::new)
     }
@@ -444,7 +450,8 @@ impl Context {
         edge: E,
     ) -> Result<Here<E>, Failure> {
         let data = Data::Own(Box::new(edge));
-        self.attempt.graph.connect(&from.slot, &to.slot, Name::new(E::NAME)?, false, data).map(Here::new)
+        let name = self.name_of::<E>()?;
+        self.attempt.graph.connect(&from.slot, &to.slot, name, false, data).map(Here::new)
     }
 
     /// An edge with a type of its own that can be walked both ways.
@@ -458,7 +465,8 @@ impl Context {
         edge: E,
     ) -> Result<Here<E>, Failure> {
         let data = Data::Own(Box::new(edge));
-        self.attempt.graph.connect(&one.slot, &other.slot, Name::new(E::NAME)?, true, data).map(Here::new)
+        let name = self.name_of::<E>()?;
+        self.attempt.graph.connect(&one.slot, &other.slot, name, true, data).map(Here::new)
     }
 
     /// Removes every edge from one node to another that may be read. Gives how many there were.
@@ -496,7 +504,7 @@ impl Context {
     /// Without WRITE access, for a name that is none, or for an element that is new since the last checkpoint: its fields are set
     /// with [`Here::edit`].
     pub fn add<T>(&mut self, here: &Here<T>, field: &str, by: i64) -> Result<(), Failure> {
-        if here.slot.level < Level::Write {
+        if here.slot.level() < Level::Write {
             return Err(forbidden("WRITE", &here.slot));
         }
         if field.contains('\0') {
@@ -554,12 +562,22 @@ impl Context {
         })
     }
 
+    /// Lets the rest of the run act as the system root: everything may be read and changed, and what is made from here on belongs to
+    /// the system root, so that its maker finds it later only by what is granted then. [`Context::root`] is the system's as well: keep
+    /// a handle on that of the caller. It holds for walkers inside this one and for those that it is inside, and over checkpoints,
+    /// waits and crashes. An attempt that begins again before the next checkpoint is not elevated until it says so again.
+    ///
+    /// The run itself stays the caller's, and [`Context::is_admin`] says what it said.
+    pub fn elevate(&mut self) {
+        self.attempt.graph.elevate();
+    }
+
     fn change_access(
         &self,
         slot: &Arc<Slot>,
         change: impl FnOnce(&mut walkabout_schema::Access),
     ) -> Result<(), Failure> {
-        if slot.level < Level::Write {
+        if slot.level() < Level::Write {
             return Err(forbidden("WRITE", slot));
         }
         let mut access = slot.access();

@@ -5,7 +5,10 @@ use std::{
     fmt,
     marker::PhantomData,
     ops::{Deref, DerefMut},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
@@ -18,7 +21,10 @@ use super::{
     archetype::{Archetype, Held, Place},
     fail,
 };
-use crate::store::{Direction, Element, Ends};
+use crate::{
+    access::{Basis, Judged, unregistered},
+    store::{Direction, Element, Ends},
+};
 
 /// The attempt's one copy of an element. What never changes stands beside what may.
 pub struct Slot {
@@ -27,8 +33,10 @@ pub struct Slot {
     pub(crate) name: Name,
     pub(crate) owner: Option<Uuid>,
     pub(crate) ends: Option<Ends>,
-    /// What the acting root may do with it.
-    pub(crate) level: Level,
+    /// What the acting root may do with it, as it was read.
+    judged: Judged,
+    /// The run acts as the system root since then.
+    raised: AtomicBool,
     /// As it was read; none for a new element.
     pub(crate) base: Option<Arc<Element>>,
     /// Guards of `read` and `edit` are on this. Whoever would wait for one may be its holder, so nobody waits.
@@ -70,14 +78,15 @@ impl SlotState {
 
 impl Slot {
     /// An element as it is stored, with what the acting root may do with it.
-    pub(crate) fn stored(element: Arc<Element>, level: Level) -> Self {
+    pub(crate) fn stored(element: Arc<Element>, judged: Judged) -> Self {
         Self {
             kind: element.kind,
             id: element.id,
             name: element.name.clone(),
             owner: element.owner,
             ends: element.ends.clone(),
-            level,
+            judged,
+            raised: AtomicBool::new(false),
             base: Some(element),
             data: RwLock::default(),
             state: Mutex::default(),
@@ -100,11 +109,31 @@ impl Slot {
             name,
             owner: Some(owner),
             ends,
-            level: Level::Write,
+            judged: Judged::OWN,
+            raised: AtomicBool::new(false),
             base: None,
             data: RwLock::new(data),
             state: Mutex::new(state),
         }
+    }
+
+    fn judged(&self) -> Judged {
+        if self.raised.load(Ordering::Relaxed) { Judged::OWN } else { self.judged }
+    }
+
+    /// What the acting root may do with it.
+    pub(crate) fn level(&self) -> Level {
+        self.judged().level
+    }
+
+    /// What that rests on.
+    pub(crate) fn basis(&self) -> Basis {
+        self.judged().basis
+    }
+
+    /// From now on the acting root is the system root.
+    pub(crate) fn raise(&self) {
+        self.raised.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, SlotState> {
@@ -149,6 +178,10 @@ impl Slot {
 
     /// Makes the fields readable as `T`.
     pub(crate) fn decode<T: Archetype>(&self) -> Result<(), Failure> {
+        // Judged as if there were no rule.
+        if self.basis() == Basis::Blocks && T::access().is_some() {
+            return Err(unregistered::<T>());
+        }
         let is_ready = match &*self.read() {
             Data::Shared(value) => Some((**value).is::<T>()),
             Data::Own(value) => Some(value.as_any().is::<T>()),
@@ -243,7 +276,7 @@ impl<T> Here<T> {
 
     /// What the acting root may do with it.
     pub fn level(&self) -> Level {
-        self.slot.level
+        self.slot.level()
     }
 
     /// This element as one of a type, when it is of that type.

@@ -10,6 +10,7 @@ mod outcome;
 mod query;
 mod spec;
 
+pub use crate::access::{AccessRule, Asker};
 pub use abilities::{Abilities, AnyPlaceAbility, NodeAbilities, PlaceAbility, Visitor, WalkerAbility};
 pub use archetype::{
     Any, Archetype, DecodedCell, Edge, HasAbilities, HasNodeAbilities, Node, Object, Place, Plain, Root,

@@ -23,7 +23,7 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -40,6 +40,7 @@ use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 const SPAN: Duration = Duration::from_secs(3);
 
 #[path = "../it/built.rs"]
+#[allow(unreachable_pub, reason = "it serves several targets")]
 mod built;
 
 struct Server {

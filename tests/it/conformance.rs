@@ -326,7 +326,7 @@ async fn users_change_one_at_a_time(store: &Shared, env: &Env) {
     let stored = store.user("bob@example.com").await.unwrap().unwrap();
     assert_eq!((stored.version, stored.sessions.len()), (2, 1));
     assert_eq!(User { version: 1, sessions: Vec::new(), ..stored.clone() }, bob);
-    assert_eq!(store.users_of(bob.root_id.0).await.unwrap(), [stored.clone()]);
+    assert_eq!(store.users_of(bob.root_id.0).await.unwrap(), std::slice::from_ref(&stored));
     let another = User { id: Key(env.id()), ..stored.clone() };
     assert!(!store.change_user(another).await.unwrap(), "of that address is another user");
     let emptied = User { sessions: Vec::new(), password: "other".to_owned(), ..stored };
@@ -419,6 +419,7 @@ async fn a_run_goes_from_submission_to_its_end(store: &Shared, env: &Env) {
     let id = walker.id.0;
     store.submit(Submission { key: None, walker: walker.clone() }).await.unwrap();
     assert_eq!(store.run(id).await.unwrap().unwrap(), walker);
+    assert!(load(store, Kind::Walker, id).await.is_none(), "a run is no element");
     let before = Uuid::from_u128(id.as_u128() - 1);
     assert!(
         store

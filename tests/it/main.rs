@@ -9,6 +9,7 @@
     reason = "a test that cannot go on has to stop"
 )]
 
+mod access;
 mod airports;
 mod built;
 mod conformance;
@@ -28,5 +29,6 @@ mod stock;
 mod support;
 mod tidy;
 mod users;
+mod util;
 mod wakes;
 mod webhook;

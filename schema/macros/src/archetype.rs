@@ -28,6 +28,8 @@ impl Sort {
 pub(crate) struct Common {
     pub(crate) name: LitStr,
     pub(crate) aliases: Vec<LitStr>,
+    /// The function that says what others may do.
+    access: Option<syn::Expr>,
     pub(crate) library: Path,
 }
 
@@ -36,6 +38,7 @@ impl Common {
         Self {
             name: LitStr::new(name, span),
             aliases: Vec::new(),
+            access: None,
             library: Path { leading_colon: Some(syn::token::PathSep::default()), segments: library() },
         }
     }
@@ -45,10 +48,21 @@ impl Common {
         match key {
             "name" => self.name = named(meta)?,
             "alias" => self.aliases.push(named(meta)?),
+            "access" => self.access = Some(meta.value()?.parse()?),
             "crate" => self.library = meta.value()?.parse::<LitStr>()?.parse()?,
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// The method of `Archetype` that gives the access rule, when there is one.
+    pub(crate) fn access(&self) -> Option<TokenStream> {
+        let (rule, library) = (self.access.as_ref()?, &self.library);
+        Some(quote! {
+            fn access() -> ::core::option::Option<#library::walker::AccessRule<Self>> {
+                ::core::option::Option::Some(#rule)
+            }
+        })
     }
 
     /// Refuses the name of a type that cannot be one in ids, unless the attribute gives another.
@@ -126,13 +140,14 @@ pub(crate) fn derive(input: &DeriveInput, sort: Sort) -> Result<TokenStream> {
             match key.as_str() {
                 "abilities" if sort != Sort::Object => has_abilities = true,
                 key if common.take(key, &meta)? => {}
-                _ => return Err(meta.error("unknown: use name, alias, abilities or crate")),
+                _ => return Err(meta.error("unknown: use name, alias, access, abilities or crate")),
             }
             Ok(())
         })?;
     }
     faults.sort(common.check_name(sort.attribute()));
-    let Common { name, aliases, library } = common;
+    let access = common.access();
+    let Common { name, aliases, library, .. } = common;
     // The kind and the trait of a sort have the same name.
     let kind = match sort {
         Sort::Node => quote!(Node),
@@ -165,6 +180,7 @@ pub(crate) fn derive(input: &DeriveInput, sort: Sort) -> Result<TokenStream> {
             const KIND: #library::schema::Kind = #library::schema::Kind::#kind;
             const NAME: &'static str = #name;
             const ALIASES: &'static [&'static str] = &[#(#aliases),*];
+            #access
             #enroll
         }
         #[automatically_derived]

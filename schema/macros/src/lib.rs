@@ -16,8 +16,9 @@ use syn::{DeriveInput, ItemImpl, parse_macro_input};
 
 /// Makes a struct a node: `impl Archetype` and `impl Node`.
 ///
-/// `#[node(name = "Other", alias = "Old", abilities, crate = "path")]`: another name in ids and documents; names under which older
-/// documents were stored; the type has an `#[abilities(node)]` block; where the library is.
+/// `#[node(name = "Other", alias = "Old", access = Self::rule, abilities, crate = "path")]`: another name in ids and documents; names
+/// under which older documents were stored; the function that says what others may do; the type has an `#[abilities(node)]` block;
+/// where the library is.
 #[proc_macro_derive(Node, attributes(node))]
 pub fn node(input: TokenStream) -> TokenStream {
     finish(archetype::derive(&parse_macro_input!(input as DeriveInput), archetype::Sort::Node))
@@ -37,7 +38,8 @@ pub fn object(input: TokenStream) -> TokenStream {
 
 /// Makes a struct a walker: `impl Archetype` and `impl Walker`.
 ///
-/// `#[walker(async, public, websocket, private, entry = "root", rerun = "never", name = "other", alias = "old", crate = "path")]`.
+/// `#[walker(async, public, websocket, private, entry = "root", rerun = "never", name = "other", alias = "old", access = Self::rule,
+/// crate = "path")]`.
 /// The name is the type's in snake case unless given.
 ///
 /// On a field, or on the type for all its fields: `#[walker(excluded)]`, the caller cannot set it; `#[walker(as_query)]`, it comes in

@@ -68,7 +68,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
                 key if common.take(key, &meta)? => {}
                 _ => {
                     return Err(meta.error(
-                        "unknown: use async, public, websocket, private, entry, path, methods, webhook, as_query, excluded, rerun, retry, timeout, visit_timeout, checkpoint, version, resumes, name, alias or crate",
+                        "unknown: use async, public, websocket, private, entry, path, methods, webhook, as_query, excluded, rerun, retry, timeout, visit_timeout, checkpoint, version, resumes, name, alias, access or crate",
                     ));
                 }
             }
@@ -77,7 +77,8 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     }
     let mut faults = Faults::default();
     faults.sort(common.check_name("walker"));
-    let Common { name, aliases, library } = common;
+    let access = common.access();
+    let Common { name, aliases, library, .. } = common;
     calls.extend(entry.map(|entry| entry.call(&library)));
     calls.extend(methods.map(|methods| quote!(.methods(&[#(#library::walker::Method::#methods),*]))));
     calls.extend(keyed.map(|place: KeyPlace| place.call(&library)));
@@ -96,6 +97,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
             const KIND: #library::schema::Kind = #library::schema::Kind::Walker;
             const NAME: &'static str = #name;
             const ALIASES: &'static [&'static str] = &[#(#aliases),*];
+            #access
         }
         #[automatically_derived]
         impl #library::walker::Walker for #ident {

@@ -332,6 +332,10 @@ struct KvSnapshot {
 
 impl KvSnapshot {
     fn element(&self, kind: Kind, id: Uuid) -> Result<Option<Arc<Element>>> {
+        // The document of a walker is that of its run.
+        if kind == Kind::Walker {
+            return Ok(None);
+        }
         if let Some(cached) = self.shared.cache.element(id, self.number) {
             return Ok(cached.filter(|element| element.kind == kind));
         }
