@@ -202,6 +202,7 @@ impl Runtime {
         registry: Registry,
         pools: Pools,
     ) -> Result<Self> {
+        config.check()?;
         registry.check()?;
         let runs = Runs::new(config.subscriber_lag_max);
         let published = runs.clone();

@@ -21,6 +21,7 @@ mod hogs;
 mod http;
 mod macros;
 mod mongodb;
+mod settings;
 mod socket;
 mod specs;
 mod stock;

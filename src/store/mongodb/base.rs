@@ -144,7 +144,7 @@ impl Base {
         options.selection_criteria = None;
         options.write_concern = Some(durable());
         options.read_concern = Some(ReadConcern::majority());
-        let database = options.default_database.clone().unwrap_or_else(|| "walkabout".to_owned());
+        let database = options.default_database.clone().unwrap_or_else(|| wanted.database.clone());
         let client = Client::with_options(options).map_err(|error| Error::Open(said(&error)))?;
         let database = client.database(&database);
         let prefix = wanted.name.as_ref().map(|name| format!("{name}_")).unwrap_or_default();
