@@ -4,6 +4,7 @@
 //! nothing here knows the store. `router` lists the routes; `problem` is the only place where an error
 //! becomes a status code.
 
+mod cors;
 mod email;
 mod extract;
 mod feed;
@@ -108,5 +109,6 @@ pub async fn serve(
 async fn build(runtime: Runtime, stopping: Stopping) -> Result<Router> {
     let tokens = tokens::Tokens::new(&runtime).await?;
     let users = users::Users::new(&runtime)?;
-    Ok(router::router(Arc::new(Server { runtime, tokens, users, stopping })))
+    let config = runtime.config().clone();
+    cors::open(router::router(Arc::new(Server { runtime, tokens, users, stopping })), &config)
 }

@@ -11,6 +11,7 @@
 
 mod airports;
 mod conformance;
+mod cors;
 mod database;
 mod deploy;
 mod durable;
