@@ -14,6 +14,7 @@ mod json;
 mod problem;
 mod router;
 mod runs;
+mod slash;
 mod tokens;
 mod users;
 mod walkers;

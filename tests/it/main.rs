@@ -22,6 +22,7 @@ mod hogs;
 mod http;
 mod macros;
 mod mongodb;
+mod routes;
 mod settings;
 mod socket;
 mod specs;
