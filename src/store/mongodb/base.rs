@@ -177,7 +177,15 @@ impl Base {
     async fn prepare(&self) -> Result<()> {
         let open =
             |error: DriverError| Error::Open(format!("the MongoDB store is not usable: {}", said(&error)));
+        // `meta` is there before a node is, so the nodes are looked at first.
+        let node = self.collection::<Document>(Place::Node).find_one(doc! {}).await.map_err(open)?;
         let there = self.database.list_collection_names().await.map_err(open)?;
+        if node.is_some() && !there.contains(&self.name(Place::Meta)) {
+            return Err(Error::Open(
+                "the MongoDB database holds nodes of another program: choose another with --database, or begin the names of collections with --name"
+                    .to_owned(),
+            ));
+        }
         for place in Place::ALL {
             let name = self.name(place);
             // A transaction may not have to make a collection.
