@@ -163,9 +163,9 @@ impl AmendThing {
     }
 }
 
-/// Takes one thing from the shelf.
+/// Takes one thing from the shelf. Asks for a login also where the settings say that walkers need none.
 #[derive(Walker, Serialize, Deserialize)]
-#[walker(path = "/things/{number}", methods = "delete", entry = "root")]
+#[walker(auth, path = "/things/{number}", methods = "delete", entry = "root")]
 struct RemoveThing {
     number: u32,
 }

@@ -10,7 +10,7 @@ use tokio::{
 use crate::{
     Error, Result,
     cli::{self, Command},
-    config::Config,
+    config::{Config, Settled},
     env::Env,
     http,
     registry::Registry,
@@ -64,7 +64,7 @@ impl Walkabout {
         self
     }
 
-    /// Replaces the settings that the command line then changes.
+    /// Replaces the settings that hold where neither the command line nor the environment nor a file says otherwise.
     #[must_use]
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
@@ -94,33 +94,38 @@ impl Walkabout {
     }
 
     /// Does what the command line says: serves when it says nothing.
+    ///
+    /// Settings are those of flags, of the environment, of a file, of [`Walkabout::config`], or the defaults, in this order.
     pub async fn serve(self) -> ExitCode {
-        let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-        // A second program in one process has its log already.
-        drop(tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init());
-        let args = match Command::parse() {
-            Command::Follow(args) => return cli::follow(args).await,
-            Command::Runs(args) => return cli::runs(args).await,
-            Command::Cancel(args) => return cli::act("cancel", args).await,
-            Command::Pause(args) => return cli::act("pause", args).await,
-            Command::Resume(args) => return cli::act("resume", args).await,
-            Command::Retry(args) => return cli::retry(args).await,
-            Command::Complete(args) => return cli::complete(args).await,
-            Command::Serve(args) => args,
+        let command = Command::parse();
+        let settled = match &command {
+            Command::Serve(args) | Command::Config(args) => args.settle(self.config.clone()),
+            _ => Ok(Settled::default()),
         };
-        let mut this = self;
-        args.apply(&mut this.config);
-        match this.run().await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                tracing::error!(%error, "the server ends");
-                drop(std::io::Write::write_fmt(
-                    &mut std::io::stderr().lock(),
-                    format_args!("walkabout: {error}\n"),
-                ));
-                ExitCode::FAILURE
+        let settled = match settled {
+            Ok(settled) => settled,
+            Err(error) => return refuse(&error),
+        };
+        log(&settled);
+        match command {
+            Command::Follow(args) => cli::follow(args).await,
+            Command::Runs(args) => cli::runs(args).await,
+            Command::Cancel(args) => cli::act("cancel", args).await,
+            Command::Pause(args) => cli::act("pause", args).await,
+            Command::Resume(args) => cli::act("resume", args).await,
+            Command::Retry(args) => cli::retry(args).await,
+            Command::Complete(args) => cli::complete(args).await,
+            Command::Config(_) => {
+                say(settled.to_string().trim_end());
+                ExitCode::SUCCESS
             }
+            Command::Serve(_) => match self.config(settled.config).run().await {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    tracing::error!(%error, "the server ends");
+                    refuse(&error)
+                }
+            },
         }
     }
 
@@ -135,7 +140,7 @@ impl Walkabout {
             .local_addr()
             .map_err(|source| Error::Io { context: "the address".to_owned(), source })?;
         let runtime = self.start().await?;
-        let (_, is_new) = runtime.secret("jwt", 32).await?;
+        let is_new = runtime.config().token_secret.is_none() && runtime.secret("jwt", 32).await?.1;
         // Before anybody is told that it is ready: until then a signal ends the process as a kill does.
         let stop = signals();
         say(&format!(
@@ -161,6 +166,22 @@ impl Walkabout {
         runtime.stop().await?;
         result
     }
+}
+
+/// Begins the log of this process: `RUST_LOG`, or the level of the settings.
+fn log(settled: &Settled) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(settled.config.log_level.to_string()));
+    // A second program in one process has its log already.
+    drop(tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init());
+    for warning in &settled.warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+fn refuse(error: &Error) -> ExitCode {
+    drop(writeln!(std::io::stderr().lock(), "walkabout: {error}"));
+    ExitCode::FAILURE
 }
 
 fn say(line: &str) {
@@ -211,6 +232,7 @@ async fn open(config: &Config, limits: store::Limits, env: &Env) -> Result<Arc<d
     if uri.starts_with("mongodb://") || uri.starts_with("mongodb+srv://") {
         let options = store::mongodb::Options {
             uri: uri.clone(),
+            database: config.database.clone(),
             name: config.name.clone(),
             lease: config.lease,
             patience: config.patience,

@@ -2,11 +2,9 @@
 
 mod govern;
 
-use std::{
-    ffi::OsString, io::Write, net::SocketAddr, path::PathBuf, process::ExitCode, str::FromStr, time::Duration,
-};
+use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand, value_parser};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio_tungstenite::{
@@ -19,7 +17,7 @@ use tokio_tungstenite::{
 };
 use walkabout_schema::{EventKind, WalkerId, wire::EventFrame};
 
-use crate::config::Config;
+use crate::config::{Config, Given, Kind, SETTINGS, Setting, Settled, variables};
 
 pub use govern::{ActArgs, CompleteArgs, Filter, RetryArgs, RunsArgs, Server, act, complete, retry, runs};
 
@@ -27,7 +25,9 @@ pub use govern::{ActArgs, CompleteArgs, Filter, RetryArgs, RunsArgs, Server, act
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serves HTTP and WebSocket
-    Serve(Box<ServeArgs>),
+    Serve(ServeArgs),
+    /// Prints each setting with where it comes from, as a file of settings; takes the flags of serve
+    Config(ServeArgs),
     /// Prints the events of a run until it ends
     Follow(FollowArgs),
     /// Lists own runs, newest first
@@ -75,130 +75,66 @@ impl Command {
     }
 }
 
-/// The settings that `serve` takes; each is also an environment variable. What is not given stays as it was.
-#[derive(Debug, Clone, Default, Args)]
-pub struct ServeArgs {
-    /// Where to serve; port 0 takes a free one [default: 127.0.0.1:8000]
-    #[arg(long, env = "WALKABOUT_LISTEN", value_name = "ADDRESS:PORT")]
-    pub listen: Option<SocketAddr>,
-    /// A MongoDB database that several processes share, as mongodb://… [default: the embedded store]
-    #[arg(long, env = "WALKABOUT_STORE", hide_env_values = true, value_name = "URI")]
-    pub store: Option<String>,
-    /// Begins the names of the collections there, so that applications can share a database
-    #[arg(long, env = "WALKABOUT_NAME", value_name = "NAME", value_parser = prefix)]
-    pub name: Option<String>,
-    /// How long a process that shares a database may be silent before others take up its runs, in milliseconds [default: 10000]
-    #[arg(long, env = "WALKABOUT_LEASE_MS", value_name = "MS", value_parser = clap::value_parser!(u64).range(1000..))]
-    pub lease_ms: Option<u64>,
-    /// How long a write is tried while that database does not answer, in milliseconds [default: 30000]
-    #[arg(long, env = "WALKABOUT_PATIENCE_MS", value_name = "MS", value_parser = clap::value_parser!(u64).range(1000..))]
-    pub patience_ms: Option<u64>,
-    /// The folder of the store [default: walkabout-data]
-    #[arg(long, env = "WALKABOUT_DATA", value_name = "FOLDER")]
-    pub data: Option<PathBuf>,
-    /// The folder of datasets, for walkers that read some [default: datasets in the folder of the store]
-    #[arg(long, env = "WALKABOUT_DATASETS", value_name = "FOLDER")]
-    pub datasets: Option<PathBuf>,
-    /// The API that sync_with_external_system pages through
-    #[arg(long, env = "WALKABOUT_EXTERNAL_API", value_name = "URL")]
-    pub external_api: Option<String>,
-    /// Threads for async walkers [default: the cores, at least 2]
-    #[arg(long, env = "WALKABOUT_ASYNC_THREADS", value_name = "N", value_parser = at_least_one::<usize>)]
-    pub async_threads: Option<usize>,
-    /// Threads for plain walkers [default: the cores, at least 2]
-    #[arg(long, env = "WALKABOUT_SYNC_THREADS", value_name = "N", value_parser = at_least_one::<usize>)]
-    pub sync_threads: Option<usize>,
-    /// How long a walker may hold its thread before another takes its place, in milliseconds [default: 1000]
-    #[arg(long, env = "WALKABOUT_HOG_AFTER_MS", value_name = "MS", value_parser = at_least_one::<u64>)]
-    pub hog_after_ms: Option<u64>,
-    /// Threads of each kind that are replaced while walkers hold them [default: 32]
-    #[arg(long, env = "WALKABOUT_HOGGED_THREADS_MAX", value_name = "N", value_parser = at_least_one::<usize>)]
-    pub hogged_threads_max: Option<usize>,
-    /// Open WebSockets [default: 20000]
-    #[arg(long, env = "WALKABOUT_SOCKETS_MAX", value_name = "N", value_parser = at_least_one::<usize>)]
-    pub sockets_max: Option<usize>,
-    /// The largest WebSocket frame [default: 1048576]
-    #[arg(long, env = "WALKABOUT_FRAME_BYTES_MAX", value_name = "N", value_parser = at_least_one::<usize>)]
-    pub frame_bytes_max: Option<usize>,
-    /// The largest request body [default: 2097152]
-    #[arg(long, env = "WALKABOUT_BODY_BYTES_MAX", value_name = "BYTES", value_parser = at_least_one::<usize>)]
-    pub body_bytes_max: Option<usize>,
-    /// How long a request body may take to arrive, in seconds [default: 30]
-    #[arg(long, env = "WALKABOUT_BODY_TIME_MAX_S", value_name = "S", value_parser = at_least_one::<u64>)]
-    pub body_time_max_s: Option<u64>,
-    /// The largest file that a walker may write [default: 67108864]
-    #[arg(long, env = "WALKABOUT_FILE_BYTES_MAX", value_name = "BYTES", value_parser = at_least_one::<usize>)]
-    pub file_bytes_max: Option<usize>,
-    /// Nodes and edges that one traverse may look at [default: 100000]
-    #[arg(long, env = "WALKABOUT_TRAVERSE_ITEMS_MAX", value_name = "N", value_parser = at_least_one::<usize>)]
-    pub traverse_items_max: Option<usize>,
-    /// The newest events kept of a run [default: 10000]
-    #[arg(long, env = "WALKABOUT_EVENTS_PER_RUN_MAX", value_name = "N", value_parser = at_least_one::<u64>)]
-    pub events_per_run_max: Option<u64>,
-    /// How long a login lasts, in seconds [default: 43200]
-    #[arg(long, env = "WALKABOUT_TOKEN_LIFETIME_S", value_name = "S", value_parser = at_least_one::<u64>)]
-    pub token_lifetime_s: Option<u64>,
-    /// Attempts in a row, without a checkpoint between, that may end with the process before a run fails as lost [default: 3]
-    #[arg(long, env = "WALKABOUT_LOST_MAX", value_name = "N", value_parser = at_least_one::<u32>)]
-    pub lost_max: Option<u32>,
-    /// How long an attempt may go on after its cancel or pause was asked for, in milliseconds [default: 10000]
-    #[arg(long, env = "WALKABOUT_CANCEL_GRACE_MS", value_name = "MS")]
-    pub cancel_grace_ms: Option<u64>,
-    /// How long attempts may take to reach a checkpoint when the process stops, in milliseconds [default: 10000]
-    #[arg(long, env = "WALKABOUT_STOP_GRACE_MS", value_name = "MS")]
-    pub stop_grace_ms: Option<u64>,
-    /// How long an Idempotency-Key is kept, in seconds [default: 86400]
-    #[arg(long, env = "WALKABOUT_IDEMPOTENCY_KEEP_S", value_name = "S", value_parser = at_least_one::<u64>)]
-    pub idempotency_keep_s: Option<u64>,
-    /// Let walkers call addresses of private networks
-    #[arg(long, env = "WALKABOUT_ALLOW_PRIVATE_ADDRESSES")]
-    pub allow_private_addresses: bool,
-}
-
-fn prefix(text: &str) -> Result<String, String> {
-    let fits = (1..=40).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    fits.then(|| text.to_owned()).ok_or_else(|| "it should be 1 to 40 letters, digits and '_'".to_owned())
-}
-
-fn at_least_one<T: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, String> {
-    let number = text.parse().ok().filter(|number| *number >= T::from(1));
-    number.ok_or_else(|| "it should be a whole number from 1".to_owned())
-}
+/// What `serve` and `config` take: a flag for each setting, and the file.
+///
+/// Texts are read when they are [settled](ServeArgs::settle), as those of the file and of the environment are.
+#[derive(Debug, Clone, Default)]
+pub struct ServeArgs(Given);
 
 impl ServeArgs {
-    /// Writes what was given into the settings.
-    pub fn apply(&self, config: &mut Config) {
-        fn set<T: Clone>(setting: &mut T, given: &Option<T>) {
-            if let Some(given) = given {
-                *setting = given.clone();
-            }
-        }
-        set(&mut config.listen, &self.listen);
-        config.store = self.store.clone().or_else(|| config.store.take());
-        config.name = self.name.clone().or_else(|| config.name.take());
-        set(&mut config.lease, &self.lease_ms.map(Duration::from_millis));
-        set(&mut config.patience, &self.patience_ms.map(Duration::from_millis));
-        set(&mut config.data, &self.data);
-        config.datasets = self.datasets.clone().or_else(|| config.datasets.take());
-        config.external_api = self.external_api.clone().or_else(|| config.external_api.take());
-        set(&mut config.async_threads, &self.async_threads);
-        set(&mut config.sync_threads, &self.sync_threads);
-        set(&mut config.hog_after, &self.hog_after_ms.map(Duration::from_millis));
-        set(&mut config.hogged_threads_max, &self.hogged_threads_max);
-        set(&mut config.sockets_max, &self.sockets_max);
-        set(&mut config.frame_bytes_max, &self.frame_bytes_max);
-        set(&mut config.body_bytes_max, &self.body_bytes_max);
-        set(&mut config.body_time_max, &self.body_time_max_s.map(Duration::from_secs));
-        set(&mut config.file_bytes_max, &self.file_bytes_max);
-        set(&mut config.traverse_items_max, &self.traverse_items_max);
-        set(&mut config.events_per_run_max, &self.events_per_run_max);
-        set(&mut config.token_lifetime, &self.token_lifetime_s.map(Duration::from_secs));
-        set(&mut config.lost_max, &self.lost_max);
-        set(&mut config.cancel_grace, &self.cancel_grace_ms.map(Duration::from_millis));
-        set(&mut config.stop_grace, &self.stop_grace_ms.map(Duration::from_millis));
-        set(&mut config.idempotency_keep, &self.idempotency_keep_s.map(Duration::from_secs));
-        config.allow_private_addresses |= self.allow_private_addresses;
+    /// Finds the settings that hold: flags, variables, the file, those of the application, defaults.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] with all that does not fit.
+    pub fn settle(&self, application: Config) -> crate::Result<Settled> {
+        Settled::of(application, &self.0, &variables())
+    }
+}
+
+/// The name of the argument for the file, which no setting has.
+const FILE: &str = "config";
+
+impl Args for ServeArgs {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let file = Arg::new(FILE).long(FILE).value_name("FILE").value_parser(value_parser!(PathBuf)).help(
+            "The file of settings [default: walkabout.toml in the working directory, if it is there] [env: WALKABOUT_CONFIG]",
+        );
+        SETTINGS.iter().fold(command.arg(file), |command, setting| command.arg(argument(setting)))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for ServeArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let text = |setting: &Setting| matches.get_one::<String>(setting.name).cloned();
+        let flags = SETTINGS.iter().filter_map(|setting| Some((setting.name, text(setting)?))).collect();
+        Ok(Self(Given { flags, file: matches.get_one(FILE).cloned() }))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+fn argument(setting: &'static Setting) -> Arg {
+    let default = setting.default_words();
+    let unit = setting.form.unit_words();
+    let help = format!(
+        "{}{unit} [default: {default}] [env: {}]",
+        setting.meaning().trim_end_matches('.'),
+        setting.variable()
+    );
+    let argument =
+        Arg::new(setting.name).long(setting.flag()).value_name(setting.form.placeholder).help(help);
+    if setting.form.kind == Kind::Truth {
+        // Alone it is true.
+        argument.num_args(0..=1).require_equals(true).default_missing_value("true")
+    } else {
+        argument
     }
 }
 
@@ -431,17 +367,26 @@ mod tests {
     #[test]
     fn serving_needs_no_subcommand() {
         for args in [&["--listen", "127.0.0.1:0"][..], &["serve", "--listen", "127.0.0.1:0"]] {
-            let Command::Serve(serve) = parse(args).unwrap() else { panic!("{args:?}") };
-            let mut config = Config::default();
-            serve.apply(&mut config);
-            assert_eq!(config.listen, SocketAddr::from(([127, 0, 0, 1], 0)));
-            assert_eq!(config.data, Config::default().data);
+            let Command::Serve(ServeArgs(given)) = parse(args).unwrap() else { panic!("{args:?}") };
+            assert_eq!(given.flags, [("listen", "127.0.0.1:0".to_owned())].into());
         }
         assert!(matches!(parse(&[]), Ok(Command::Serve(..))));
         let version = parse(&["--version"]).unwrap_err().to_string();
         assert!(version.contains(env!("CARGO_PKG_VERSION")), "{version}");
-        assert!(parse(&["--async-threads", "0"]).is_err());
+        assert!(parse(&["--async-treads", "0"]).is_err());
         assert!(parse(&["unknown"]).is_err());
+    }
+
+    #[test]
+    fn what_is_true_or_false_may_stand_alone() {
+        for (text, wanted) in
+            [("--allow-private-addresses", "true"), ("--allow-private-addresses=false", "false")]
+        {
+            let Command::Config(ServeArgs(given)) = parse(&["config", text]).unwrap() else {
+                panic!("{text}")
+            };
+            assert_eq!(given.flags, [("allow_private_addresses", wanted.to_owned())].into());
+        }
     }
 
     #[test]

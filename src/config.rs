@@ -1,143 +1,217 @@
-//! Every setting: meaning, default, bounds.
+//! Every setting, described once: the struct, its defaults, and the table that flags, variables, the file and the page below are made from.
+#![doc = include_str!("docs/settings.md")]
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+#[cfg_attr(not(feature = "http"), expect(dead_code, reason = "only the command line sets by text"))]
+mod setting;
 
-/// The settings of one runtime and its server. Sizes are bytes.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Where HTTP and WebSocket are served. Default 127.0.0.1:8000; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// The database of the store on MongoDB, as `mongodb://…`. Default: none, and the store is embedded.
-    pub store: Option<String>,
-    /// Begins the names of the collections in that database, so that applications can share one. Default: none.
-    pub name: Option<String>,
-    /// How long a process that shares the database may be silent before others take up its runs. Default 10 s, at least 1 s.
-    pub lease: Duration,
-    /// How long a write is tried while that database does not answer, or others are in the way. Default 30 s, at least 1 s.
-    pub patience: Duration,
-    /// The folder of the embedded store and of the files that walkers write; with a database both are there. Default `walkabout-data`.
-    pub data: PathBuf,
-    /// The folder of datasets, for walkers that read some. Default: `datasets` in the data folder.
-    pub datasets: Option<PathBuf>,
-    /// The API that `sync_with_external_system` pages through. Default: none.
-    pub external_api: Option<String>,
-    /// Threads for async walkers. Default: the cores of the machine, at least 2.
-    pub async_threads: usize,
-    /// Threads for plain walkers. Default: the cores of the machine, at least 2.
-    pub sync_threads: usize,
-    /// Attempts under way at once, for each of these threads. Default 512.
-    pub attempts_per_thread_max: usize,
-    /// How long a walker may go without awaiting anything before another thread takes the place of its own. Default 1 s.
-    pub hog_after: Duration,
-    /// Threads of each kind that are replaced while walkers hold them; when as many are held the server is not ready. Default 32,
-    /// at least 1.
-    pub hogged_threads_max: usize,
-    /// Plain walkers waiting for a thread; beyond it the answer is 503. Default 4096.
-    pub sync_queue_max: usize,
-    /// Due runs held in memory; the rest wait in the store. Default 65,536.
-    pub due_window: usize,
-    /// Changes in one commit, and nodes that one `first_or_create` may leave out by a filter. Default 10,000.
-    pub commit_changes_max: usize,
-    /// Bytes in one commit, and apart from these in the reports of a run with its log since the last checkpoint. Default 8 MiB.
-    pub commit_bytes_max: usize,
-    /// Elements visited by one run. Default 100,000,000.
-    pub visits_max: u64,
-    /// Elements waiting in one frontier. Default 4,000,000.
-    pub frontier_max: usize,
-    /// Nodes and edges that one `GET /util/traverse` may look at. Default 100,000: as an answer that is some 15 MB, and held beside
-    /// those of others.
-    pub traverse_items_max: usize,
-    /// What a piece of a frontier, of ignores or of reports may take to be kept in a checkpoint itself; larger ones are written once,
-    /// beside it. Default 4 KiB.
-    pub inline_bytes_max: usize,
-    /// Repetitions of one attempt after conflicts; beyond it the run fails as `conflict`. Default 1,000.
-    pub conflicts_max: u32,
-    /// Attempts in a row, without a checkpoint between, that end with the process; then the run fails as `lost`. Default 3, at
-    /// least 1.
-    pub lost_max: u32,
-    /// How long an attempt may go on after its cancel or pause was asked for, before it is ended without it. Default 10 s.
-    pub cancel_grace: Duration,
-    /// How long attempts may take to reach a checkpoint when the process stops. Default 10 s.
-    pub stop_grace: Duration,
-    /// How long an `Idempotency-Key` is kept. Default 24 hours.
-    pub idempotency_keep: Duration,
-    /// Walkers inside walkers. Default 32.
-    pub spawn_depth_max: usize,
-    /// The shortest span between two kept progress events of one run; the last one is always kept. Default 50 ms.
-    pub progress_interval: Duration,
-    /// The newest events kept of a run. Default 10,000.
-    pub events_per_run_max: u64,
-    /// Frames that a slow subscriber may lag behind before it is replayed from the store. Default 256.
-    pub subscriber_lag_max: usize,
-    /// Frames waiting for one WebSocket; beyond it pushes to that socket are dropped. Default 256.
-    pub socket_queue_max: usize,
-    /// Open WebSockets. Default 20,000.
-    pub sockets_max: usize,
-    /// The largest WebSocket frame. Default 1 MiB.
-    pub frame_bytes_max: usize,
-    /// The largest request body. Default 2 MiB.
-    pub body_bytes_max: usize,
-    /// How long a request body may take to arrive. Default 30 s.
-    pub body_time_max: Duration,
-    /// How deep JSON may nest. Default 127, which is also the most.
-    pub json_depth_max: usize,
-    /// The largest file that a walker may write. Default 64 MiB.
-    pub file_bytes_max: usize,
-    /// How long a login lasts. Default 12 hours.
-    pub token_lifetime: Duration,
-    /// Bytes of decoded elements kept in memory. Default 64 MiB.
-    pub cache_bytes_max: usize,
-    /// Below this much free room on the disk nothing new is accepted. Default 64 MiB.
-    pub disk_free_min: u64,
-    /// Whether walkers may call addresses of private networks. Default false.
-    pub allow_private_addresses: bool,
+#[cfg(feature = "http")]
+mod file;
+#[cfg_attr(not(feature = "http"), expect(dead_code, reason = "only the command line reads variables"))]
+mod jac_cloud;
+#[cfg(feature = "http")]
+mod layers;
+#[cfg(feature = "http")]
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+
+use tracing::level_filters::LevelFilter;
+
+use self::setting::{Written, bytes, flag, list, millis, number, seconds, text};
+use crate::{Error, Result};
+
+pub(crate) use self::setting::Setting;
+
+#[cfg(feature = "http")]
+pub use self::layers::Settled;
+#[cfg(feature = "http")]
+pub(crate) use self::{
+    layers::{Given, variables},
+    setting::Kind,
+};
+
+/// Makes `Config` with its documentation and defaults, and `SETTINGS`, one for each field.
+macro_rules! settings {
+    ($(
+        $(#[doc = $doc:literal])+
+        $field:ident $(as $name:ident)?: $of:ty = $default:expr, $form:expr;
+    )+) => {
+        /// The settings of one runtime and its server. Sizes are bytes.
+        ///
+        /// Secrets do not show in its `Debug`.
+        #[derive(Clone)]
+        pub struct Config {
+            $(
+                $(#[doc = $doc])+
+                #[doc = concat!("\n\nSetting `", settings!(@name $field $($name)?), "`, default `", stringify!($default), "`.")]
+                pub $field: $of,
+            )+
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self { $($field: $default),+ }
+            }
+        }
+
+        /// One for each field of [`Config`], in their order.
+        pub(crate) static SETTINGS: &[Setting] = &[$(
+            Setting {
+                name: settings!(@name $field $($name)?),
+                meaning: concat!($($doc),+),
+                form: $form,
+                get: |config, unit| config.$field.write(unit),
+                set: |config, value, unit| {
+                    let read = Written::read(value, unit);
+                    read.is_some_and(|read| {
+                        config.$field = read;
+                        true
+                    })
+                },
+            }
+        ),+];
+    };
+    (@name $field:ident) => { stringify!($field) };
+    (@name $field:ident $name:ident) => { stringify!($name) };
 }
 
-impl Default for Config {
-    fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(2, usize::from).max(2);
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
-            store: None,
-            name: None,
-            lease: Duration::from_secs(10),
-            patience: Duration::from_secs(30),
-            data: PathBuf::from("walkabout-data"),
-            datasets: None,
-            external_api: None,
-            async_threads: cores,
-            sync_threads: cores,
-            attempts_per_thread_max: 512,
-            hog_after: Duration::from_secs(1),
-            hogged_threads_max: 32,
-            sync_queue_max: 4096,
-            due_window: 65_536,
-            commit_changes_max: 10_000,
-            commit_bytes_max: 8 << 20,
-            visits_max: 100_000_000,
-            frontier_max: 4_000_000,
-            traverse_items_max: 100_000,
-            inline_bytes_max: 4 << 10,
-            conflicts_max: 1000,
-            lost_max: 3,
-            cancel_grace: Duration::from_secs(10),
-            stop_grace: Duration::from_secs(10),
-            idempotency_keep: Duration::from_secs(24 * 3600),
-            spawn_depth_max: 32,
-            progress_interval: Duration::from_millis(50),
-            events_per_run_max: 10_000,
-            subscriber_lag_max: 256,
-            socket_queue_max: 256,
-            sockets_max: 20_000,
-            frame_bytes_max: 1 << 20,
-            body_bytes_max: 2 << 20,
-            body_time_max: Duration::from_secs(30),
-            json_depth_max: 127,
-            file_bytes_max: 64 << 20,
-            token_lifetime: Duration::from_secs(12 * 3600),
-            cache_bytes_max: 64 << 20,
-            disk_free_min: 64 << 20,
-            allow_private_addresses: false,
+settings! {
+    /// Where HTTP and WebSocket are served; port 0 takes a free one.
+    listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8000)),
+        text("ADDRESS:PORT", "an address with a port, as 127.0.0.1:8000").jac_cloud_as(&["UV_HOST", "UV_PORT"], jac_cloud::listen);
+    /// A MongoDB database that several processes share, as `mongodb://…`. Without it the store is embedded.
+    store: Option<String> = None,
+        text("URI", "an address that begins with mongodb://").shows_no_password().by_default("none, and the store is embedded")
+            .jac_cloud(&["DATABASE_HOST"]);
+    /// The database there, when the address names none.
+    database: String = "walkabout".to_owned(),
+        text("NAME", "1 to 63 letters, digits, '-' and '_'").check(setting::is_database).jac_cloud(&["DATABASE_NAME"]);
+    /// Begins the names of the collections there, so that applications can share a database.
+    name: Option<String> = None,
+        text("NAME", "1 to 40 letters, digits and '_'").check(setting::is_prefix).by_default("none");
+    /// How long a process that shares a database may be silent before others take up its runs.
+    lease as lease_ms: Duration = Duration::from_secs(10), millis().from(1000);
+    /// How long a write is tried while that database does not answer, or others are in the way.
+    patience as patience_ms: Duration = Duration::from_secs(30), millis().from(1000);
+    /// The folder of the embedded store and of the files that walkers write; with a database both are there.
+    data: PathBuf = PathBuf::from("walkabout-data"), text("FOLDER", "a folder").jac_cloud(&["DATABASE_PATH"]);
+    /// The folder of datasets, for walkers that read some.
+    datasets: Option<PathBuf> = None, text("FOLDER", "a folder").by_default("datasets in the data folder");
+    /// The API that `sync_with_external_system` pages through.
+    external_api: Option<String> = None, text("URL", "an address").shows_no_password().by_default("none");
+    /// Origins whose pages may call this server from a browser, as `https://example.com`; `*` is all of them.
+    allow_origins: Vec<String> = Vec::new(),
+        list("ORIGINS", "origins as https://example.com, or *").check(setting::is_origin).jac_cloud(&["ALLOW_ORIGINS"]);
+    /// Methods that those pages may use; `*` is all of them.
+    allow_methods: Vec<String> = vec!["*".to_owned()],
+        list("METHODS", "methods as GET, or *").check(setting::is_token).jac_cloud(&["ALLOW_METHODS"]);
+    /// Headers that those pages may send; `*` is all of them.
+    allow_headers: Vec<String> = vec!["*".to_owned()],
+        list("HEADERS", "names of headers as Authorization, or *").check(setting::is_token).jac_cloud(&["ALLOW_HEADERS"]);
+    /// Signs login tokens. Processes that share a database need the same. Without it one is made and kept in the store.
+    token_secret: Option<String> = None,
+        text("SECRET", "at least 32 bytes").check(setting::is_long_secret).is_secret().by_default("made once, and kept in the store")
+            .jac_cloud(&["TOKEN_SECRET"]);
+    /// How long a login lasts.
+    token_lifetime as token_lifetime_s: Duration = Duration::from_secs(12 * 3600),
+        seconds().from(1).jac_cloud_as(&["TOKEN_TIMEOUT"], jac_cloud::hours);
+    /// Whether walkers that do not say `auth` or `public` ask for a login.
+    require_auth_by_default: bool = true, flag().jac_cloud(&["REQUIRE_AUTH_BY_DEFAULT"]);
+    /// Whether walkers that do not say how they are called have no endpoint.
+    disable_auto_endpoint: bool = false, flag().jac_cloud(&["DISABLE_AUTO_ENDPOINT"]);
+    /// What is logged, unless `RUST_LOG` says more: `off`, `error`, `warn`, `info`, `debug` or `trace`.
+    log_level: LevelFilter = LevelFilter::WARN,
+        text("LEVEL", "off, error, warn, info, debug or trace").jac_cloud_as(&["LOGGER_LEVEL"], jac_cloud::level);
+    /// Threads for async walkers.
+    async_threads: usize = cores(), number().from(1).to(10_000).by_default("the cores of the machine, at least 2");
+    /// Threads for plain walkers.
+    sync_threads: usize = cores(), number().from(1).to(10_000).by_default("the cores of the machine, at least 2");
+    /// Attempts under way at once, for each of these threads.
+    attempts_per_thread_max: usize = 512, number().from(1).to(1_000_000);
+    /// How long a walker may go without awaiting anything before another thread takes the place of its own.
+    hog_after as hog_after_ms: Duration = Duration::from_secs(1), millis().from(1);
+    /// Threads of each kind that are replaced while walkers hold them; when as many are held the server is not ready.
+    hogged_threads_max: usize = 32, number().from(1).to(10_000);
+    /// Plain walkers waiting for a thread; beyond it the answer is 503.
+    sync_queue_max: usize = 4096, number();
+    /// Due runs held in memory; the rest wait in the store.
+    due_window: usize = 65_536, number().from(1);
+    /// Changes in one commit, and nodes that one `first_or_create` may leave out by a filter.
+    commit_changes_max: usize = 10_000, number().from(1);
+    /// Bytes in one commit, and apart from these in the reports of a run with its log since the last checkpoint.
+    commit_bytes_max: usize = 8 << 20, bytes().from(1);
+    /// Elements visited by one run.
+    visits_max: u64 = 100_000_000, number().from(1);
+    /// Elements waiting in one frontier.
+    frontier_max: usize = 4_000_000, number().from(1);
+    /// What a piece of a frontier, of ignores or of reports may take to be kept in a checkpoint itself; larger ones are written
+    /// once, beside it.
+    inline_bytes_max: usize = 4 << 10, bytes();
+    /// Repetitions of one attempt after conflicts; beyond it the run fails as `conflict`.
+    conflicts_max: u32 = 1000, number().to(1_000_000);
+    /// Attempts in a row, without a checkpoint between, that end with the process; then the run fails as `lost`.
+    lost_max: u32 = 3, number().from(1).to(1_000_000);
+    /// How long an attempt may go on after its cancel or pause was asked for, before it is ended without it.
+    cancel_grace as cancel_grace_ms: Duration = Duration::from_secs(10), millis();
+    /// How long attempts may take to reach a checkpoint when the process stops.
+    stop_grace as stop_grace_ms: Duration = Duration::from_secs(10),
+        millis().jac_cloud_as(&["UV_TIMEOUT_GRACEFUL_SHUTDOWN"], jac_cloud::seconds);
+    /// How long an `Idempotency-Key` is kept.
+    idempotency_keep as idempotency_keep_s: Duration = Duration::from_secs(24 * 3600), seconds().from(1);
+    /// Walkers inside walkers.
+    spawn_depth_max: usize = 32, number();
+    /// The shortest span between two kept progress events of one run; the last one is always kept.
+    progress_interval as progress_interval_ms: Duration = Duration::from_millis(50), millis();
+    /// The newest events kept of a run.
+    events_per_run_max: u64 = 10_000, number().from(1);
+    /// Frames that a slow subscriber may lag behind before it is replayed from the store.
+    subscriber_lag_max: usize = 256, number().from(1).to(1 << 20);
+    /// Frames waiting for one WebSocket; beyond it pushes to that socket are dropped.
+    socket_queue_max: usize = 256, number().from(1).to(1 << 20);
+    /// Open WebSockets.
+    sockets_max: usize = 20_000, number().from(1);
+    /// The largest WebSocket frame.
+    frame_bytes_max: usize = 1 << 20, bytes().from(1).jac_cloud(&["UV_WS_MAX_SIZE"]);
+    /// The largest request body.
+    body_bytes_max: usize = 2 << 20, bytes().from(1);
+    /// How long a request body may take to arrive.
+    body_time_max as body_time_max_s: Duration = Duration::from_secs(30), seconds().from(1);
+    /// How deep JSON may nest.
+    json_depth_max: usize = 127, number().from(1).to(127);
+    /// The largest file that a walker may write.
+    file_bytes_max: usize = 64 << 20, bytes().from(1);
+    /// Nodes and edges that one traverse may look at. As many as by default are some 15 MB as an answer, held beside those of others.
+    traverse_items_max: usize = 100_000, number().from(1);
+    /// Bytes of decoded elements kept in memory.
+    cache_bytes_max: usize = 64 << 20, bytes();
+    /// Below this much free room on the disk nothing new is accepted.
+    disk_free_min: u64 = 64 << 20, bytes();
+    /// Whether walkers may call addresses of private networks.
+    allow_private_addresses: bool = false, flag();
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from).max(2)
+}
+
+impl Config {
+    /// Whether each value is within its bounds.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with all that are not.
+    pub(crate) fn check(&self) -> Result<()> {
+        let faults: Vec<String> = SETTINGS.iter().filter_map(|setting| setting.check(self).err()).collect();
+        if faults.is_empty() { Ok(()) } else { Err(Error::Config(faults.join("\n"))) }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Config");
+        for setting in SETTINGS {
+            shown.field(setting.name, &setting.shown(self));
         }
+        shown.finish()
     }
 }

@@ -12,6 +12,7 @@ use walkabout_schema::{Fields, Kind, Name};
 use crate::{
     Error, FieldError, Result,
     access::Rules,
+    config::Config,
     input::{self, Input},
     route::{self, Route, Template},
     walk::{ORDER, Stage},
@@ -191,6 +192,19 @@ impl Registry {
         errors.extend(refused.into_iter().filter_map(Result::err));
         errors.extend(route::clashes(&routes.into_iter().flatten().flatten().collect::<Vec<_>>()));
         if errors.is_empty() { Ok(()) } else { Err(Error::Build(errors.join("; "))) }
+    }
+
+    /// Works out what holds for walkers that do not say, once and for all.
+    ///
+    /// # Errors
+    /// When a walker is in use already, which none is before its runtime is built.
+    pub(crate) fn settle(&mut self, config: &Config) -> Result<()> {
+        for (name, walker) in &mut self.walkers {
+            let walker =
+                Arc::get_mut(walker).ok_or_else(|| Error::Build(format!("walker {name} is in use")))?;
+            walker.spec.settle(config);
+        }
+        Ok(())
     }
 
     /// Where each walker is called.

@@ -219,9 +219,11 @@ impl Runtime {
         config: Config,
         env: Env,
         store: Arc<dyn Store>,
-        registry: Registry,
+        mut registry: Registry,
         pools: Pools,
     ) -> Result<Self> {
+        config.check()?;
+        registry.settle(&config)?;
         registry.check()?;
         let runs = Runs::new(config.subscriber_lag_max);
         let published = runs.clone();

@@ -36,8 +36,11 @@ pub(crate) async fn check(engine: &Arc<Engine>, spawn: Spawn) -> Result<Checked>
     let Some(kind) = known.cloned() else { return Err(Error::UnknownWalker(walker)) };
     let key = request_key.map(|key| request(engine, &kind.name, node.as_ref(), &caller, &key, &fields));
     // A public walker acts as the public root, whoever calls.
-    let (actor, admin) =
-        if kind.spec.public { (walkabout_schema::PUBLIC_ROOT, false) } else { (caller.root, caller.admin) };
+    let (actor, admin) = if kind.spec.is_public() {
+        (walkabout_schema::PUBLIC_ROOT, false)
+    } else {
+        (caller.root, caller.admin)
+    };
     let built = kind.build(fields).map_err(Error::Invalid)?;
     let encoded = built.encode().map_err(|error| {
         tracing::debug!(walker, %error, "fields cannot be stored");
@@ -52,7 +55,7 @@ pub(crate) async fn check(engine: &Arc<Engine>, spawn: Spawn) -> Result<Checked>
         }])
     })?;
     let is_in_scope = |entry: &Name| {
-        let scope = caller.scope.as_ref().filter(|_| !kind.spec.public);
+        let scope = caller.scope.as_ref().filter(|_| !kind.spec.is_public());
         scope.is_none_or(|scope| scope.allows(&kind.name, entry))
     };
     let entry = match node {

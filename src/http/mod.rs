@@ -4,6 +4,7 @@
 //! nothing here knows the store. `router` lists the routes; `problem` is the only place where an error
 //! becomes a status code.
 
+mod cors;
 mod email;
 mod extract;
 mod feed;
@@ -14,6 +15,7 @@ mod keys;
 mod problem;
 mod router;
 mod runs;
+mod slash;
 mod tokens;
 mod users;
 mod util;
@@ -113,5 +115,6 @@ async fn build(runtime: Runtime, stopping: Stopping) -> Result<Router> {
     let tokens = tokens::Tokens::new(&runtime).await?;
     let users = users::Users::new(&runtime)?;
     let keys = keys::Keys::new(&runtime).await?;
-    Ok(router::router(Arc::new(Server { runtime, tokens, users, keys, stopping })))
+    let config = runtime.config().clone();
+    cors::open(router::router(Arc::new(Server { runtime, tokens, users, keys, stopping })), &config)
 }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{
     Router,
     extract::{Request, State},
+    http::{StatusCode, Uri, header},
     routing::{MethodFilter, MethodRouter, delete, get, patch, post},
 };
 
@@ -14,24 +15,29 @@ use super::{
     govern::{self, Verb},
     health,
     problem::Refusal,
-    runs, users, util,
+    runs,
+    slash::Paths,
+    users, util,
     walkers::{self, Target},
     webhook, ws,
 };
 use crate::walker::Method;
 
 /// What is served where: first the server's own, then the walkers'. A literal segment goes before a variable, so below `/walker` a
-/// walker's name does before the id of a run.
+/// walker's name does before the id of a run. A path with a slash too many at its end is sent to its route.
 pub(crate) fn router(server: Arc<Server>) -> Router {
     let mut router = Router::new();
-    for (path, route) in own() {
-        router = router.route(path, route);
-    }
-    for (path, route) in of_walkers(&server) {
+    let own = own().map(|(path, route)| (path.to_owned(), route));
+    let routes: Vec<_> = own.into_iter().chain(of_walkers(&server)).collect();
+    let paths = Arc::new(Paths::of(routes.iter().map(|(path, _)| path.clone())));
+    for (path, route) in routes {
         router = router.route(&path, route);
     }
     router
-        .fallback(|| async { Refusal::NotFound })
+        .fallback(move |uri: Uri| async move {
+            let location = paths.without_slash(&uri).ok_or(Refusal::NotFound)?;
+            Ok::<_, Refusal>((StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]))
+        })
         .method_not_allowed_fallback(|| async { Refusal::MethodNotAllowed("") })
         .with_state(server)
 }

@@ -91,8 +91,11 @@ impl Login {
 }
 
 impl Tokens {
-    /// With the secret that the store keeps, so that tokens outlive a restart.
+    /// With the secret of the settings, or the one that the store keeps, so that tokens outlive a restart.
     pub(crate) async fn new(runtime: &Runtime) -> Result<Self> {
+        if let Some(secret) = &runtime.config().token_secret {
+            return Ok(Self::with_secret(secret.as_bytes()));
+        }
         let (secret, _) = runtime.secret("jwt", 32).await?;
         Ok(Self::with_secret(&secret))
     }

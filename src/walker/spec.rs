@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::config::Config;
+
 pub use crate::run::retry::Retry;
 
 /// Where a walker may be spawned over HTTP and WebSocket.
@@ -126,7 +128,10 @@ pub enum Checkpoints {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Spec {
     pub(crate) asynchronous: bool,
-    pub(crate) public: bool,
+    /// Whether a login is needed; none when the type does not say.
+    pub(crate) auth: Option<bool>,
+    /// Whether the type says how it is called.
+    pub(crate) declared: bool,
     pub(crate) websocket: bool,
     pub(crate) private: bool,
     pub(crate) rerun_never: bool,
@@ -151,11 +156,12 @@ impl Default for Spec {
 }
 
 impl Spec {
-    /// A plain walker without fields, for callers who are logged in, on any node.
+    /// A plain walker without fields, on any node, for callers who are logged in unless the settings say otherwise.
     pub fn new() -> Self {
         Self {
             asynchronous: false,
-            public: false,
+            auth: None,
+            declared: false,
             websocket: false,
             private: false,
             rerun_never: false,
@@ -182,19 +188,29 @@ impl Spec {
     /// Needs no login: every caller acts as the public root.
     #[must_use]
     pub fn public(mut self) -> Self {
-        self.public = true;
+        self.auth = Some(false);
+        self.declared = true;
+        self
+    }
+    /// Needs a login, whatever `require_auth_by_default` is.
+    #[must_use]
+    pub fn auth(mut self) -> Self {
+        self.auth = Some(true);
+        self.declared = true;
         self
     }
     /// May be called over the WebSocket as well.
     #[must_use]
     pub fn websocket(mut self) -> Self {
         self.websocket = true;
+        self.declared = true;
         self
     }
     /// Has no endpoint: only other walkers spawn it.
     #[must_use]
     pub fn private(mut self) -> Self {
         self.private = true;
+        self.declared = true;
         self
     }
     /// A run found started after a crash fails as `lost` instead of being taken up again.
@@ -245,6 +261,7 @@ impl Spec {
     #[must_use]
     pub fn entry(mut self, entry: EntryType) -> Self {
         self.entry = entry;
+        self.declared = true;
         self
     }
     /// Where it is called: nothing for `/walker/<name>`, a path without a slash at its beginning for one below that, any other as the
@@ -252,6 +269,7 @@ impl Spec {
     #[must_use]
     pub fn path(mut self, path: &'static str) -> Self {
         self.path = path;
+        self.declared = true;
         self
     }
     /// By which methods it is called, instead of POST. With none it has no path, and is called over the WebSocket or not at all.
@@ -260,6 +278,7 @@ impl Spec {
         self.methods = methods.to_vec();
         self.methods.sort_unstable();
         self.methods.dedup();
+        self.declared = true;
         self
     }
     /// Called over HTTP with a webhook key instead of a login, and below `/webhook/walker` instead of `/walker`. It acts as the root
@@ -267,6 +286,7 @@ impl Spec {
     #[must_use]
     pub fn webhook(mut self, key: KeyPlace) -> Self {
         self.webhook = Some(key);
+        self.declared = true;
         self
     }
     /// What it does, for documentation.
@@ -292,7 +312,7 @@ impl Spec {
     }
     /// True when no login is needed.
     pub fn is_public(&self) -> bool {
-        self.public
+        self.auth == Some(false)
     }
     /// True when it may be called over the WebSocket.
     pub fn is_websocket(&self) -> bool {
@@ -305,6 +325,11 @@ impl Spec {
     /// Where a request has its key, when it is a webhook walker.
     pub fn webhook_key(&self) -> Option<KeyPlace> {
         self.webhook
+    }
+    /// What holds where the type does not say: `require_auth_by_default` and `disable_auto_endpoint`.
+    pub(crate) fn settle(&mut self, config: &Config) {
+        self.auth.get_or_insert(config.require_auth_by_default);
+        self.private |= config.disable_auto_endpoint && !self.declared;
     }
     /// Whether a checkpoint of a version of the walker can be gone on from.
     pub(crate) fn takes_up(&self, version: u32) -> bool {

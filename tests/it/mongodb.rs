@@ -123,6 +123,32 @@ async fn applications_share_a_database_under_names_of_their_own() {
     other.close().await.unwrap();
 }
 
+/// As that of Jac Cloud, whose variables may name it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_another_program_is_left_as_it_is() {
+    let Some(uri) = database() else { return };
+    let base = Driver::with_uri_str(&uri).await.unwrap().default_database().unwrap();
+    base.collection::<Document>("node").insert_one(doc! { "name": null, "architype": {} }).await.unwrap();
+    let refused = store::open(&options(&uri), Limits::default(), Env::system()).await.err().unwrap();
+    assert!(refused.to_string().contains("nodes of another program"), "{refused}");
+    assert_eq!(base.list_collection_names().await.unwrap(), ["node"]);
+    let beside = open(&store::Options { name: Some("beside".to_owned()), ..options(&uri) }).await;
+    beside.close().await.unwrap();
+}
+
+/// A database that the address does not name.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_settings_may_name_the_database() {
+    let Some(uri) = database() else { return };
+    let client = Driver::with_uri_str(&uri).await.unwrap();
+    let name = client.default_database().unwrap().name().to_owned();
+    let nameless = uri.replacen(&name, "", 1);
+    let named = open(&store::Options { database: name.clone(), ..options(&nameless) }).await;
+    named.close().await.unwrap();
+    let names = client.database(&name).list_collection_names().await.unwrap();
+    assert!(names.contains(&"walker".to_owned()), "{names:?}");
+}
+
 /// What becomes of a message of the driver on its way to the server.
 #[derive(PartialEq)]
 enum Fate {

@@ -12,7 +12,7 @@ use walkabout::{
     walker::{EntryType, FieldKind, KeyPlace, Part, Spec},
 };
 
-use crate::support::{Client, Server, example, told};
+use crate::support::{Client, Server, example, stock, told};
 
 fn shelf() -> (Server, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
@@ -114,6 +114,31 @@ async fn what_is_not_served() {
     }
     let sealed = ask(&ann, Method::POST, "/walker/sealed", json!({ "wax": 5 })).await;
     assert_eq!(sealed, (200, json!({ "status": 200, "reports": [0] })), "nothing of it can be set");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_type_does_not_say_is_a_setting() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&example("specs"), folder.path(), &["--require-auth-by-default=false"]);
+    let nobody = Client::anonymous(&server.url);
+    assert_eq!(nobody.get("/things").await.0, 200);
+    assert_eq!(ask(&nobody, Method::DELETE, "/things/1", json!({})).await.0, 403, "it says `auth`");
+    assert_eq!(nobody.get("/walkers").await.0, 403, "it is no walker");
+    drop(server);
+    let server = Server::start(&example("specs"), folder.path(), &["--disable-auto-endpoint"]);
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    assert_eq!(ann.get("/things").await.0, 200, "it says how it is called");
+    drop(server);
+
+    let look = json!({ "walker_id": "none" });
+    for (flags, wanted) in [(&[][..], 200), (&["--disable-auto-endpoint"][..], 404)] {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::start(&stock(), folder.path(), flags);
+        let ann = Client::user(&server.url, "ann@example.com").await;
+        // One says nothing at all, and one how it is run.
+        assert_eq!(ann.post("/walker/view_sample_result", &look).await.0, wanted, "{flags:?}");
+        assert_eq!(ann.post("/walker/sample", &json!({ "value": 1 })).await.0, wanted, "{flags:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

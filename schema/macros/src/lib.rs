@@ -38,9 +38,9 @@ pub fn object(input: TokenStream) -> TokenStream {
 
 /// Makes a struct a walker: `impl Archetype` and `impl Walker`.
 ///
-/// `#[walker(async, public, websocket, private, entry = "root", rerun = "never", name = "other", alias = "old", access = Self::rule,
+/// `#[walker(async, auth, websocket, private, entry = "root", rerun = "never", name = "other", alias = "old", access = Self::rule,
 /// crate = "path")]`.
-/// The name is the type's in snake case unless given.
+/// The name is the type's in snake case unless given. A walker that says neither `auth` nor `public` is what the settings say.
 ///
 /// On a field, or on the type for all its fields: `#[walker(excluded)]`, the caller cannot set it; `#[walker(as_query)]`, it comes in
 /// the query. Where it is called: `path = "/things/{id}"`, of which each variable is a field, and `methods = "get, put"` in place of

@@ -21,14 +21,20 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let mut common = Common::new(&case::snake(&ident.unraw().to_string()), ident.span());
     let mut calls = Vec::new();
     let (mut entry, mut retry, mut checkpoints) = (None, None, None);
-    let (mut methods, mut keyed) = (None, None);
+    let (mut methods, mut keyed, mut login) = (None, None, None);
     let mut all = FieldSays::default();
+    let mut faults = Faults::default();
     for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("walker")) {
         attribute.parse_nested_meta(|meta| {
             let key = key(&meta);
             match key.as_str() {
                 "async" => calls.push(quote!(.asynchronous())),
-                "public" => calls.push(quote!(.public())),
+                "public" | "auth" => {
+                    let asks = key == "auth";
+                    if login.replace(asks).is_some_and(|said| said != asks) {
+                        faults.sort(Err::<(), _>(meta.error("a walker is either `public` or asks for `auth`")));
+                    }
+                }
                 "websocket" => calls.push(quote!(.websocket())),
                 "private" => calls.push(quote!(.private())),
                 "rerun" => {
@@ -68,18 +74,18 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
                 key if common.take(key, &meta)? => {}
                 _ => {
                     return Err(meta.error(
-                        "unknown: use async, public, websocket, private, entry, path, methods, webhook, as_query, excluded, rerun, retry, timeout, visit_timeout, checkpoint, version, resumes, name, alias, access or crate",
+                        "unknown: use async, public, auth, websocket, private, entry, path, methods, webhook, as_query, excluded, rerun, retry, timeout, visit_timeout, checkpoint, version, resumes, name, alias, access or crate",
                     ));
                 }
             }
             Ok(())
         })?;
     }
-    let mut faults = Faults::default();
     faults.sort(common.check_name("walker"));
     let access = common.access();
     let Common { name, aliases, library, .. } = common;
     calls.extend(entry.map(|entry| entry.call(&library)));
+    calls.extend(login.map(|login| if login { quote!(.auth()) } else { quote!(.public()) }));
     calls.extend(methods.map(|methods| quote!(.methods(&[#(#library::walker::Method::#methods),*]))));
     calls.extend(keyed.map(|place: KeyPlace| place.call(&library)));
     calls.extend(retry.map(|retry: Retry| retry.call(&library)));

@@ -145,7 +145,7 @@ impl Base {
         options.selection_criteria = None;
         options.write_concern = Some(durable());
         options.read_concern = Some(ReadConcern::majority());
-        let database = options.default_database.clone().unwrap_or_else(|| "walkabout".to_owned());
+        let database = options.default_database.clone().unwrap_or_else(|| wanted.database.clone());
         let client = Client::with_options(options).map_err(|error| Error::Open(said(&error)))?;
         let database = client.database(&database);
         let prefix = wanted.name.as_ref().map(|name| format!("{name}_")).unwrap_or_default();
@@ -178,7 +178,15 @@ impl Base {
     async fn prepare(&self) -> Result<()> {
         let open =
             |error: DriverError| Error::Open(format!("the MongoDB store is not usable: {}", said(&error)));
+        // `meta` is there before a node is, so the nodes are looked at first.
+        let node = self.collection::<Document>(Place::Node).find_one(doc! {}).await.map_err(open)?;
         let there = self.database.list_collection_names().await.map_err(open)?;
+        if node.is_some() && !there.contains(&self.name(Place::Meta)) {
+            return Err(Error::Open(
+                "the MongoDB database holds nodes of another program: choose another with --database, or begin the names of collections with --name"
+                    .to_owned(),
+            ));
+        }
         for place in Place::ALL {
             let name = self.name(place);
             // A transaction may not have to make a collection.

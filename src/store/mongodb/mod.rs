@@ -75,8 +75,10 @@ const READS_MAX: usize = 3;
 /// Where a database is, and how this process takes part in it.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// `mongodb://…` or `mongodb+srv://…`. The database is that of its path, or `walkabout`.
+    /// `mongodb://…` or `mongodb+srv://…`. The database is that of its path.
     pub uri: String,
+    /// The database, when the path names none.
+    pub database: String,
     /// Begins the names of the collections, so that applications can share a database.
     pub name: Option<String>,
     /// How long a process may be silent before others take up its runs.
@@ -88,8 +90,8 @@ pub struct Options {
 impl Options {
     /// A database, with the defaults for the rest.
     pub fn of(uri: impl Into<String>) -> Self {
-        let Config { lease, patience, .. } = Config::default();
-        Self { uri: uri.into(), name: None, lease, patience }
+        let Config { database, lease, patience, .. } = Config::default();
+        Self { uri: uri.into(), database, name: None, lease, patience }
     }
 }
 
