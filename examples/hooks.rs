@@ -18,7 +18,7 @@ async fn drawer(here: &Here<Root>, cx: &mut Context) -> Result<Here<Drawer>, Fai
 
 /// Puts money into the drawer.
 #[derive(Walker, Serialize, Deserialize)]
-#[walker(webhook)]
+#[walker(webhook, websocket, alias = "receive")]
 struct Take {
     cents: i64,
 }
@@ -56,7 +56,7 @@ impl Count {
 
 /// Says what a coin is worth, to devices that can send nothing but a path.
 #[derive(Walker, Serialize, Deserialize)]
-#[walker(webhook(path = "key"), path = "/coins/{key}/{cents}", methods = "get", entry = "root")]
+#[walker(webhook(path = "key"), path = "/coins/{key}/{cents}", methods = "get")]
 struct Coin {
     cents: i64,
 }
@@ -64,7 +64,7 @@ struct Coin {
 #[abilities]
 impl Coin {
     #[entry]
-    async fn start(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+    async fn start(&mut self, _here: Here<Any>, cx: &mut Context) -> Outcome {
         cx.report(format!("{}.{:02}", self.cents / 100, self.cents % 100))?;
         DONE
     }
@@ -88,7 +88,7 @@ impl Empty {
 
 /// Shows what a webhook brings before there is a key: no key is looked at.
 #[derive(Walker, Serialize, Deserialize)]
-#[walker(public, webhook, entry = "root")]
+#[walker(public, webhook(body = "key"), entry = "root")]
 struct Try {
     word: String,
 }

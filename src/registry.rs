@@ -118,9 +118,6 @@ impl Registry {
     fn place_fields(&mut self, name: &Name, spec: &mut Spec) {
         // What is wrong with the path itself is told of the routes.
         let Ok(template) = Template::of(name.as_str(), spec) else { return };
-        if let Some(wrong) = spec.webhook.and_then(|place| misplaced(place, spec, &template)) {
-            self.errors.push(format!("walker {name} takes its key from {wrong}"));
-        }
         for variable in template.variables() {
             if matches!(spec.webhook, Some(KeyPlace::Path(name)) if name == variable) {
                 continue;
@@ -134,6 +131,9 @@ impl Registry {
                     .errors
                     .push(format!("walker {name} has {{{variable}}} in its path, and no such field")),
             }
+        }
+        if let Some(wrong) = spec.webhook.and_then(|place| misplaced(place, spec, &template)) {
+            self.errors.push(format!("walker {name} takes its key from {wrong}"));
         }
     }
 

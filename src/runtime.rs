@@ -54,19 +54,12 @@ pub struct Caller {
 /// What a webhook key is for. An empty list leaves all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scope {
-    /// The walkers that may be called, by name.
+    /// Its own id: callers of one root with scopes of two ids name their requests apart.
+    pub id: Uuid,
+    /// The walkers that may be called, by names or aliases.
     pub walkers: Vec<String>,
-    /// The types of the nodes that may be entered at, by name; `root` is a root.
+    /// The types of the nodes that may be entered at, by the names that their ids have; `root` is a root.
     pub nodes: Vec<String>,
-}
-
-impl Scope {
-    /// Whether this walker may be called at a node of this type.
-    pub(crate) fn allows(&self, walker: &Name, entry: &Name) -> bool {
-        let node = if entry.as_str().is_empty() { "root" } else { entry.as_str() };
-        let lists = |list: &[String], name: &str| list.is_empty() || list.iter().any(|one| one == name);
-        lists(&self.walkers, walker.as_str()) && lists(&self.nodes, node)
-    }
 }
 
 impl Caller {
@@ -307,11 +300,12 @@ impl Runtime {
         self.inner.engine.registry.routes().flatten().flatten().collect()
     }
 
-    /// Runs a plain walker, or stores an async one. Checked in this order: the walker, its fields, the entry node, access to it.
+    /// Runs a plain walker, or stores an async one. Checked in this order: the walker, its fields, the entry node, what the
+    /// caller is kept to, access to the node.
     ///
     /// # Errors
-    /// [`Error::UnknownWalker`], [`Error::Invalid`], [`Error::EntryNotFound`], [`Error::EntryForbidden`], [`Error::Busy`],
-    /// [`Error::KeyReused`];
+    /// [`Error::UnknownWalker`], [`Error::Invalid`], [`Error::EntryNotFound`], [`Error::OutOfScope`], [`Error::EntryForbidden`],
+    /// [`Error::Busy`], [`Error::KeyReused`];
     /// [`Error::Walker`] when a plain walker failed; [`Error::Store`] when the run could not be stored.
     ///
     /// # Cancel safety

@@ -10,7 +10,7 @@ use crate::{
     Error, Result,
     registry::WalkerType,
     runner::{Begun, Engine, Errand, UnderWay},
-    runtime::{Caller, Spawn},
+    runtime::{Caller, Scope, Spawn},
     store::{RequestKey, new_run},
     walker::{EntryType, Part},
 };
@@ -54,10 +54,8 @@ pub(crate) async fn check(engine: &Arc<Engine>, spawn: Spawn) -> Result<Checked>
             ctx: Value::Null,
         }])
     })?;
-    let is_in_scope = |entry: &Name| {
-        let scope = caller.scope.as_ref().filter(|_| !kind.spec.is_public());
-        scope.is_none_or(|scope| scope.allows(&kind.name, entry))
-    };
+    let scope = caller.scope.as_deref().filter(|_| !kind.spec.is_public());
+    let is_in_scope = |entry: &Name| scope.is_none_or(|scope| allows(scope, engine, &kind, entry));
     let entry = match node {
         None if is_in_scope(&Name::empty()) => NodeId::root(actor),
         None => return Err(Error::OutOfScope),
@@ -69,6 +67,14 @@ pub(crate) async fn check(engine: &Arc<Engine>, spawn: Spawn) -> Result<Checked>
     let errand =
         Errand { kind, actor, admin, entry, client_id, serial: engine.env.id(), answer: None, under_way };
     Ok(Checked { errand, begun, key })
+}
+
+/// Whether a walker may be called at a node of this type.
+fn allows(scope: &Scope, engine: &Engine, kind: &WalkerType, entry: &Name) -> bool {
+    let node = if entry.as_str().is_empty() { "root" } else { entry.as_str() };
+    let is_kind = |name: &String| engine.registry.get(name).is_some_and(|listed| listed.name == kind.name);
+    (scope.walkers.is_empty() || scope.walkers.iter().any(is_kind))
+        && (scope.nodes.is_empty() || scope.nodes.iter().any(|name| name == node))
 }
 
 /// The entry node under its true name.
@@ -103,6 +109,9 @@ fn request(
 ) -> RequestKey {
     let mut name = Sha256::new();
     name.update(caller.root.as_bytes());
+    if let Some(scope) = &caller.scope {
+        name.update(scope.id.as_bytes());
+    }
     for part in [walker.as_str(), &node.map(ToString::to_string).unwrap_or_default(), key] {
         name.update(part.len().to_be_bytes());
         name.update(part);

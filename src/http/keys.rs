@@ -3,7 +3,7 @@
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use uuid::Uuid;
-use walkabout_schema::{User, WebhookKey};
+use walkabout_schema::WebhookKey;
 
 use crate::{
     Result,
@@ -30,14 +30,14 @@ impl Keys {
 
     /// The key as its holder has it: `<root>:<second of its creation>:<secret>`.
     pub(crate) fn text(&self, root: Uuid, key: &WebhookKey) -> String {
-        let digest = self.digest(key).finalize().into_bytes();
+        let digest = self.digest(root, key).finalize().into_bytes();
         let secret: String =
             digest.iter().take(SECRET_DIGITS / 2).map(|byte| format!("{byte:02x}")).collect();
         format!("{}:{}:{secret}", root.simple(), second(key))
     }
 
-    fn digest(&self, key: &WebhookKey) -> Hmac<Sha256> {
-        self.0.clone().chain_update(key.id.0.as_bytes())
+    fn digest(&self, root: Uuid, key: &WebhookKey) -> Hmac<Sha256> {
+        self.0.clone().chain_update(root.as_bytes()).chain_update(key.id.0.as_bytes())
     }
 
     /// Whoever a key is of, kept to what it is for; nobody when it is none, has ended, or was deleted. The store is asked each time, so
@@ -48,13 +48,14 @@ impl Keys {
         let mut keys = users.iter().filter(|user| user.is_activated).flat_map(|user| &user.webhook_keys);
         let found = keys.find(|key| key.ends_at > now && self.is(&held, key));
         Ok(found.map(|key| {
-            let scope = Scope { walkers: key.walkers.clone(), nodes: key.nodes.clone() };
+            let (walkers, nodes) = (key.walkers.clone(), key.nodes.clone());
+            let scope = Scope { id: key.id.0, walkers, nodes };
             Caller { scope: Some(scope.into()), ..Caller::user(held.root) }
         }))
     }
 
     fn is(&self, held: &Held, key: &WebhookKey) -> bool {
-        second(key) == held.second && self.digest(key).verify_truncated_left(&held.secret).is_ok()
+        second(key) == held.second && self.digest(held.root, key).verify_truncated_left(&held.secret).is_ok()
     }
 }
 
@@ -63,6 +64,7 @@ fn second(key: &WebhookKey) -> i64 {
 }
 
 /// What a key's text says.
+#[derive(Clone, Copy)]
 struct Held {
     root: Uuid,
     second: i64,
@@ -85,11 +87,6 @@ impl Held {
 /// Thirty-two hexadecimal digits.
 fn simple(text: &str) -> Option<Uuid> {
     Uuid::try_parse(text).ok().filter(|_| text.len() == SECRET_DIGITS)
-}
-
-/// The key of a user that has this id.
-pub(crate) fn position(user: &User, id: Uuid) -> Option<usize> {
-    user.webhook_keys.iter().position(|key| key.id.0 == id)
 }
 
 #[cfg(test)]
@@ -116,6 +113,7 @@ mod tests {
         assert_eq!(held.root, Uuid::from_u128(7));
         assert!(keys.is(&held, &key(1)));
         assert!(!keys.is(&held, &key(2)), "another key of the same root and second");
+        assert!(!keys.is(&Held { root: Uuid::nil(), ..held }, &key(1)), "another root");
         assert!(!Keys::with_secret(&[2; 32]).is(&held, &key(1)), "the secret of another server");
         let later = WebhookKey { created_at: Timestamp::from_millis(1_700_000_001_000), ..key(1) };
         assert!(!keys.is(&held, &later));
@@ -163,7 +161,7 @@ mod tests {
             assert!(changed.await.unwrap());
         };
         change(true, &made).await;
-        let scope = Scope { walkers: Vec::new(), nodes: made.nodes.clone() };
+        let scope = Scope { id: made.id.0, walkers: Vec::new(), nodes: made.nodes.clone() };
         let caller = Caller { scope: Some(scope.into()), ..Caller::user(user.root_id.0) };
         assert_eq!(keys.caller(runtime, &text).await.unwrap(), Some(caller));
         change(false, &made).await;

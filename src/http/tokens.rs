@@ -79,13 +79,12 @@ impl Login {
         Self { email: claims.email.clone(), id: claims.id.clone(), state: claims.state.clone(), ends_at }
     }
 
-    /// Whether it is one of this user.
-    pub(crate) fn is_of(&self, user: &User) -> bool {
+    fn is_of(&self, user: &User) -> bool {
         user.id.0.simple().to_string() == self.id
     }
 
     /// Whether it is listed with its user.
-    fn is_listed(&self, user: &User) -> bool {
+    pub(crate) fn is_listed(&self, user: &User) -> bool {
         self.is_of(user) && user.sessions.iter().any(|session| session.state == self.state)
     }
 }

@@ -43,9 +43,10 @@ pub(crate) async fn run(server: &Server, target: &Target, request: Request) -> R
     let (mut parts, body) = request.into_parts();
     let mut values = path_values(&mut parts, target).await?;
     let mut body = body_of(server, spec, &parts.headers, body).await?;
-    let caller = match spec.webhook_key() {
+    let key = spec.webhook_key().map(|place| key(place, &parts, &mut values, &mut body));
+    let caller = match key {
         _ if spec.is_public() => Caller::public(),
-        Some(place) => by_key(server, key(place, &parts, &mut values, &mut body)).await?,
+        Some(key) => by_key(server, key).await?,
         None => extract::user(server, &parts.headers).await?,
     };
     let mut details = Vec::new();
@@ -102,7 +103,7 @@ fn key(
         }
         KeyPlace::Query(name) => {
             let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).ok()?;
-            pairs.0.into_iter().find(|(key, _)| key == name).map(|(_, text)| text)
+            pairs.0.into_iter().rfind(|(key, _)| key == name).map(|(_, text)| text)
         }
         KeyPlace::Path(name) => {
             let place = path.iter().position(|(key, _)| key == name)?;
@@ -188,7 +189,7 @@ async fn body_of(
     let bytes = extract::bytes(headers, body, config).await?;
     // A walker without fields there expects no body, and whatever comes is ignored.
     let mut fields = spec.fields.iter().filter(|field| field.part == Part::Body);
-    let has_key = matches!(spec.webhook_key(), Some(KeyPlace::Body(_)));
+    let has_key = matches!(spec.webhook_key(), Some(KeyPlace::Body(_))) && !spec.is_public();
     if !has_key && fields.clone().all(|field| field.kind == FieldKind::Excluded) {
         return Ok(Ok(Map::new()));
     }

@@ -1,6 +1,7 @@
 //! Makes webhook keys, lists, extends and deletes them: each user those of their own.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, LazyLock},
     time::Duration,
 };
@@ -18,7 +19,6 @@ use walkabout_schema::{Key, User, WebhookKey};
 use super::{
     Server,
     extract::{self, Segments},
-    keys,
     problem::{Detail, Refusal, answer},
     tokens::Login,
     users::ALREADY_EXISTS,
@@ -31,6 +31,8 @@ use crate::{
 
 /// Keys of one user.
 const KEYS_MAX: usize = 100;
+/// Bytes of their names and lists: they are read with their user.
+const KEYS_BYTES_MAX: usize = 64 << 10;
 /// The longest name of a key, a walker or a type of nodes, in characters.
 const NAME_MAX: usize = 255;
 /// How many walkers a key lists, and how many types of nodes.
@@ -99,7 +101,7 @@ impl Span {
     }
 }
 
-/// A body without what the caller may leave out; who asks is looked at before what is asked.
+/// The login, and the body read as `T`. Who asks is looked at before what is asked.
 async fn body<T: DeserializeOwned>(
     server: &Server,
     request: Request,
@@ -116,7 +118,7 @@ async fn body<T: DeserializeOwned>(
 /// `GET /webhook`: the caller's keys, those that have ended too.
 pub(crate) async fn list(State(server): State<Arc<Server>>, headers: HeaderMap) -> Result<Response, Refusal> {
     let (_, login) = extract::login(&server, &headers).await?;
-    let user = server.runtime.user(&login.email).await?.filter(|user| login.is_of(user));
+    let user = server.runtime.user(&login.email).await?.filter(|user| login.is_listed(user));
     let user = user.ok_or(Refusal::Unauthorized)?;
     let root = user.root_id.0;
     let shown = |key: &WebhookKey| {
@@ -191,11 +193,7 @@ async fn add(server: &Server, login: &Login, key: WebhookKey) -> Result<(Webhook
     let (mut root, mut clash) = (None, None);
     let is_added = change(server, login, |user| {
         root = Some(user.root_id.0);
-        clash = if user.webhook_keys.iter().any(|other| other.name == key.name) {
-            Some(ALREADY_EXISTS)
-        } else {
-            (user.webhook_keys.len() >= KEYS_MAX).then_some("There are 100 keys already: delete one first")
-        };
+        clash = clash_of(&key, &user.webhook_keys);
         if clash.is_none() {
             user.webhook_keys.push(key.clone());
         }
@@ -204,6 +202,19 @@ async fn add(server: &Server, login: &Login, key: WebhookKey) -> Result<(Webhook
     match (is_added.await?, root) {
         (true, Some(root)) => Ok((key, root)),
         _ => Err(clash.map_or(Refusal::Unauthorized, Refusal::Clash)),
+    }
+}
+
+/// Why a key cannot be beside others.
+fn clash_of(key: &WebhookKey, others: &[WebhookKey]) -> Option<&'static str> {
+    let listed = |key: &WebhookKey| key.walkers.iter().chain(&key.nodes).map(String::len).sum::<usize>();
+    let bytes: usize = others.iter().chain([key]).map(|key| key.name.len() + listed(key)).sum();
+    if others.iter().any(|other| other.name == key.name) {
+        Some(ALREADY_EXISTS)
+    } else if others.len() >= KEYS_MAX || bytes > KEYS_BYTES_MAX {
+        Some("The keys of this user take no more: delete one first, or list less")
+    } else {
+        None
     }
 }
 
@@ -223,7 +234,7 @@ pub(crate) async fn extend(
     let latest = server.runtime.now().plus(SPAN_MAX);
     let mut is_too_far = false;
     let is_extended = change(&server, &login, |user| {
-        let place = keys::position(user, id);
+        let place = position(user, id);
         let Some(key) = place.and_then(|place| user.webhook_keys.get_mut(place)) else { return false };
         key.ends_at = key.ends_at.plus(span);
         is_too_far = key.ends_at > latest;
@@ -253,10 +264,10 @@ pub(crate) async fn delete(State(server): State<Arc<Server>>, request: Request) 
         let loc = vec!["body".into(), "ids".into()];
         return Err(Refusal::detail(Detail::new("too_short", loc, msg).input(json!([])).ctx(ctx)));
     }
-    let ids: Result<Vec<_>, _> = ids.iter().map(|id| Uuid::try_parse(id)).collect();
+    let ids: Result<BTreeSet<_>, _> = ids.iter().map(|id| Uuid::try_parse(id)).collect();
     let ids = ids.map_err(|_| Refusal::NotFound)?;
     let are_deleted = change(&server, &login, |user| {
-        let are_there = ids.iter().all(|id| keys::position(user, *id).is_some());
+        let are_there = ids.iter().all(|id| position(user, *id).is_some());
         user.webhook_keys.retain(|key| !ids.contains(&key.id.0));
         are_there
     });
@@ -266,11 +277,63 @@ pub(crate) async fn delete(State(server): State<Arc<Server>>, request: Request) 
     Ok(answer(StatusCode::OK, &json!({ "message": "Successfully Deleted!" })))
 }
 
-/// Changes who is logged in.
+/// Changes who is logged in. A key outlives the login, so that one is looked for once more where the key is written.
 async fn change(
     server: &Server,
     login: &Login,
     mut change: impl FnMut(&mut User) -> bool,
-) -> crate::Result<bool> {
-    server.runtime.change_user(&login.email, |user| login.is_of(user) && change(user)).await
+) -> Result<bool, Refusal> {
+    let mut is_listed = true;
+    let changed = server.runtime.change_user(&login.email, |user| {
+        is_listed = login.is_listed(user);
+        is_listed && change(user)
+    });
+    let changed = changed.await?;
+    if is_listed { Ok(changed) } else { Err(Refusal::Unauthorized) }
+}
+
+/// Which key of a user has this id.
+fn position(user: &User, id: Uuid) -> Option<usize> {
+    user.webhook_keys.iter().position(|key| key.id.0 == id)
+}
+
+#[cfg(test)]
+mod tests {
+    use walkabout_schema::Timestamp;
+
+    use super::*;
+    use crate::{
+        http::{Stopping, keys::Keys, tokens::Tokens, users::Users},
+        testing::Bench,
+    };
+
+    /// A login may end after it was looked at, here or in another process, and a key would outlive it.
+    #[tokio::test]
+    async fn a_login_that_has_ended_makes_no_key() {
+        let runtime = Bench::new(|_| {}).await.runtime.clone();
+        let email = "ann@example.com";
+        runtime.register(email.to_owned(), "hash".to_owned()).await.unwrap();
+        let server = Server {
+            tokens: Tokens::new(&runtime).await.unwrap(),
+            users: Users::new(&runtime).unwrap(),
+            keys: Keys::new(&runtime).await.unwrap(),
+            stopping: Stopping(tokio::sync::watch::channel(false).1),
+            runtime,
+        };
+        let user = server.runtime.user(email).await.unwrap().unwrap();
+        let (token, _) = server.tokens.issue(&server.runtime, &user, None).await.unwrap().unwrap();
+        let (_, login) = server.tokens.verify(&server.runtime, &token).await.unwrap().unwrap();
+        let at = Timestamp::from_millis(0);
+        let (id, name, walkers, nodes) = (Key(Uuid::nil()), "a".to_owned(), Vec::new(), Vec::new());
+        let key = WebhookKey { id, name, walkers, nodes, created_at: at, ends_at: at };
+        assert!(add(&server, &login, key.clone()).await.is_ok());
+        let ended = server.runtime.change_user(email, |user| {
+            user.sessions.clear();
+            true
+        });
+        assert!(ended.await.unwrap());
+        let another = WebhookKey { name: "b".to_owned(), ..key };
+        assert!(matches!(add(&server, &login, another).await, Err(Refusal::Unauthorized)));
+        assert_eq!(server.runtime.user(email).await.unwrap().unwrap().webhook_keys.len(), 1);
+    }
 }

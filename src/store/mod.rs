@@ -566,7 +566,8 @@ pub trait Store: Send + Sync + 'static {
     /// The user of an address, compared as it is written.
     fn user(&self, email: &str) -> BoxFuture<'_, Result<Option<User>>>;
 
-    /// Those who act as a root, by their ids: one, or all administrators of the system.
+    /// Those who act as a root, by their ids: one, or all administrators of the system. A user whom a program before this method stored
+    /// may be missing until the next [`Store::change_user`].
     fn users_of(&self, root: Uuid) -> BoxFuture<'_, Result<Vec<User>>>;
 
     /// Stores a run with its event number 1, `accepted`. Synced when this answers, also for one that is known already.

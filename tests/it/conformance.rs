@@ -352,7 +352,13 @@ async fn users_are_unique(store: &Shared, env: &Env) {
     for user in [&two, &one] {
         store.register(user.clone(), root()).await.unwrap();
     }
-    assert_eq!(store.users_of(ann.root_id.0).await.unwrap(), [ann, one, two], "all that act as one root");
+    let of_ann = ann.root_id.0;
+    let all = [ann, one, two.clone()];
+    assert_eq!(store.users_of(of_ann).await.unwrap(), all, "all that act as one root");
+    let moved = User { root_id: Key(env.id()), ..two };
+    assert!(store.change_user(moved.clone()).await.unwrap());
+    assert_eq!(store.users_of(of_ann).await.unwrap(), all[..2]);
+    assert_eq!(store.users_of(moved.root_id.0).await.unwrap(), [User { version: 2, ..moved }]);
 }
 
 async fn secrets_are_kept(store: &Shared) {

@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use walkabout::schema::Timestamp;
+use walkabout::{env::Env, schema::Timestamp};
 
 use crate::support::{Client, Server, example, told};
 
@@ -44,6 +44,8 @@ async fn keys_are_made_listed_extended_and_deleted() {
     let root = ann.user["root_id"].as_str().unwrap();
     let parts: Vec<_> = text.split(':').collect();
     assert_eq!((parts.len(), parts[0], parts[2].len()), (3, root, 32), "{text}");
+    let age = Env::system().now().millis() / 1000 - parts[1].parse::<i64>().unwrap();
+    assert!((0..600).contains(&age), "{text}");
     let span = json!({ "count": 2, "interval": "hours" });
     let wanted = json!({ "name": "bar", "walkers": ["take"], "nodes": ["root"], "expiration": span });
     let (bar, _) = key(&ann, wanted).await;
@@ -77,6 +79,10 @@ async fn keys_are_made_listed_extended_and_deleted() {
     }
     let far = json!({ "count": 36_500 });
     assert_eq!(told(&extend(&ann, &bar, &far).await), ["value_error body.count"]);
+    let none = json!({ "count": 0 });
+    assert_eq!(told(&extend(&ann, &bar, &none).await), ["greater_than body.count"]);
+    let nothing = ann.request(Method::PATCH, &format!("/webhook/extend/{bar}"));
+    assert_eq!(told(&ann.send(nothing).await), ["missing body"]);
 
     let delete = async |client: &Client, ids: Value| {
         ask(client, Method::DELETE, "/webhook/delete", json!({ "ids": ids })).await
@@ -95,6 +101,45 @@ async fn keys_are_made_listed_extended_and_deleted() {
     let there = Client::anonymous(&server.url);
     assert_eq!(take(&there, &text, "/webhook/walker/take").await, unauthorized);
     assert_eq!(take(&there, &bar, "/webhook/walker/take").await.0, 200, "keys outlive a restart");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_has_ended_can_be_extended() {
+    let (server, _folder) = till();
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    let second = json!({ "count": 1, "interval": "seconds" });
+    let (id, text) = key(&ann, json!({ "name": "short", "expiration": second })).await;
+    while take(&ann, &text, "/webhook/walker/take").await.0 != 401 {}
+    assert_eq!(ann.get("/webhook").await.1["keys"][0]["key"], json!(text), "it is listed still");
+    let extended = ask(&ann, Method::PATCH, &format!("/webhook/extend/{id}"), json!({ "count": 1 })).await;
+    assert_eq!(extended.0, 200);
+    assert_eq!(take(&ann, &text, "/webhook/walker/take").await.0, 200);
+}
+
+/// Two shops with keys of one user know nothing of each other's requests.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_named_by_the_holder_of_a_key() {
+    let (server, _folder) = till();
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    let nobody = Client::anonymous(&server.url);
+    let (_, one) = key(&ann, json!({ "name": "one" })).await;
+    let (_, other) = key(&ann, json!({ "name": "other" })).await;
+    let order = async |key: &str| {
+        let request = nobody.request(Method::POST, "/webhook/walker/take").header("X-API-KEY", key);
+        let request = request.header("Idempotency-Key", "order-1").json(&json!({ "cents": 5 }));
+        request.send().await.unwrap().headers().contains_key("x-idempotent-replay")
+    };
+    assert_eq!([order(&one).await, order(&other).await, order(&one).await], [false, false, true]);
+    let count = nobody.get(&format!("/webhook/walker/count?key={one}")).await.1["reports"].clone();
+    assert_eq!(count, json!([10]));
+
+    // A walker that looks at no key is the same to all.
+    let hello = async |key: &str| {
+        let request = nobody.request(Method::POST, "/webhook/walker/try").header("Idempotency-Key", "a");
+        nobody.send(request.json(&json!({ "word": "hello", "key": key }))).await
+    };
+    assert_eq!(hello("a").await, (200, json!({ "status": 200, "reports": ["hello"] })));
+    assert_eq!(hello("b").await.0, 200, "the key is no part of the request");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,6 +194,14 @@ async fn what_does_not_make_a_key() {
     let made = futures_util::future::join_all(made).await;
     assert!(made.iter().all(|status| *status == 201), "{made:?}");
     assert_eq!(make(json!({ "name": "one more" })).await.0, 409);
+    let ben = Client::user(&server.url, "ben@example.com").await;
+    let long = |name: &str| json!({ "name": name, "walkers": vec!["w".repeat(255); 100] });
+    let made = [
+        ben.post("/webhook/generate-key", &long("one")).await.0,
+        ben.post("/webhook/generate-key", &long("two")).await.0,
+        ben.post("/webhook/generate-key", &long("three")).await.0,
+    ];
+    assert_eq!(made, [201, 201, 409], "a user's keys take 64 KiB at most");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,6 +219,10 @@ async fn walkers_are_called_with_keys() {
     let count = async || nobody.get(&format!("/webhook/walker/count?key={text}")).await;
     assert_eq!(count().await, (200, json!({ "status": 200, "reports": [10] })));
     assert_eq!(nobody.get(&format!("/coins/{text}/205")).await.1["reports"], json!(["2.05"]));
+    let at_drawer = nobody.get(&format!("/coins/{text}/205/{drawer}")).await;
+    assert_eq!(at_drawer.1["reports"], json!(["2.05"]));
+    let last = nobody.get(&format!("/webhook/walker/count?key=none&key={text}")).await;
+    assert_eq!(last.0, 200, "of several the last one counts");
     let (status, answer) = nobody.post("/webhook/walker/empty", &json!({ "secret": text })).await;
     assert_eq!((status, &answer["status"]), (200, &json!(200)), "{answer}");
     assert_eq!(
@@ -205,6 +262,15 @@ async fn walkers_are_called_with_keys() {
         assert_eq!(nobody.post("/webhook/walker/empty", &json!({ "secret": wrong })).await, bad);
     }
     assert_eq!(nobody.post("/webhook/walker/empty", &json!({ "secret": 5 })).await, bad);
+    let no_text = nobody.request(Method::POST, "/webhook/walker/take").header("x-api-key", &b"\xff"[..]);
+    assert_eq!(nobody.send(no_text.json(&json!({ "cents": 1 }))).await, bad);
+
+    // Over the WebSocket there are logins, and no keys.
+    let event = json!({ "type": "walker", "walker": "take", "response": true, "context": { "cents": 7 } });
+    let refused = nobody.socket().await.ask(event.clone()).await;
+    assert!(refused["error"].as_str().unwrap().contains("authenticated"), "{refused}");
+    assert_eq!(ann.socket().await.ask(event).await["status"], 200);
+    assert_eq!(count().await.1["reports"], json!([7]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -224,6 +290,12 @@ async fn a_key_is_for_what_it_lists() {
     assert_eq!(take(&nobody, &of_drawers, &at_drawer).await.0, 200);
     assert_eq!(take(&nobody, &of_others, "/webhook/walker/take").await, forbidden);
     assert_eq!(nobody.get(&format!("/webhook/walker/count?key={of_others}")).await.0, 200);
+
+    let (_, of_alias) = key(&ann, json!({ "name": "d", "walkers": ["receive"] })).await;
+    for path in ["/webhook/walker/take", "/webhook/walker/receive"] {
+        assert_eq!(take(&nobody, &of_alias, path).await.0, 200);
+        assert_eq!(take(&nobody, &of_roots, path).await.0, 200);
+    }
 
     // In the order of the checks: JSON, key, fields, node, what the key is for, access.
     let post = async |key: &str, path: &str, body: &str| {

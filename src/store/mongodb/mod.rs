@@ -73,7 +73,7 @@ const SMALL: usize = 1024;
 const READS_MAX: usize = 3;
 
 /// Where a database is, and how this process takes part in it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     /// `mongodb://…` or `mongodb+srv://…`. The database is that of its path.
     pub uri: String,
