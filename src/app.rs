@@ -9,13 +9,13 @@ use tokio::{
 
 use crate::{
     Error, Result,
-    cli::{self, Command},
+    cli::{self, AdminArgs, AdminCommand, Command},
     config::{Config, Settled},
     env::Env,
     http,
     registry::Registry,
-    runtime::Runtime,
-    store::{self, Store},
+    runtime::{Runtime, register_administrator},
+    store::{self, Registered, Store},
     walker::{Node, Walker},
 };
 
@@ -83,13 +83,8 @@ impl Walkabout {
     /// # Errors
     /// When what was registered does not fit together, or the store cannot be opened.
     pub async fn start(self) -> Result<Runtime> {
-        let limits = store::Limits {
-            events_per_run_max: self.config.events_per_run_max,
-            cache_bytes_max: self.config.cache_bytes_max,
-            disk_free_min: self.config.disk_free_min,
-        };
         let env = Env::system();
-        let store = open(&self.config, limits, &env).await?;
+        let store = open(&self.config, &env).await?;
         Runtime::start(self.config, env, store, self.registry).await
     }
 
@@ -100,6 +95,7 @@ impl Walkabout {
         let command = Command::parse();
         let settled = match &command {
             Command::Serve(args) | Command::Config(args) => args.settle(self.config.clone()),
+            Command::Admin(admin) => admin.settings().settle(self.config.clone()),
             _ => Ok(Settled::default()),
         };
         let settled = match settled {
@@ -118,6 +114,15 @@ impl Walkabout {
             Command::Config(_) => {
                 say(settled.to_string().trim_end());
                 ExitCode::SUCCESS
+            }
+            Command::Admin(AdminCommand::Create(args)) => {
+                match make_administrator(&settled.config, &args).await {
+                    Ok(email) => {
+                        say(&format!("{email} is an administrator of the system"));
+                        ExitCode::SUCCESS
+                    }
+                    Err(error) => refuse(&error),
+                }
             }
             Command::Serve(_) => match self.config(settled.config).run().await {
                 Ok(()) => ExitCode::SUCCESS,
@@ -179,6 +184,20 @@ fn log(settled: &Settled) {
     }
 }
 
+/// Makes an administrator in the store of the settings, and gives the address.
+async fn make_administrator(config: &Config, args: &AdminArgs) -> Result<String> {
+    let env = Env::system();
+    let (email, password) = args.account()?;
+    let password = http::users::hash(&env, &password)?;
+    let store = open(config, &env).await?;
+    let registered = register_administrator(&*store, &env, email.clone(), password).await;
+    store.close().await?;
+    match registered? {
+        Registered::New => Ok(email),
+        Registered::Taken => Err(Error::Config(format!("{email} is registered already"))),
+    }
+}
+
 fn refuse(error: &Error) -> ExitCode {
     drop(writeln!(std::io::stderr().lock(), "walkabout: {error}"));
     ExitCode::FAILURE
@@ -226,7 +245,12 @@ async fn stopped(mut interrupt: Signal, mut terminate: Signal) {
 }
 
 /// The store that the settings name.
-async fn open(config: &Config, limits: store::Limits, env: &Env) -> Result<Arc<dyn Store>> {
+async fn open(config: &Config, env: &Env) -> Result<Arc<dyn Store>> {
+    let limits = store::Limits {
+        events_per_run_max: config.events_per_run_max,
+        cache_bytes_max: config.cache_bytes_max,
+        disk_free_min: config.disk_free_min,
+    };
     let Some(uri) = &config.store else { return Ok(store::embedded::open(&config.data, limits)?) };
     #[cfg(feature = "mongodb")]
     if uri.starts_with("mongodb://") || uri.starts_with("mongodb+srv://") {

@@ -1,5 +1,6 @@
 //! The command line: what an application's binary takes, `follow`, the client side of the WebSocket, and what acts on runs.
 
+mod admin;
 mod govern;
 
 use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode, time::Duration};
@@ -19,6 +20,7 @@ use walkabout_schema::{EventKind, WalkerId, wire::EventFrame};
 
 use crate::config::{Config, Given, Kind, SETTINGS, Setting, Settled, variables};
 
+pub use admin::{AdminArgs, AdminCommand};
 pub use govern::{ActArgs, CompleteArgs, Filter, RetryArgs, RunsArgs, Server, act, complete, retry, runs};
 
 /// What the arguments ask for.
@@ -28,6 +30,9 @@ pub enum Command {
     Serve(ServeArgs),
     /// Prints each setting with where it comes from, as a file of settings; takes the flags of serve
     Config(ServeArgs),
+    /// Acts on a store without asking a server
+    #[command(subcommand)]
+    Admin(AdminCommand),
     /// Prints the events of a run until it ends
     Follow(FollowArgs),
     /// Lists own runs, newest first

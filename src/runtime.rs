@@ -517,20 +517,10 @@ impl Runtime {
     pub async fn register(&self, email: String, password: String) -> Result<Registered> {
         let engine = &self.inner.engine;
         let root = engine.env.id();
-        let user = User {
-            // One UUID for both: whoever knows a user knows the root, and the other way round.
-            id: Key(root),
-            email,
-            password,
-            root_id: Key(root),
-            is_activated: true,
-            is_admin: false,
-            created_at: engine.env.now(),
-            version: 1,
-            sessions: Vec::new(),
-            webhook_keys: Vec::new(),
-        };
-        Ok(engine.store.register(user, Arc::new(root_element(root, Access::private()))).await?)
+        // One UUID for both: whoever knows a user knows the root, and the other way round.
+        let user = new_user(&engine.env, root, root, email, password);
+        let root = Arc::new(root_element(root, Access::private()));
+        Ok(engine.store.register(user, Some(root)).await?)
     }
 
     /// The user of an address.
@@ -792,6 +782,33 @@ async fn end_alone(engine: Arc<Engine>, queue: Arc<DueQueue>, under_way: Arc<Und
             Err(_) => tokio::time::sleep(LOOK_AGAIN).await,
         }
     }
+}
+
+fn new_user(env: &Env, id: Uuid, root: Uuid, email: String, password: String) -> User {
+    User {
+        id: Key(id),
+        email,
+        password,
+        root_id: Key(root),
+        is_activated: true,
+        is_admin: false,
+        created_at: env.now(),
+        version: 1,
+        sessions: Vec::new(),
+        webhook_keys: Vec::new(),
+    }
+}
+
+/// Stores an administrator of the system: a user who acts as the system root. It needs no runtime, and starts no run.
+#[cfg(all(feature = "embedded", feature = "http"))]
+pub(crate) async fn register_administrator(
+    store: &dyn Store,
+    env: &Env,
+    email: String,
+    password: String,
+) -> Result<Registered> {
+    let user = new_user(env, env.id(), SYSTEM_ROOT, email, password);
+    Ok(store.register(User { is_admin: true, ..user }, None).await?)
 }
 
 pub(crate) fn root_element(id: Uuid, access: Access) -> Element {

@@ -5,7 +5,7 @@
 //! becomes a status code.
 
 mod cors;
-mod email;
+pub(crate) mod email;
 mod extract;
 mod feed;
 mod govern;
@@ -17,7 +17,7 @@ mod router;
 mod runs;
 mod slash;
 mod tokens;
-mod users;
+pub(crate) mod users;
 mod util;
 mod walkers;
 mod webhook;

@@ -28,12 +28,12 @@ use super::{
     problem::{Detail, Refusal, answer},
     tokens::Claims,
 };
-use crate::{Error, Result, runtime::Runtime, store::Registered};
+use crate::{Error, Result, env::Env, runtime::Runtime, store::Registered};
 
 /// Of what there can be only one.
 pub(crate) const ALREADY_EXISTS: &str = "Already Exists!";
 /// The longest password, in bytes.
-const PASSWORD_MAX: usize = 1024;
+pub(crate) const PASSWORD_MAX: usize = 1024;
 /// Failed logins of one address within [`WINDOW`]; beyond them not even the right password is taken.
 const FAILURES_MAX: u32 = 10;
 /// How long a failed login counts.
@@ -78,23 +78,23 @@ impl Users {
     }
 
     async fn hash(&self, runtime: &Runtime, password: String) -> Result<String> {
-        let mut salt = [0; 16];
-        runtime.env().random(&mut salt);
-        // The default is Argon2id, version 19, with the memory and rounds that OWASP recommends.
-        let hash = self
-            .blocking(move || {
-                let hash: Result<PasswordHash, _> =
-                    Argon2::default().hash_password_with_salt(password.as_bytes(), &salt);
-                hash.map(|hash| hash.to_string())
-            })
-            .await?;
-        hash.map_err(unhashed)
+        let env = runtime.env().clone();
+        self.blocking(move || hash(&env, &password)).await?
     }
 
     async fn matches(&self, hash: String, password: String) -> Result<bool> {
         self.blocking(move || Argon2::default().verify_password(password.as_bytes(), hash.as_str()).is_ok())
             .await
     }
+}
+
+/// Hashes a password: Argon2id, version 19, with the memory and rounds that OWASP recommends, which are the default. It takes tens of
+/// milliseconds.
+pub(crate) fn hash(env: &Env, password: &str) -> Result<String> {
+    let mut salt = [0; 16];
+    env.random(&mut salt);
+    let hash: Result<PasswordHash, _> = Argon2::default().hash_password_with_salt(password.as_bytes(), &salt);
+    hash.map(|hash| hash.to_string()).map_err(unhashed)
 }
 
 fn unhashed(error: impl std::fmt::Display) -> Error {

@@ -556,8 +556,8 @@ pub trait Store: Send + Sync + 'static {
     /// Gives the bytes kept under `name`, keeping `fresh` first when there are none. For secrets made at the first start.
     fn keep(&self, name: &str, fresh: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>>>;
 
-    /// Stores a user and the user's root in one step.
-    fn register(&self, user: User, root: Arc<Element>) -> BoxFuture<'_, Result<Registered>>;
+    /// Stores a user in one step with the user's root, unless that is there already.
+    fn register(&self, user: User, root: Option<Arc<Element>>) -> BoxFuture<'_, Result<Registered>>;
 
     /// Stores a user in the place of the one of this id and version, which it then has one more of. False when there is none: it was
     /// changed meanwhile, or is gone.

@@ -315,7 +315,7 @@ async fn users_change_one_at_a_time(store: &Shared, env: &Env) {
     let root = Arc::new(node(env, None, &json!({})));
     let bob = user(env, "bob@example.com");
     assert!(!store.change_user(bob.clone()).await.unwrap(), "there is none");
-    store.register(bob.clone(), root).await.unwrap();
+    store.register(bob.clone(), Some(root)).await.unwrap();
     let session = |state: &str| Session { state: state.to_owned(), ends_at: env.now() };
     let changes = (0..20).map(|n| {
         let changed = User { sessions: vec![session(&n.to_string())], ..bob.clone() };
@@ -338,10 +338,10 @@ async fn users_change_one_at_a_time(store: &Shared, env: &Env) {
 async fn users_are_unique(store: &Shared, env: &Env) {
     let root = || Arc::new(node(env, None, &json!({})));
     let ann = user(env, "ann@example.com");
-    assert_eq!(store.register(ann.clone(), root()).await.unwrap(), Registered::New);
+    assert_eq!(store.register(ann.clone(), Some(root())).await.unwrap(), Registered::New);
     let other_root = root();
     let again_user = user(env, "ann@example.com");
-    let again = store.register(again_user.clone(), Arc::clone(&other_root)).await.unwrap();
+    let again = store.register(again_user.clone(), Some(Arc::clone(&other_root))).await.unwrap();
     assert_eq!(again, Registered::Taken);
     assert_eq!(store.user("ann@example.com").await.unwrap(), Some(ann.clone()));
     assert_eq!(store.user("Ann@example.com").await.unwrap(), None);
@@ -350,7 +350,7 @@ async fn users_are_unique(store: &Shared, env: &Env) {
     let (mut one, mut two) = (user(env, "one@example.com"), user(env, "two@example.com"));
     (one.root_id, two.root_id) = (ann.root_id, ann.root_id);
     for user in [&two, &one] {
-        store.register(user.clone(), root()).await.unwrap();
+        store.register(user.clone(), None).await.unwrap();
     }
     let of_ann = ann.root_id.0;
     let all = [ann, one, two.clone()];

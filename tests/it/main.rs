@@ -10,6 +10,7 @@
 )]
 
 mod access;
+mod admin;
 mod airports;
 mod built;
 mod conformance;

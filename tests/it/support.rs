@@ -39,6 +39,12 @@ fn database_of(data: &Path) -> Option<String> {
     Some(DATABASES.lock().unwrap().entry(data.to_owned()).or_insert_with(made).clone())
 }
 
+/// The arguments that have a program keep everything in the database of a data folder, when the tests run on MongoDB.
+pub fn store_of(data: &Path) -> Vec<String> {
+    let uri = database_of(data).into_iter();
+    uri.flat_map(|uri| ["--store".to_owned(), uri, "--lease-ms".to_owned(), "1000".to_owned()]).collect()
+}
+
 /// A running program; killed with SIGKILL when dropped.
 pub struct Server {
     child: Child,
@@ -54,8 +60,8 @@ impl Server {
     pub fn try_start(program: &Path, data: &Path, extra: &[&str]) -> Result<Self, String> {
         let mut command = Command::new(program);
         command.arg("--listen").arg("127.0.0.1:0").arg("--data").arg(data).args(extra);
-        if let Some(uri) = database_of(data).filter(|_| !extra.contains(&"--store")) {
-            command.arg("--store").arg(uri).args(["--lease-ms", "1000"]);
+        if !extra.contains(&"--store") {
+            command.args(store_of(data));
         }
         command.env_remove("RUST_LOG").stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();

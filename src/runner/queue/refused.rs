@@ -45,7 +45,7 @@ impl Store for Shy {
     fn keep(&self, name: &str, fresh: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>>> {
         self.inner.keep(name, fresh)
     }
-    fn register(&self, user: User, root: Arc<Element>) -> BoxFuture<'_, Result<Registered>> {
+    fn register(&self, user: User, root: Option<Arc<Element>>) -> BoxFuture<'_, Result<Registered>> {
         self.inner.register(user, root)
     }
     fn change_user(&self, user: User) -> BoxFuture<'_, Result<bool>> {

@@ -162,7 +162,7 @@ async fn a_journal_before_the_last_is_whole() {
     let store = open(folder.path(), Limits::default()).unwrap();
     let owner = uuid::Uuid::from_u128(1);
     let (user, root) = user(owner);
-    store.register(user, root).await.unwrap();
+    store.register(user, Some(root)).await.unwrap();
     // What is small stays in memory while a second journal is begun, so the first is kept.
     for number in 0..70 {
         store.keep(&number.to_string(), vec![7; 1 << 20]).await.unwrap();

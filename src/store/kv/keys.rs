@@ -66,12 +66,8 @@ pub(crate) fn users_of(root: Uuid) -> Vec<u8> {
     [&[BY_ROOT], &root.as_bytes()[..]].concat()
 }
 
-/// Whether a key of the users is an address.
-pub(crate) fn is_address(key: &[u8]) -> bool {
-    key.first() != Some(&BY_ROOT)
-}
-
-const BY_ROOT: u8 = 0;
+/// Begins the keys that lead from a root to a user.
+pub(crate) const BY_ROOT: u8 = 0;
 
 pub(crate) fn space_of(kind: Kind) -> Space {
     match kind {

@@ -38,7 +38,7 @@ use self::{
     keys::Marker,
     records::Records,
     runs::{NewRun, Taken},
-    writer::{Member, QUEUE_MAX, Shared, UserWrite, Writer},
+    writer::{Member, NewRoot, QUEUE_MAX, Shared, UserWrite, Writer},
 };
 use super::{
     Act, Acted, Claim, Claimed, Commit, Direction, Due, Element, Error, EventSink, Events, Limits, Link,
@@ -404,10 +404,10 @@ impl Store for KvStore {
         Box::pin(self.ask(|answer| Member::Keep { name, fresh, answer }))
     }
 
-    fn register(&self, user: User, root: Arc<Element>) -> BoxFuture<'_, Result<Registered>> {
+    fn register(&self, user: User, root: Option<Arc<Element>>) -> BoxFuture<'_, Result<Registered>> {
         Box::pin(async move {
-            let (user, document) = (UserWrite::new(&user)?, codec::encode_element(&root)?);
-            self.ask(|answer| Member::Register { user, root, document, answer }).await
+            let (user, root) = (UserWrite::new(&user)?, root.map(NewRoot::new).transpose()?);
+            self.ask(|answer| Member::Register { user, root, answer }).await
         })
     }
 

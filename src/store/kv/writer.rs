@@ -50,9 +50,7 @@ pub(crate) enum Member {
     },
     Register {
         user: UserWrite,
-        root: Arc<Element>,
-        /// The root, encoded.
-        document: Vec<u8>,
+        root: Option<NewRoot>,
         answer: oneshot::Sender<Result<Registered>>,
     },
     ChangeUser {
@@ -276,8 +274,8 @@ impl Writer {
             Member::Keep { name, fresh, answer } => {
                 (settle(answer, stage.examine(|stage| keep(&shared, stage, &name, fresh))), None)
             }
-            Member::Register { user, root, document, answer } => {
-                let registered = stage.examine(|stage| register(&shared, stage, user, root, document));
+            Member::Register { user, root, answer } => {
+                let registered = stage.examine(|stage| register(&shared, stage, user, root));
                 (settle(answer, registered), None)
             }
             Member::ChangeUser { user, answer } => {
@@ -444,7 +442,9 @@ impl Member {
     /// How much it writes, about.
     fn bytes(&self) -> usize {
         match self {
-            Self::Register { user, document, .. } => user.document.len() + document.len(),
+            Self::Register { user, root, .. } => {
+                user.document.len() + root.as_ref().map_or(0, |root| root.document.len())
+            }
             Self::ChangeUser { user, .. } => user.document.len(),
             Self::Submit { run, .. } => run.bytes(),
             Self::Commit { commit, .. } => commit.bytes(),
@@ -512,15 +512,31 @@ pub(crate) fn register(
     shared: &Shared,
     stage: &mut Stage,
     user: UserWrite,
-    root: Arc<Element>,
-    document: Vec<u8>,
+    root: Option<NewRoot>,
 ) -> Result<Registered> {
     if stage.get(&*shared.engine, Space::User, &user.key())?.is_some() {
         return Ok(Registered::Taken);
     }
     user.put(stage);
-    stage.put_element(root, document);
+    if let Some(NewRoot { root, document }) = root {
+        stage.put_element(root, document);
+    }
     Ok(Registered::New)
+}
+
+/// A root that is not there yet.
+#[derive(Clone)]
+pub(crate) struct NewRoot {
+    root: Arc<Element>,
+    /// The root, encoded.
+    document: Vec<u8>,
+}
+
+impl NewRoot {
+    pub(crate) fn new(root: Arc<Element>) -> Result<Self> {
+        let document = codec::encode_element(&root)?;
+        Ok(Self { root, document })
+    }
 }
 
 /// A user, as it is to be stored.

@@ -205,7 +205,9 @@ pub(super) fn ops(group: Group<'_>) -> Result<Ops> {
                 ops.push(Place::Segment, Op::Delete(rawdoc! { "_id": id }));
             }
             (Space::Event, value) => events.push((key, value)),
-            (Space::User, Some(value)) if keys::is_address(&key) => put_user(&mut ops, fetched, &key, value)?,
+            (Space::User, Some(value)) if key.first() != Some(&keys::BY_ROOT) => {
+                put_user(&mut ops, fetched, &key, value)?
+            }
             (Space::Request, value) => put_request(&mut ops, fetched, &key, value)?,
             (Space::Meta, Some(value)) if key.starts_with(b"secret:") => {
                 let name = String::from_utf8_lossy(&key).into_owned();

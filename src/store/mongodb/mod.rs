@@ -55,7 +55,7 @@ use super::{
         records::Records,
         runs::{self, NewRun, Taken},
         stage::Stage,
-        writer::{self, Fault, Shared, UNSAID, UserWrite},
+        writer::{self, Fault, NewRoot, Shared, UNSAID, UserWrite},
     },
 };
 use crate::{
@@ -505,12 +505,12 @@ impl Store for MongoStore {
         }))
     }
 
-    fn register(&self, user: User, root: Arc<Element>) -> BoxFuture<'_, Result<Registered>> {
+    fn register(&self, user: User, root: Option<Arc<Element>>) -> BoxFuture<'_, Result<Registered>> {
         Box::pin(async move {
-            let (user, document) = (UserWrite::new(&user)?, codec::encode_element(&root)?);
+            let (user, root) = (UserWrite::new(&user)?, root.map(NewRoot::new).transpose()?);
             let needs = vec![Need::Value(Space::User, user.key())];
             let rule = move |shared: &Shared, stage: &mut Stage| {
-                writer::register(shared, stage, user.clone(), Arc::clone(&root), document.clone())
+                writer::register(shared, stage, user.clone(), root.clone())
                     .map(|registered| (registered, None))
             };
             self.ask(SMALL, needs, rule).await

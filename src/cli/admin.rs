@@ -1,0 +1,114 @@
+//! `admin`: what is done to a store without asking a server.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+
+use clap::{Args, Subcommand};
+
+use super::ServeArgs;
+use crate::{
+    Error, Result,
+    http::{email, users::PASSWORD_MAX},
+};
+
+/// How often something is asked for.
+const TRIES: usize = 4;
+
+/// What `admin` does.
+#[derive(Debug, Subcommand)]
+pub enum AdminCommand {
+    /// Makes a user who acts as the system root and on everybody's runs. No server may have an embedded store open meanwhile
+    Create(AdminArgs),
+}
+
+impl AdminCommand {
+    /// The settings that it takes, those of `serve`.
+    pub fn settings(&self) -> &ServeArgs {
+        let Self::Create(args) = self;
+        &args.settings
+    }
+}
+
+/// What `admin create` takes.
+#[derive(Debug, Clone, Args)]
+pub struct AdminArgs {
+    /// The address; asked for unless it is given
+    #[arg(long)]
+    pub email: Option<String>,
+    /// The password, which others on the machine can see here; asked for unless it is given, or the first line of the standard input
+    #[arg(long)]
+    pub password: Option<String>,
+    /// Which store
+    #[command(flatten)]
+    pub settings: ServeArgs,
+}
+
+impl AdminArgs {
+    /// Address and password, asked for where they were not given.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when they are none, also after the last try.
+    pub fn account(&self) -> Result<(String, String)> {
+        let is_terminal = io::stdin().is_terminal();
+        let email = match &self.email {
+            Some(email) => checked_email(email.clone()),
+            None if is_terminal => ask(|| line("Address: "), checked_email),
+            None => Err("give the address with --email".to_owned()),
+        };
+        let email = email.map_err(Error::Config)?;
+        let password = match &self.password {
+            Some(password) => checked_password(password.clone()),
+            None if is_terminal => ask(typed_twice, checked_password),
+            None => read_line().map_err(|error| error.to_string()).and_then(checked_password),
+        };
+        Ok((email, password.map_err(Error::Config)?))
+    }
+}
+
+fn checked_email(text: String) -> Result<String, String> {
+    email::normal(&text).map_err(|why| format!("{text:?} is no address: {why}"))
+}
+
+fn checked_password(text: String) -> Result<String, String> {
+    match text.len() {
+        0 => Err("the password is empty".to_owned()),
+        1..=PASSWORD_MAX => Ok(text),
+        _ => Err(format!("the password has more than {PASSWORD_MAX} bytes")),
+    }
+}
+
+/// Asks until what is read fits.
+fn ask(
+    read: impl Fn() -> io::Result<String>,
+    check: impl Fn(String) -> Result<String, String>,
+) -> Result<String, String> {
+    let mut wrong = String::new();
+    for _ in 0..TRIES {
+        match read().map_err(|error| error.to_string()).and_then(&check) {
+            Ok(text) => return Ok(text),
+            Err(why) => wrong = why,
+        }
+        drop(writeln!(io::stderr(), "{wrong}"));
+    }
+    Err(wrong)
+}
+
+fn line(prompt: &str) -> io::Result<String> {
+    write!(io::stderr(), "{prompt}")?;
+    read_line()
+}
+
+fn read_line() -> io::Result<String> {
+    let mut text = String::new();
+    io::stdin().lock().read_line(&mut text)?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
+}
+
+/// A password that does not show, and its repetition.
+fn typed_twice() -> io::Result<String> {
+    let password = rpassword::prompt_password("Password: ")?;
+    if rpassword::prompt_password("Once more: ")? != password {
+        return Err(io::Error::other("the two are not the same"));
+    }
+    Ok(password)
+}
