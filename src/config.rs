@@ -116,6 +116,8 @@ settings! {
     /// How long a login lasts.
     token_lifetime as token_lifetime_s: Duration = Duration::from_secs(12 * 3600),
         seconds().from(1).jac_cloud_as(&["TOKEN_TIMEOUT"], jac_cloud::hours);
+    /// Whether a WebSocket may bring its token in the query, where the logs of others see it.
+    allow_query_token: bool = false, flag();
     /// Whether walkers that do not say `auth` or `public` ask for a login.
     require_auth_by_default: bool = true, flag().jac_cloud(&["REQUIRE_AUTH_BY_DEFAULT"]);
     /// Whether walkers that do not say how they are called have no endpoint.

@@ -795,6 +795,7 @@ fn new_user(env: &Env, id: Uuid, root: Uuid, email: String, password: String) ->
         created_at: env.now(),
         version: 1,
         sessions: Vec::new(),
+        tickets: Vec::new(),
         webhook_keys: Vec::new(),
     }
 }

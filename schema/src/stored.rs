@@ -270,6 +270,9 @@ pub struct User {
     /// The logins whose tokens are good, the oldest first.
     #[serde(default)]
     pub sessions: Vec<Session>,
+    /// What stands for a login where no header can be sent, each once, the oldest first.
+    #[serde(default)]
+    pub tickets: Vec<Ticket>,
     /// The keys that others call the user's walkers with, in the order in which they were made.
     #[serde(default)]
     pub webhook_keys: Vec<WebhookKey>,
@@ -281,6 +284,17 @@ pub struct Session {
     /// What its token says as `state`.
     pub state: String,
     /// When the token ends.
+    pub ends_at: Timestamp,
+}
+
+/// What stands for a login once.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Ticket {
+    /// The SHA-256 digest of its text, in hexadecimal digits.
+    pub digest: String,
+    /// The `state` of the login that it stands for.
+    pub session: String,
+    /// When it ends.
     pub ends_at: Timestamp,
 }
 

@@ -36,6 +36,8 @@ pub(crate) enum Refusal {
     BadScheme,
     /// The token, or the webhook key, is not valid, or not any more.
     Unauthorized,
+    /// A token is in the query, where it is not taken.
+    QueryToken,
     /// What was given does not fit.
     Unprocessable(Vec<Detail>),
     /// What is to be made cannot be beside what is there.
@@ -226,6 +228,11 @@ impl IntoResponse for Refusal {
                 detail(StatusCode::UNAUTHORIZED, "Unauthorized"),
                 header::WWW_AUTHENTICATE,
                 "Bearer",
+            ),
+            Self::QueryToken => detail(
+                StatusCode::FORBIDDEN,
+                "A token in the query is not taken here: bring a ticket (POST /user/ticket), or the token as a \
+                 subprotocol (bearer.<token>)",
             ),
             Self::Unprocessable(details) => {
                 answer(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "detail": details }))

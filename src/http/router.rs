@@ -42,7 +42,7 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .with_state(server)
 }
 
-fn own() -> [(&'static str, MethodRouter<Arc<Server>>); 27] {
+fn own() -> [(&'static str, MethodRouter<Arc<Server>>); 28] {
     // `/walker/{walker_id}/cancel` and its like
     let one = |verb| post(move |State(server), Segments(id), request| govern::one(server, id, verb, request));
     let many = |verb| post(move |State(server), request| govern::many(server, verb, request));
@@ -63,6 +63,7 @@ fn own() -> [(&'static str, MethodRouter<Arc<Server>>); 27] {
         ("/user/login", post(users::login)),
         ("/user/logout", post(users::logout)),
         ("/user/refresh", post(users::refresh)),
+        ("/user/ticket", post(users::ticket)),
         ("/user/change_password", post(users::change_password)),
         ("/webhook", get(webhook::list)),
         ("/webhook/generate-key", post(webhook::generate)),

@@ -11,7 +11,9 @@ use std::{
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
-use walkabout_schema::{Session, Timestamp, User};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+use walkabout_schema::{Session, Ticket, Timestamp, User};
 
 use crate::{
     Error, Result,
@@ -26,6 +28,11 @@ const FRESH: Duration = Duration::from_secs(1);
 const TOKEN_MAX: usize = 4096;
 /// Logins of one user at a time; one more ends the oldest.
 const SESSIONS_MAX: usize = 1000;
+
+/// How long a ticket is good.
+pub(crate) const TICKET_LIFETIME: Duration = Duration::from_secs(30);
+/// Tickets of one user at a time; one more ends the oldest.
+const TICKETS_MAX: usize = 100;
 
 /// What a token says, and what a login answers as `user`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,6 +51,24 @@ pub(crate) struct Claims {
     pub(crate) expiration: i64,
     /// Eight random digits: no two logins have the same token.
     pub(crate) state: String,
+}
+
+impl Claims {
+    fn of(user: &User, session: &Session) -> Self {
+        Self {
+            id: user.id.0.simple().to_string(),
+            email: user.email.clone(),
+            root_id: user.root_id.0.simple().to_string(),
+            is_activated: user.is_activated,
+            is_admin: user.is_admin,
+            expiration: session.ends_at.millis().div_euclid(1000),
+            state: session.state.clone(),
+        }
+    }
+}
+
+fn digest(ticket: &str) -> String {
+    Sha256::digest(ticket).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Makes and checks tokens.
@@ -153,6 +178,43 @@ impl Tokens {
         Ok(())
     }
 
+    /// A ticket, which stands for a login once and for [`TICKET_LIFETIME`]; none when the login has ended. Only its digest is stored.
+    pub(crate) async fn ticket(&self, runtime: &Runtime, login: &Login) -> Result<Option<String>> {
+        let (now, secret) = (runtime.now(), runtime.env().random_hex(16));
+        let mut text = String::new();
+        let listed = runtime.change_user(&login.email, |user| {
+            text = format!("{}:{secret}", user.root_id.0.simple());
+            user.tickets.retain(|ticket| ticket.ends_at > now);
+            let over = (user.tickets.len() + 1).saturating_sub(TICKETS_MAX);
+            user.tickets.drain(..over);
+            let (digest, session) = (digest(&text), login.state.clone());
+            user.tickets.push(Ticket { digest, session, ends_at: now.plus(TICKET_LIFETIME) });
+            login.is_listed(user)
+        });
+        Ok(listed.await?.then_some(text))
+    }
+
+    /// The token of the login that a ticket stands for. It is worth nothing from then on.
+    pub(crate) async fn redeem(&self, runtime: &Runtime, text: &str) -> Result<Option<String>> {
+        let root = text.split_once(':').and_then(|(root, _)| Uuid::try_parse(root).ok());
+        let (Some(root), digest, now) = (root, digest(text), runtime.now()) else { return Ok(None) };
+        for user in runtime.users_of(root).await? {
+            let mut claims = None;
+            let redeemed = runtime.change_user(&user.email, |user| {
+                let is_it = |ticket: &Ticket| ticket.digest == digest && ticket.ends_at > now;
+                let Some(place) = user.tickets.iter().position(is_it) else { return false };
+                let ticket = user.tickets.remove(place);
+                let session = user.sessions.iter().find(|session| session.state == ticket.session);
+                claims = session.map(|session| Claims::of(user, session));
+                true
+            });
+            if redeemed.await? {
+                return claims.map(|claims| self.sign(&claims)).transpose();
+            }
+        }
+        Ok(None)
+    }
+
     /// Forgets a login that the store lists no longer.
     pub(crate) fn forget(&self, login: &Login) {
         self.forget_those(|known| known.login == *login);
@@ -171,15 +233,7 @@ impl Tokens {
 
     fn make(&self, runtime: &Runtime, user: &User) -> Result<(String, Claims)> {
         let ends_at = runtime.now().plus(runtime.config().token_lifetime);
-        let claims = Claims {
-            id: user.id.0.simple().to_string(),
-            email: user.email.clone(),
-            root_id: user.root_id.0.simple().to_string(),
-            is_activated: user.is_activated,
-            is_admin: user.is_admin,
-            expiration: ends_at.millis().div_euclid(1000),
-            state: runtime.env().random_hex(4),
-        };
+        let claims = Claims::of(user, &Session { state: runtime.env().random_hex(4), ends_at });
         Ok((self.sign(&claims)?, claims))
     }
 
@@ -326,5 +380,41 @@ mod tests {
             None,
             "the password is not that any more"
         );
+    }
+
+    #[tokio::test]
+    async fn a_ticket_stands_for_its_login_once_and_not_for_long() {
+        let env = crate::env::Env::manual(Timestamp::from_millis(0), 1);
+        let config = crate::config::Config::default();
+        let bench = crate::testing::Bench::build(|_| {}, config, env).await.unwrap();
+        let runtime = &bench.runtime;
+        runtime.register("ann@example.com".to_owned(), "hash".to_owned()).await.unwrap();
+        let user = runtime.user("ann@example.com").await.unwrap().unwrap();
+        let tokens = Tokens::new(runtime).await.unwrap();
+        let (token, _) = tokens.issue(runtime, &user, None).await.unwrap().unwrap();
+        let (_, login) = tokens.verify(runtime, &token).await.unwrap().unwrap();
+        let ticket = async || tokens.ticket(runtime, &login).await.unwrap().unwrap();
+        let redeem = async |ticket: &str| tokens.redeem(runtime, ticket).await.unwrap();
+
+        let (used, late) = (ticket().await, ticket().await);
+        bench.advance(TICKET_LIFETIME - Duration::from_millis(1));
+        assert_eq!(redeem(&used).await, Some(token), "it is the token of the login");
+        assert_eq!(redeem(&used).await, None);
+        bench.advance(Duration::from_millis(1));
+        assert_eq!(redeem(&late).await, None);
+
+        let oldest = ticket().await;
+        let second = ticket().await;
+        for _ in 2..=TICKETS_MAX {
+            ticket().await;
+        }
+        assert_eq!(redeem(&oldest).await, None);
+        assert!(redeem(&second).await.is_some());
+        let stored = runtime.user("ann@example.com").await.unwrap().unwrap();
+        assert_eq!(stored.tickets.len(), TICKETS_MAX - 1, "those that ended are gone");
+        let open = ticket().await;
+        tokens.end(runtime, &login).await.unwrap();
+        assert_eq!(redeem(&open).await, None, "the login has ended");
+        assert_eq!(tokens.ticket(runtime, &login).await.unwrap(), None);
     }
 }

@@ -26,7 +26,7 @@ use walkabout_schema::Timestamp;
 use super::{
     Server, email, extract,
     problem::{Detail, Refusal, answer},
-    tokens::Claims,
+    tokens::{Claims, TICKET_LIFETIME},
 };
 use crate::{Error, Result, env::Env, runtime::Runtime, store::Registered};
 
@@ -181,6 +181,17 @@ pub(crate) async fn refresh(
     let issued = server.tokens.issue(&server.runtime, &user, Some(&login)).await?;
     server.tokens.forget(&login);
     issued.map(|issued| logged_in(&issued)).ok_or(Refusal::Unauthorized)
+}
+
+/// `POST /user/ticket`: what stands for the login that asks where no header can be sent, for once.
+pub(crate) async fn ticket(
+    State(server): State<Arc<Server>>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let (_, login) = extract::login(&server, &headers).await?;
+    let ticket = server.tokens.ticket(&server.runtime, &login).await?.ok_or(Refusal::Unauthorized)?;
+    let body = json!({ "ticket": ticket, "expires_in": TICKET_LIFETIME.as_secs() });
+    Ok(answer(StatusCode::OK, &body))
 }
 
 /// `POST /user/change_password`: ends all logins of the user, the one that asks as well.

@@ -307,6 +307,7 @@ fn user(env: &Env, email: &str) -> User {
         created_at: env.now(),
         version: 1,
         sessions: Vec::new(),
+        tickets: Vec::new(),
         webhook_keys: Vec::new(),
     }
 }

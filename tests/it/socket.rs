@@ -3,14 +3,15 @@
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::{
-    Message,
+    Error, Message,
+    client::IntoClientRequest,
     protocol::frame::{
         Frame,
         coding::{Data, OpCode},
     },
 };
 
-use crate::support::{Client, Server, example, stock};
+use crate::support::{Client, Server, Socket, example, stock};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_of_the_contract_and_their_refusals() {
@@ -98,7 +99,7 @@ async fn an_expired_token_is_no_token() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_in_the_query_and_a_channel_of_others() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(&stock(), folder.path(), &[]);
+    let server = Server::start(&stock(), folder.path(), &["--allow-query-token"]);
     let ann = Client::user(&server.url, "ann@example.com").await;
     let stranger = Client::anonymous(&server.url);
     let token = ann.token.clone().unwrap();
@@ -120,6 +121,73 @@ async fn a_token_in_the_query_and_a_channel_of_others() {
     let echo =
         alone.ask(json!({ "type": "channel", "channel_ids": [channel], "data": { "hello": 2 } })).await;
     assert_eq!(echo, json!({ "hello": 2 }));
+}
+
+/// What a browser can do, which sets no header.
+#[tokio::test(flavor = "multi_thread")]
+async fn tickets_and_tokens_as_subprotocols() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&stock(), folder.path(), &[]);
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    let stranger = Client::anonymous(&server.url);
+    let root = async |socket: Socket| socket.connection["data"]["root_id"].clone();
+    let own = root(ann.socket().await).await;
+    let public = root(stranger.socket().await).await;
+    assert_ne!(own, public);
+
+    let ticket = async || {
+        let (status, made) = ann.post("/user/ticket", &json!({})).await;
+        assert_eq!((status, &made["expires_in"]), (200, &json!(30)), "{made}");
+        made["ticket"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(stranger.post("/user/ticket", &json!({})).await.0, 403);
+    let (one, other) = (ticket().await, ticket().await);
+    let by =
+        async |ticket: &str| root(stranger.socket_at(&format!("/websocket?ticket={ticket}")).await).await;
+    assert_eq!(by(&other).await, own);
+    // Of many at once with one ticket one is its user.
+    let path = format!("/websocket?ticket={one}");
+    let many = futures_util::future::join_all((0..8).map(|_| stranger.socket_at(&path))).await;
+    let own_ones = many.iter().filter(|socket| socket.connection["data"]["root_id"] == own).count();
+    assert_eq!(own_ones, 1);
+    for used in [one.as_str(), &other, "none", "", &one.replace(':', ":0"), &format!("{}:", "0".repeat(32))] {
+        assert_eq!(by(used).await, public, "{used}");
+    }
+    // A socket by a ticket is of the login that asked for it, and ends with that.
+    let mut socket = stranger.socket_at(&format!("/websocket?ticket={}", ticket().await)).await;
+    let late = ticket().await;
+
+    let offer = async |list: &str| {
+        let mut request =
+            format!("{}/websocket", server.url.replacen("http", "ws", 1)).into_client_request().unwrap();
+        request.headers_mut().insert("sec-websocket-protocol", list.parse().unwrap());
+        let (mut inner, answer) = tokio_tungstenite::connect_async(request).await.unwrap();
+        let first = inner.next().await.unwrap().unwrap().into_text().unwrap();
+        let first: serde_json::Value = serde_json::from_str(&first).unwrap();
+        let chosen =
+            answer.headers().get("sec-websocket-protocol").map(|name| name.to_str().unwrap().to_owned());
+        (first["data"]["root_id"].clone(), chosen)
+    };
+    let bearer = format!("bearer.{}", ann.token.as_ref().unwrap());
+    let both = offer(&format!("{bearer}, walkabout")).await;
+    assert_eq!(both, (own.clone(), Some("walkabout".to_owned())), "the token does not come back");
+    assert_eq!(offer(&bearer).await, (own.clone(), Some(bearer.clone())));
+    assert_eq!(offer("walkabout, bearer.none").await, (public.clone(), Some("walkabout".to_owned())));
+
+    // A token in the query is refused, so that nobody goes on as the public unawares.
+    let refused = stranger.get(&format!("/websocket?auth={}", ann.token.as_ref().unwrap())).await;
+    assert_eq!(refused.0, 426, "no WebSocket at all comes first");
+    let url = format!("{}/websocket?auth=any", server.url.replacen("http", "ws", 1));
+    let Err(Error::Http(refused)) = tokio_tungstenite::connect_async(url).await else {
+        panic!("it was not refused")
+    };
+    assert_eq!(refused.status().as_u16(), 403);
+    assert!(String::from_utf8_lossy(refused.body().as_ref().unwrap()).contains("/user/ticket"));
+
+    assert_eq!(ann.post("/user/logout", &json!({})).await.0, 200);
+    let told = socket.ask(json!({ "type": "connection" })).await;
+    assert_eq!(told["data"]["root_id"], public, "{told}");
+    assert_eq!(by(&late).await, public, "its login has ended");
 }
 
 #[tokio::test(flavor = "multi_thread")]

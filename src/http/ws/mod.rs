@@ -16,7 +16,7 @@ use axum::{
         State,
         ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
     },
-    http::HeaderMap,
+    http::{HeaderMap, header},
     response::Response,
 };
 use futures_util::{
@@ -63,9 +63,9 @@ const WRITE_MAX: Duration = Duration::from_secs(30);
 /// How often the client is asked whether it is still there. After two pings without any sign it is not.
 const PING_EVERY: Duration = Duration::from_secs(20);
 
-/// `GET /websocket?channel_id=&auth=`. A token in `auth`, with or without a scheme word, goes before one in the header: browsers
-/// can set no header here. A bad token gives a connection of the public, and so does the end of the login: at the next event, or ping,
-/// the connection message says so.
+/// `GET /websocket?channel_id=&ticket=&auth=`. Browsers can set no header here: they bring a ticket, or the token as a subprotocol,
+/// `bearer.<token>`; as `auth`, with or without a scheme word, when `allow_query_token` is set. A bad one gives a connection of the
+/// public, and so does the end of the login: at the next event, or ping, the connection message says so.
 pub(crate) async fn open(
     State(server): State<Arc<Server>>,
     parameters: Result<Parameters, Refusal>,
@@ -82,15 +82,40 @@ pub(crate) async fn open(
     if server.runtime.sockets().count() >= config.sockets_max {
         return Err(Error::Busy("open WebSockets".to_owned()).into());
     }
-    let token = parameters.text("auth").or_else(|| extract::token(&headers).ok());
-    let identity = identity(&server, token.unwrap_or_default()).await?;
+    let offered = protocol(&headers);
+    let identity = match (parameters.text("ticket"), parameters.text("auth")) {
+        (Some(ticket), _) => {
+            let token = server.tokens.redeem(&server.runtime, ticket).await?;
+            identity(&server, &token.unwrap_or_default()).await?
+        }
+        (None, Some(_)) if !config.allow_query_token => return Err(Refusal::QueryToken),
+        (None, query) => {
+            let subprotocol = || offered.as_deref()?.strip_prefix(BEARER);
+            let token = query.or_else(subprotocol).or_else(|| extract::token(&headers).ok());
+            identity(&server, token.unwrap_or_default()).await?
+        }
+    };
     let message_max = MESSAGE_MAX.max(config.frame_bytes_max);
     Ok(upgrade
+        // A browser goes on only when one that it offered is chosen.
+        .protocols([PROTOCOL.to_owned()].into_iter().chain(offered))
         .read_buffer_size(BUFFER)
         .write_buffer_size(BUFFER)
         .max_message_size(message_max)
         .max_frame_size(message_max)
         .on_upgrade(move |socket| connection(socket, server, identity, channel)))
+}
+
+/// What clients offer beside a subprotocol that is a token, so that none comes back.
+const PROTOCOL: &str = "walkabout";
+/// Begins a subprotocol that is a token.
+const BEARER: &str = "bearer.";
+
+/// The subprotocol that is a token, among those that a client offers.
+fn protocol(headers: &HeaderMap) -> Option<String> {
+    let lists = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).into_iter();
+    let offered = lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(','));
+    offered.map(str::trim).find(|name| name.starts_with(BEARER)).map(str::to_owned)
 }
 
 /// Who a connection acts for, by which token.

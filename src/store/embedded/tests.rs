@@ -191,6 +191,7 @@ fn user(owner: uuid::Uuid) -> (User, Arc<Element>) {
         created_at: Timestamp::from_millis(0),
         version: 1,
         sessions: Vec::new(),
+        tickets: Vec::new(),
         webhook_keys: Vec::new(),
     };
     (user, Arc::new(root))
