@@ -34,6 +34,7 @@ pub struct Registry {
 }
 
 struct PlaceType {
+    aliases: &'static [&'static str],
     type_id: TypeId,
     type_name: &'static str,
     abilities: Vec<Ability>,
@@ -174,6 +175,7 @@ impl Registry {
         self.places.insert(
             (T::KIND, T::NAME),
             PlaceType {
+                aliases: T::ALIASES,
                 type_id: TypeId::of::<T>(),
                 type_name: std::any::type_name::<T>(),
                 abilities: abilities.list,
@@ -188,6 +190,7 @@ impl Registry {
         let clashes =
             clashes.map(|(alias, name)| format!("{alias} is a walker and an alias of walker {name}"));
         let mut errors: Vec<String> = self.errors.iter().cloned().chain(clashes).collect();
+        errors.extend(self.ambiguous());
         let (routes, refused): (Vec<_>, Vec<_>) = self.routes().partition(Result::is_ok);
         errors.extend(refused.into_iter().filter_map(Result::err));
         errors.extend(route::clashes(&routes.into_iter().flatten().flatten().collect::<Vec<_>>()));
@@ -205,6 +208,24 @@ impl Registry {
             walker.spec.settle(config);
         }
         Ok(())
+    }
+
+    /// Aliases of node, edge and object types that are names or aliases of others.
+    fn ambiguous(&self) -> Vec<String> {
+        let mut taken: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+        let mut errors = Vec::new();
+        let places: BTreeMap<_, _> =
+            self.places.iter().map(|((kind, name), place)| ((kind.word(), *name), (*kind, place))).collect();
+        for ((word, name), (kind, place)) in places {
+            for &alias in place.aliases {
+                if self.places.contains_key(&(kind, alias)) {
+                    errors.push(format!("{alias} is a {word} type and an alias of {word} type {name}"));
+                } else if let Some(other) = taken.insert((word, alias), name) {
+                    errors.push(format!("{alias} is an alias of {word} types {other} and {name}"));
+                }
+            }
+        }
+        errors
     }
 
     /// Where each walker is called.
@@ -236,6 +257,15 @@ impl Registry {
         self.walkers.values()
     }
 
+    /// The type of the elements that are stored under a name.
+    fn place_of<'a>(&'a self, kind: Kind, name: &'a Name) -> Option<&'a PlaceType> {
+        let by_alias = || {
+            let mut places = self.places.iter().filter(|((of, _), _)| *of == kind);
+            places.find(|(_, place)| place.aliases.contains(&name.as_str())).map(|(_, place)| place)
+        };
+        self.places.get(&(kind, name.as_str())).or_else(by_alias)
+    }
+
     /// What a walker and an element do when they meet.
     pub(crate) fn plan(&self, walker: &WalkerType, kind: Kind, name: &Name) -> Arc<Plan> {
         // The key is looked up by a tuple of owned parts; a name's clone is a counter.
@@ -243,7 +273,7 @@ impl Registry {
         if let Some(plan) = walker.plans.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Arc::clone(plan);
         }
-        let place = self.places.get(&(kind, name.as_str())).map_or(&[][..], |place| &place.abilities);
+        let place = self.place_of(kind, name).map_or(&[][..], |place| &place.abilities);
         let mut plan = Plan::new();
         for stage in ORDER {
             let (list, when, untyped) = match stage {

@@ -178,6 +178,83 @@ impl Notes {
     }
 }
 
+/// A plain walker of the first program.
+#[derive(Walker, Serialize, Deserialize)]
+struct Jot {}
+
+#[abilities]
+impl Jot {
+    #[entry]
+    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        cx.attach(&here, first::Note { text: "old".to_owned() })?;
+        DONE
+    }
+}
+
+/// The type of those notes under another name, in the next program.
+#[derive(Node, Serialize, Deserialize)]
+#[node(alias = "Note", abilities)]
+struct Memo {
+    text: String,
+}
+
+#[abilities(node)]
+impl Memo {
+    #[entry]
+    async fn any_in(here: Here<Self>, _by: Visitor<'_>, cx: &mut Context) -> Outcome {
+        cx.report(format!("any {}", here.read().text))?;
+        DONE
+    }
+    #[entry]
+    async fn reader_in(here: Here<Self>, _by: &mut Reader, cx: &mut Context) -> Outcome {
+        cx.report(format!("reader {}", here.read().text))?;
+        DONE
+    }
+}
+
+#[derive(Walker, Serialize, Deserialize)]
+struct Reader {}
+
+#[abilities]
+impl Reader {
+    #[entry]
+    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        cx.visit(here.out()).await
+    }
+    #[entry]
+    async fn read(&mut self, here: Here<Memo>, cx: &mut Context) -> Outcome {
+        cx.report(format!("read {}", here.read().text))?;
+        DONE
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_type_keeps_its_abilities() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = start::<Jot>(folder.path()).await;
+    spawn(&runtime, "jot", json!({})).await;
+    runtime.stop().await.unwrap();
+    drop(runtime);
+    let runtime = start_only(folder.path(), |types| _ = types.walker::<Reader>()).await;
+    let Spawned::Done { reports, .. } = spawn(&runtime, "reader", json!({})).await else {
+        panic!("it is plain")
+    };
+    assert_eq!(json!(reports), json!(["read old", "any old", "reader old"]));
+    runtime.stop().await.unwrap();
+}
+
+/// Two types cannot be that of the same elements.
+#[tokio::test]
+async fn a_name_is_of_one_type() {
+    let both = Bench::build(
+        |types| _ = types.node::<first::Note>().walker::<Reader>(),
+        Config::default(),
+        Env::system(),
+    );
+    let Err(error) = both.await else { panic!("it was built") };
+    assert_eq!(error.to_string(), "Note is a node type and an alias of node type Memo");
+}
+
 const CALLER: Caller = Caller { root: walkabout::schema::SYSTEM_ROOT, admin: false, scope: None };
 
 async fn start<W: walkabout::walker::Walker>(folder: &Path) -> Runtime {
@@ -185,8 +262,16 @@ async fn start<W: walkabout::walker::Walker>(folder: &Path) -> Runtime {
 }
 
 async fn start_with(folder: &Path, walkers: impl Fn(&mut walkabout::registry::Registry)) -> Runtime {
+    start_only(folder, |types| {
+        types.walker::<Notes>();
+        walkers(types);
+    })
+    .await
+}
+
+async fn start_only(folder: &Path, walkers: impl Fn(&mut walkabout::registry::Registry)) -> Runtime {
     let config = Config { data: folder.to_owned(), disk_free_min: 0, ..Config::default() };
-    let app = || Walkabout::new().config(config.clone()).walker::<Notes>().register(|types| walkers(types));
+    let app = || Walkabout::new().config(config.clone()).register(|types| walkers(types));
     loop {
         match app().start().await {
             Ok(runtime) => return runtime,
