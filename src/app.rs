@@ -14,8 +14,9 @@ use crate::{
     env::Env,
     http,
     registry::Registry,
-    runtime::{Runtime, register_administrator},
+    runtime::Runtime,
     store::{self, Registered, Store},
+    users::register_administrator,
     walker::{Node, Walker},
 };
 

@@ -61,6 +61,7 @@ pub mod store;
 mod submit;
 pub mod testing;
 pub mod traverse;
+mod users;
 mod walk;
 pub mod walker;
 

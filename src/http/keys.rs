@@ -94,6 +94,7 @@ mod tests {
     use walkabout_schema::{Key, Timestamp};
 
     use super::*;
+    use crate::http::tokens::tests::ann;
 
     fn key(id: u128) -> WebhookKey {
         let at = Timestamp::from_millis(1_700_000_000_999);
@@ -140,20 +141,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_ends_and_its_user_with_it() {
-        let env = crate::env::Env::manual(Timestamp::from_millis(0), 1);
-        let config = crate::config::Config::default();
-        let bench = crate::testing::Bench::build(|_| {}, config, env).await.unwrap();
+        let (bench, user) = ann().await;
         let runtime = &bench.runtime;
-        let email = "ann@example.com";
-        runtime.register(email.to_owned(), "hash".to_owned()).await.unwrap();
-        let user = runtime.user(email).await.unwrap().unwrap();
         let keys = Keys::new(runtime).await.unwrap();
         let made =
             WebhookKey { ends_at: Timestamp::from_millis(1000), nodes: vec!["root".to_owned()], ..key(1) };
         let text = keys.text(user.root_id.0, &made);
         assert_eq!(keys.caller(runtime, &text).await.unwrap(), None, "nobody made it yet");
         let change = async |is_activated, made: &WebhookKey| {
-            let changed = runtime.change_user(email, |user| {
+            let changed = runtime.change_user(&user.email, |user| {
                 user.is_activated = is_activated;
                 user.webhook_keys = vec![made.clone()];
                 true

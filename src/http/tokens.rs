@@ -305,8 +305,19 @@ impl Tokens {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::{config::Config, env::Env, testing::Bench};
+
+    /// A bench at the beginning of time, with a user.
+    pub(crate) async fn ann() -> (Bench, User) {
+        let env = Env::manual(Timestamp::from_millis(0), 1);
+        let bench = Bench::build(|_| {}, Config::default(), env).await.unwrap();
+        let email = "ann@example.com";
+        bench.runtime.register(email.to_owned(), "hash".to_owned()).await.unwrap();
+        let user = bench.runtime.user(email).await.unwrap().unwrap();
+        (bench, user)
+    }
 
     fn claims(expiration: i64) -> Claims {
         Claims {
@@ -352,12 +363,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_oldest_of_too_many_logins_ends() {
-        let env = crate::env::Env::manual(Timestamp::from_millis(0), 1);
-        let config = crate::config::Config::default();
-        let bench = crate::testing::Bench::build(|_| {}, config, env).await.unwrap();
+        let (bench, user) = ann().await;
         let runtime = &bench.runtime;
-        runtime.register("ann@example.com".to_owned(), "hash".to_owned()).await.unwrap();
-        let user = runtime.user("ann@example.com").await.unwrap().unwrap();
         let tokens = Tokens::new(runtime).await.unwrap();
         let (oldest, _) = tokens.issue(runtime, &user, None).await.unwrap().unwrap();
         let (second, _) = tokens.issue(runtime, &user, None).await.unwrap().unwrap();
@@ -384,12 +391,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_ticket_stands_for_its_login_once_and_not_for_long() {
-        let env = crate::env::Env::manual(Timestamp::from_millis(0), 1);
-        let config = crate::config::Config::default();
-        let bench = crate::testing::Bench::build(|_| {}, config, env).await.unwrap();
+        let (bench, user) = ann().await;
         let runtime = &bench.runtime;
-        runtime.register("ann@example.com".to_owned(), "hash".to_owned()).await.unwrap();
-        let user = runtime.user("ann@example.com").await.unwrap().unwrap();
         let tokens = Tokens::new(runtime).await.unwrap();
         let (token, _) = tokens.issue(runtime, &user, None).await.unwrap().unwrap();
         let (_, login) = tokens.verify(runtime, &token).await.unwrap().unwrap();

@@ -302,17 +302,18 @@ mod tests {
     use walkabout_schema::Timestamp;
 
     use super::*;
-    use crate::{
-        http::{Stopping, keys::Keys, tokens::Tokens, users::Users},
-        testing::Bench,
+    use crate::http::{
+        Stopping,
+        keys::Keys,
+        tokens::{Tokens, tests::ann},
+        users::Users,
     };
 
     /// A login may end after it was looked at, here or in another process, and a key would outlive it.
     #[tokio::test]
     async fn a_login_that_has_ended_makes_no_key() {
-        let runtime = Bench::new(|_| {}).await.runtime.clone();
-        let email = "ann@example.com";
-        runtime.register(email.to_owned(), "hash".to_owned()).await.unwrap();
+        let (bench, user) = ann().await;
+        let runtime = bench.runtime.clone();
         let server = Server {
             tokens: Tokens::new(&runtime).await.unwrap(),
             users: Users::new(&runtime).unwrap(),
@@ -320,20 +321,19 @@ mod tests {
             stopping: Stopping(tokio::sync::watch::channel(false).1),
             runtime,
         };
-        let user = server.runtime.user(email).await.unwrap().unwrap();
         let (token, _) = server.tokens.issue(&server.runtime, &user, None).await.unwrap().unwrap();
         let (_, login) = server.tokens.verify(&server.runtime, &token).await.unwrap().unwrap();
         let at = Timestamp::from_millis(0);
         let (id, name, walkers, nodes) = (Key(Uuid::nil()), "a".to_owned(), Vec::new(), Vec::new());
         let key = WebhookKey { id, name, walkers, nodes, created_at: at, ends_at: at };
         assert!(add(&server, &login, key.clone()).await.is_ok());
-        let ended = server.runtime.change_user(email, |user| {
+        let ended = server.runtime.change_user(&user.email, |user| {
             user.sessions.clear();
             true
         });
         assert!(ended.await.unwrap());
         let another = WebhookKey { name: "b".to_owned(), ..key };
         assert!(matches!(add(&server, &login, another).await, Err(Refusal::Unauthorized)));
-        assert_eq!(server.runtime.user(email).await.unwrap().unwrap().webhook_keys.len(), 1);
+        assert_eq!(server.runtime.user(&user.email).await.unwrap().unwrap().webhook_keys.len(), 1);
     }
 }
