@@ -152,6 +152,13 @@ pub(crate) async fn login(server: &Server, headers: &HeaderMap) -> Result<(Calle
     server.tokens.verify(&server.runtime, token).await?.ok_or(Refusal::Unauthorized)
 }
 
+/// Whoever a ticket stands for, with the token of that login.
+pub(crate) async fn by_ticket(server: &Server, ticket: &str) -> Result<(Caller, String), Refusal> {
+    let token = server.tokens.redeem(&server.runtime, ticket).await?.ok_or(Refusal::Unauthorized)?;
+    let (caller, _) = server.tokens.verify(&server.runtime, &token).await?.ok_or(Refusal::Unauthorized)?;
+    Ok((caller, token))
+}
+
 /// The token of a request.
 pub(crate) fn token(headers: &HeaderMap) -> Result<&str, Refusal> {
     let header = headers.get(header::AUTHORIZATION).ok_or(Refusal::NotAuthenticated)?;

@@ -89,14 +89,24 @@ fn limit(parameters: &Parameters, (usual, max): (usize, usize)) -> Result<usize,
     Ok(given.unwrap_or(usual))
 }
 
-/// `GET /walker/{walker_id}/events`: a page by `after` and `limit`, or a stream when `Accept` asks for one.
+/// `GET /walker/{walker_id}/events`: a page by `after` and `limit`, or a stream when `Accept` asks for one. A browser's `EventSource`
+/// can set no header, and brings a `ticket`.
 pub(crate) async fn events(
     Shared(server): Shared<Arc<Server>>,
     Segments(walker): Segments<String>,
     parameters: Result<Parameters, Refusal>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let caller = extract::anybody(&server, &headers).await?;
+    let ticket = parameters.as_ref().ok().and_then(|parameters| parameters.text("ticket"));
+    let (caller, token) = match ticket {
+        Some(ticket) => {
+            extract::by_ticket(&server, ticket).await.map(|(caller, token)| (caller, Some(token)))?
+        }
+        None => {
+            let token = extract::token(&headers).ok().map(str::to_owned);
+            (extract::anybody(&server, &headers).await?, token)
+        }
+    };
     let id: WalkerId = walker.parse().map_err(|_| Refusal::NotFound)?;
     let parameters = parameters?;
     let msg = "Input should be a whole number from 0";
@@ -105,7 +115,6 @@ pub(crate) async fn events(
         // A browser that reconnects repeats the query of its first request, so the header counts.
         let seen = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.trim().parse().ok());
         let feed = Feed::open(server.runtime.clone(), caller, &id, seen.unwrap_or(after)).await?;
-        let token = extract::token(&headers).ok().map(str::to_owned);
         return stream_events(server, feed.ok_or(Refusal::NotFound)?, token).await;
     }
     let limit = limit(&parameters, EVENTS)?;

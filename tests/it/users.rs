@@ -157,3 +157,38 @@ async fn a_silent_socket_and_a_stream_end_with_their_login() {
     let told = tokio::time::timeout(std::time::Duration::from_secs(120), socket.next()).await;
     assert_eq!(told.expect("it is told")["data"]["root_id"], public);
 }
+
+/// As a browser's `EventSource` does, which sets no header.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_opens_a_stream_of_events_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&example("desk"), folder.path(), &[]);
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    let nobody = Client::anonymous(&server.url);
+    let run = ann.submit("approve", &json!({ "n": 1 })).await;
+    ann.socket().await.until(&run, "waiting").await;
+    let path = async |by: &Client| {
+        let (status, made) = by.post("/user/ticket", &json!({})).await;
+        assert_eq!(status, 200, "{made}");
+        format!("/walker/{run}/events?ticket={}", made["ticket"].as_str().unwrap())
+    };
+    let open = async |path: &str| {
+        let request = nobody.request(reqwest::Method::GET, path).header("accept", "text/event-stream");
+        request.send().await.unwrap()
+    };
+    let first = path(&ann).await;
+    let stream = open(&first).await;
+    assert_eq!(stream.status().as_u16(), 200);
+    assert_eq!(open(&first).await.status().as_u16(), 401, "it is used");
+    assert_eq!(nobody.get(&first).await.0, 401);
+    let (status, page) = nobody.get(&path(&ann).await).await;
+    assert_eq!((status, &page["events"][0]["event"]["type"]), (200, &json!("accepted")), "{page}");
+    let ben = Client::user(&server.url, "ben@example.com").await;
+    assert_eq!(open(&path(&ben).await).await.status().as_u16(), 404, "it is a login, and no more");
+    assert_eq!(open(&format!("/walker/{run}/events?ticket=none")).await.status().as_u16(), 401);
+
+    // The stream is that of the login which asked for the ticket.
+    assert_eq!(ann.post("/user/logout", &json!({})).await.0, 200);
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(120), stream.text()).await;
+    assert!(ended.expect("the stream ends").unwrap().contains("waiting"));
+}
