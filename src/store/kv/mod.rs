@@ -429,10 +429,7 @@ impl Store for KvStore {
         let addresses = view.scan(Space::User, range, false, usize::MAX);
         done(addresses.and_then(|addresses| {
             let documents = addresses.iter().map(|(_, address)| view.get(Space::User, address));
-            let users = documents.filter_map(Result::transpose).map(|document| codec::decode(&document?));
-            // One that acts as another root since is found here too.
-            let is_of = |user: &Result<User>| user.as_ref().map_or(true, |user| user.root_id.0 == root);
-            users.filter(is_of).collect()
+            documents.filter_map(Result::transpose).map(|document| codec::decode(&document?)).collect()
         }))
     }
 

@@ -583,6 +583,9 @@ pub(crate) fn change_user(shared: &Shared, stage: &mut Stage, user: UserWrite) -
     if kept.id.0 != user.id || kept.version != user.before {
         return Ok(false);
     }
+    if kept.root_id.0 != user.root {
+        stage.remove(Space::User, keys::user_of(kept.root_id.0, user.id));
+    }
     user.put(stage);
     Ok(true)
 }
