@@ -181,7 +181,11 @@ settings! {
     body_time_max as body_time_max_s: Duration = Duration::from_secs(30), seconds().from(1);
     /// How deep JSON may nest.
     json_depth_max: usize = 127, number().from(1).to(127);
-    /// The largest file that a walker may write.
+    /// What a request with files may have in all: the files and the other fields.
+    upload_bytes_max: usize = 256 << 20, bytes().from(1);
+    /// How long a request with files may take to arrive.
+    upload_time_max as upload_time_max_s: Duration = Duration::from_secs(600), seconds().from(1);
+    /// The largest file that a walker may write, or be sent.
     file_bytes_max: usize = 64 << 20, bytes().from(1);
     /// Nodes and edges that one traverse may look at. As many as by default are some 15 MB as an answer, held beside those of others.
     traverse_items_max: usize = 100_000, number().from(1);

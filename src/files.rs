@@ -1,39 +1,67 @@
-//! The files that walkers write: in a folder, or where the store keeps them.
+//! The files of runs: in a folder, or where the store keeps them.
 //!
 //! Each belongs to a run and has a name in it. What is saved is there whole, and stays whatever becomes of the attempt.
 
-use std::{
-    io::{self, Write},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+mod folder;
+mod spool;
+
+use std::{io, path::PathBuf};
 
 use futures_util::{
+    StreamExt,
     future::BoxFuture,
     stream::{self, BoxStream},
 };
 use tokio::io::AsyncReadExt;
 use uuid::Uuid;
 
-use crate::{Error, Result, env::Env, walker::Failure};
+pub(crate) use folder::Folder;
+pub(crate) use spool::Spooling;
+pub use spool::{Received, Spool};
+
+use crate::{Result, walker::Failure};
 
 /// Bytes of a file that are read at once.
 const PIECE: usize = 64 * 1024;
-/// The folder, among those of runs, of files that are being written. Emptied at the start: what is there then was cut off.
-const UNFINISHED: &str = ".unfinished";
+
+/// What is in a file, in order.
+pub type Pieces = BoxStream<'static, io::Result<Vec<u8>>>;
 
 /// A file that is being read.
 pub struct Opened {
     /// How long it is, in bytes.
     pub length: u64,
-    /// What is in it, in order.
-    pub pieces: BoxStream<'static, io::Result<Vec<u8>>>,
+    /// What is in it.
+    pub pieces: Pieces,
+}
+
+impl Opened {
+    /// The whole of it, in memory.
+    ///
+    /// # Errors
+    /// When it cannot be read to its end.
+    pub async fn bytes(mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(usize::try_from(self.length).unwrap_or_default());
+        while let Some(piece) = self.pieces.next().await {
+            bytes.extend_from_slice(&piece?);
+        }
+        Ok(bytes)
+    }
 }
 
 impl std::fmt::Debug for Opened {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Opened").field("length", &self.length).finish_non_exhaustive()
     }
+}
+
+/// What a file is to hold.
+#[derive(Debug)]
+pub enum Content {
+    /// This.
+    Bytes(Vec<u8>),
+    /// What came in by pieces.
+    Spool(Spool),
 }
 
 /// Where files are kept. Names are checked by then: letters, digits, `-`, `_` and `.`, no `.` first, 100 at most.
@@ -46,7 +74,7 @@ pub trait Files: Send + Sync {
         &self,
         run: Uuid,
         name: String,
-        bytes: Vec<u8>,
+        content: Content,
     ) -> BoxFuture<'_, Result<Option<PathBuf>, Failure>>;
 
     /// Opens a file; none when there is none.
@@ -54,6 +82,15 @@ pub trait Files: Send + Sync {
     /// # Errors
     /// When the place cannot be reached.
     fn open(&self, run: Uuid, name: String) -> BoxFuture<'_, Result<Option<Opened>>>;
+
+    /// Removes these files of a run that there is not after all. One that is not there is no error.
+    ///
+    /// # Errors
+    /// When the place cannot be reached; some may be gone then.
+    fn remove(&self, run: Uuid, names: Vec<String>) -> BoxFuture<'_, Result<()>>;
+
+    /// The folder, on the local disk, for what comes in by pieces. It need not exist.
+    fn spools(&self) -> PathBuf;
 }
 
 /// What may name a file of a run: nothing that could lead out of its folder. See [`Files`].
@@ -64,88 +101,7 @@ pub(crate) fn is_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 
-/// Files on the local disk, in a folder for each run.
-pub(crate) struct Folder {
-    /// What holds the folder.
-    data: PathBuf,
-    files: PathBuf,
-    env: Env,
-}
-
-impl Folder {
-    /// The folder in a data folder. What an earlier process left unfinished is removed.
-    pub(crate) fn open(data: &Path, env: Env) -> Arc<Self> {
-        let files = data.join("files");
-        let unfinished = files.join(UNFINISHED);
-        match std::fs::remove_dir_all(&unfinished) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(folder = %unfinished.display(), %error, "unfinished files stay");
-            }
-            _ => {}
-        }
-        Arc::new(Self { data: data.to_owned(), files, env })
-    }
-
-    fn path(&self, run: Uuid, name: &str) -> PathBuf {
-        self.files.join(run.to_string()).join(name)
-    }
-}
-
-impl Files for Folder {
-    /// Written whole apart from where it shall be, then moved there.
-    fn save(
-        &self,
-        run: Uuid,
-        name: String,
-        bytes: Vec<u8>,
-    ) -> BoxFuture<'_, Result<Option<PathBuf>, Failure>> {
-        let (path, data, unfinished) =
-            (self.path(run, &name), self.data.clone(), self.files.join(UNFINISHED));
-        let temporary = unfinished.join(format!("{name}.{}", self.env.random_hex(8)));
-        Box::pin(async move {
-            let written = tokio::task::spawn_blocking(move || {
-                let folder = path.parent().unwrap_or(&data);
-                std::fs::create_dir_all(folder)?;
-                std::fs::create_dir_all(&unfinished)?;
-                write_synced(&temporary, &bytes)
-                    .and_then(|()| std::fs::rename(&temporary, &path))
-                    .inspect_err(|_| drop(std::fs::remove_file(&temporary)))?;
-                // A folder is there after a power loss when the one that holds it is synced; each of these may be new.
-                for folder in folder.ancestors().take_while(|folder| folder.starts_with(&data)) {
-                    sync_folder(folder)?;
-                }
-                Ok::<PathBuf, io::Error>(path)
-            });
-            Ok(Some(written.await??))
-        })
-    }
-
-    fn open(&self, run: Uuid, name: String) -> BoxFuture<'_, Result<Option<Opened>>> {
-        let path = self.path(run, &name);
-        Box::pin(async move {
-            let opened = async {
-                let file = tokio::fs::File::open(path).await?;
-                Ok((file.metadata().await?, file))
-            };
-            let (about, file) = match opened.await {
-                Ok(opened) => opened,
-                Err(source) if is_missing(&source) => return Ok(None),
-                Err(source) => {
-                    return Err(Error::Io { context: "reading a file of a run".to_owned(), source });
-                }
-            };
-            let length = about.len();
-            Ok(about.is_file().then(|| Opened { length, pieces: pieces(file) }))
-        })
-    }
-}
-
-/// Also when a file stands where the folder should be.
-fn is_missing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-fn pieces(file: tokio::fs::File) -> BoxStream<'static, io::Result<Vec<u8>>> {
+fn pieces(file: tokio::fs::File) -> Pieces {
     Box::pin(stream::unfold(file, |mut file| async move {
         let mut piece = vec![0; PIECE];
         match file.read(&mut piece).await {
@@ -157,16 +113,4 @@ fn pieces(file: tokio::fs::File) -> BoxStream<'static, io::Result<Vec<u8>>> {
             Err(error) => Some((Err(error), file)),
         }
     }))
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = std::fs::File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    // The data folder may be the present one, which has no name.
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    std::fs::File::open(folder)?.sync_all()
 }

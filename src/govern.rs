@@ -136,7 +136,7 @@ impl Runtime {
         })?;
         let again = submit::again(engine, kind, &walker, fields, by.caller.admin);
         let due = Due { id: again.id.0, root: walker.owner(), lost: 0, at: Timestamp::default() };
-        let (id, _) = self.submit(Submission { walker: again, key: None }, due).await?;
+        let (id, _) = self.submit(Submission { walker: again, key: None }, due, Vec::new()).await?;
         let run_token = (walker.owner() == PUBLIC_ROOT).then(|| self.run_token(&id));
         Ok(Some((id, run_token)))
     }

@@ -80,6 +80,6 @@ pub mod prelude {
     pub use walkabout_macros::{Edge, Node, Object, Walker, abilities, entry, exit, step};
 
     pub use crate::walker::{
-        Any, Context, DONE, Failure, Flow, Here, Outcome, Plain, Query, Root, Visitor, fail,
+        Any, Context, DONE, Failure, Flow, Here, Outcome, Plain, Query, Response, Root, Upload, Visitor, fail,
     };
 }

@@ -124,6 +124,10 @@ impl Registry {
                 continue;
             }
             match spec.fields.iter_mut().find(|field| field.name == variable) {
+                Some(field) if matches!(field.part, Part::File | Part::Files) => {
+                    self.errors
+                        .push(format!("walker {name} has {{{variable}}} in its path, which is a file"));
+                }
                 Some(field) if field.kind != FieldKind::Excluded => field.part = Part::Path,
                 Some(_) => self
                     .errors
@@ -323,7 +327,12 @@ fn misplaced(place: KeyPlace, spec: &Spec, template: &Template) -> Option<String
             (!is_there).then(lacks).or_else(|| is_taken.then(taken))
         }
         KeyPlace::Body(name) => {
-            is_field(name, Part::Body).then(|| format!("{name:?} of the body, where it has a field"))
+            let is_taken = spec.field_of(name).is_some_and(|field| field.part.as_str() == "body");
+            let has_files = spec.fields.iter().any(|field| matches!(field.part, Part::File | Part::Files));
+            let taken = || format!("{name:?} of the body, where it has a field");
+            let late =
+                || "the body, and files as well: who calls is to be known before files are read".to_owned();
+            is_taken.then(taken).or_else(|| has_files.then(late))
         }
     }
 }

@@ -1,12 +1,14 @@
 //! The runtime: what the outside can ask of it. Everything that `http` does goes through here.
 
+#[cfg(feature = "http")]
+use std::path::PathBuf;
 use std::{sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 use walkabout_schema::{
-    Access, ErrorCode, Kind, Level, Name, NodeId, PUBLIC_ROOT, SYSTEM_ROOT, State, Timestamp, Walker,
+    Access, ErrorCode, Kind, Level, Name, NodeId, PUBLIC_ROOT, Reply, SYSTEM_ROOT, State, Timestamp, Walker,
     WalkerId,
     wire::{EventPage, Record, RecordPage},
 };
@@ -15,22 +17,22 @@ use crate::{
     Error, Result,
     config::Config,
     env::Env,
-    files::{self, Folder, Opened},
+    files::{self, Content, Folder, Opened, Received, Spool},
     publish::{Frame, Runs, Sockets},
     registry::Registry,
     runner::{
-        Bounds, Contention, DueQueue, End, Engine, Ground, Job, Label, Pool, Source, Supervisor, Taken,
-        Timekeeper, UnderWay, Unended, sentence,
+        Bounds, Contention, DueQueue, End, Ended, Engine, Ground, Job, Label, Pool, Source, Supervisor,
+        Taken, Timekeeper, UnderWay, Unended, sentence,
     },
     store::{
         self, Change, Claimed, Commit, Due, Element, LOOK_AGAIN, RunEvents, Stirred, Store, Submission,
         Submitted, no_fields,
     },
     submit::{self, Checked},
-    walker::{DecodedCell, Spec, fail},
+    walker::{Body, DecodedCell, Response, Spec, fail},
 };
 #[cfg(feature = "http")]
-use crate::{FieldError, route::Route};
+use crate::{FieldError, route::Route, walker::Arrived};
 
 /// A suspect that has run for this long without taking the process down makes room for the next.
 const SUSPICION: Duration = Duration::from_secs(5);
@@ -78,7 +80,7 @@ impl Caller {
 }
 
 /// One request to run a walker.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Spawn {
     /// The walker's name.
     pub walker: String,
@@ -88,6 +90,8 @@ pub struct Spawn {
     pub caller: Caller,
     /// The fields, by their wire names.
     pub fields: Map<String, Value>,
+    /// The files that came along.
+    pub files: Vec<Received>,
     /// The WebSocket that asks, for `notify_self`.
     pub client_id: Option<String>,
     /// The caller's own name for the request, at most [`REQUEST_KEY_MAX`] bytes. The same request under the same name is not run again
@@ -99,7 +103,7 @@ pub struct Spawn {
 pub const REQUEST_KEY_MAX: usize = 255;
 
 /// What became of a [`Spawn`].
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub enum Spawned {
     /// A plain walker ended.
     Done {
@@ -107,6 +111,8 @@ pub enum Spawned {
         status: u16,
         /// What it reported.
         reports: Vec<Value>,
+        /// What it gave in the place of its reports.
+        response: Option<Response>,
         /// True when this is what came of an earlier request of the same name.
         repeated: bool,
     },
@@ -225,7 +231,7 @@ impl Runtime {
         let token_key = token_key(&env, &store).await?;
         let engine = Arc::new(Engine {
             sockets: Sockets::new(config.socket_queue_max, config.sockets_max),
-            files: store.files().unwrap_or_else(|| Folder::open(&config.data, env.clone())),
+            files: store.files().unwrap_or_else(|| Folder::open(&config.data)),
             contention: Contention::default(),
             keeper: Timekeeper::default(),
             runs,
@@ -288,9 +294,21 @@ impl Runtime {
 
     /// What of the fields does not fit a walker.
     #[cfg(feature = "http")]
-    pub(crate) fn unfit(&self, walker: &str, fields: Map<String, Value>) -> Vec<FieldError> {
-        let kind = self.inner.engine.registry.get(walker);
-        kind.and_then(|kind| kind.build(fields).err()).unwrap_or_default()
+    pub(crate) fn unfit(
+        &self,
+        walker: &str,
+        mut fields: Map<String, Value>,
+        files: Vec<Received>,
+    ) -> Vec<FieldError> {
+        let Some(kind) = self.inner.engine.registry.get(walker) else { return Vec::new() };
+        Arrived::of(&kind.spec, files).fill(&kind.spec, &mut fields, None);
+        kind.build(fields).err().unwrap_or_default()
+    }
+
+    /// Where what comes in by pieces goes.
+    #[cfg(feature = "http")]
+    pub(crate) fn spools(&self) -> PathBuf {
+        self.inner.engine.files.spools()
     }
 
     /// Where walkers are called over HTTP.
@@ -316,13 +334,13 @@ impl Runtime {
             return Err(Error::Busy("the server is stopping".to_owned()));
         }
         let request_id = spawn.request_key.clone();
-        let Checked { errand, begun, key } = submit::check(engine, spawn).await?;
+        let Checked { errand, begun, key, files } = submit::check(engine, spawn).await?;
         if errand.kind.spec.asynchronous || key.is_some() {
             let is_async = errand.kind.spec.asynchronous;
             let mut walker = submit::record(engine, &errand, begun.fields);
             walker.run.request_id = request_id;
             let due = Due { id: walker.id.0, root: errand.actor, lost: 0, at: Timestamp::default() };
-            let (id, repeated) = self.submit(Submission { walker, key }, due).await?;
+            let (id, repeated) = self.submit(Submission { walker, key }, due, files).await?;
             if !is_async {
                 return self.ended(&id, repeated).await;
             }
@@ -342,6 +360,8 @@ impl Runtime {
                 entry.begin(&under_way, for_job.env.now());
             }
             let ended = for_job.run_errand(&errand, begun).await;
+            // Its files are gone when its caller hears of the end.
+            drop(errand);
             under_way.door.answer(ended.map_err(|unended| match unended {
                 Unended::Failed { failure, .. } => failure,
                 // It has no record to be let go with.
@@ -353,7 +373,8 @@ impl Runtime {
         }
         match receive.await {
             Ok(Ok(ended)) => {
-                Ok(Spawned::Done { status: ended.status, reports: ended.reports, repeated: false })
+                let Ended { status, reports, response } = ended;
+                Ok(Spawned::Done { status, reports, response, repeated: false })
             }
             Ok(Err(failure)) => {
                 tracing::warn!(walker = %name, error = ?failure, "a plain walker failed");
@@ -388,16 +409,28 @@ impl Runtime {
     }
 
     /// Stores a run, and queues it. Gives the run that the request led to, and whether that is an earlier one.
-    pub(crate) async fn submit(&self, submission: Submission, due: Due) -> Result<(WalkerId, bool)> {
+    pub(crate) async fn submit(
+        &self,
+        submission: Submission,
+        due: Due,
+        files: Vec<(String, Spool)>,
+    ) -> Result<(WalkerId, bool)> {
         let (id, now) = (submission.walker.walker_id(), submission.walker.run.created_at);
         // A task of its own: when the caller goes away meanwhile, what is stored is still queued.
-        let (store, queue) = (Arc::clone(&self.inner.engine.store), Arc::clone(&self.inner.due));
+        let (engine, queue) = (Arc::clone(&self.inner.engine), Arc::clone(&self.inner.due));
         let submitted = tokio::spawn(async move {
-            let submitted = store.submit(submission).await?;
-            if submitted == Submitted::New {
-                queue.push(&due, now);
+            let names: Vec<_> = files.iter().map(|(name, _)| name.clone()).collect();
+            let stored = match keep(&engine, due.id, files).await {
+                Ok(()) => engine.store.submit(submission).await.map_err(Error::from),
+                Err(error) => Err(error),
+            };
+            match &stored {
+                Ok(Submitted::New) => queue.push(&due, now),
+                // It may be there all the same.
+                Err(Error::Store(store::Error::OutcomeUnknown(_))) => {}
+                Ok(Submitted::Known(_) | Submitted::Reused) | Err(_) => remove(&engine, due.id, names).await,
             }
-            Ok::<_, Error>(submitted)
+            stored
         });
         match submitted.await.map_err(|_| Error::Busy("the server is stopping".to_owned()))?? {
             Submitted::New => Ok((id, false)),
@@ -407,8 +440,8 @@ impl Runtime {
         }
     }
 
-    /// Waits for the end of a plain walker's run.
-    async fn ended(&self, id: &WalkerId, repeated: bool) -> Result<Spawned> {
+    /// Waits for the end of a run.
+    pub(crate) async fn ended(&self, id: &WalkerId, repeated: bool) -> Result<Spawned> {
         let engine = &self.inner.engine;
         let mut stopping = self.inner.stopping.subscribe();
         loop {
@@ -416,8 +449,9 @@ impl Runtime {
             let gone = || Error::Store(store::Error::Damaged(format!("the record of {id} is gone")));
             let Walker { schedule, run, .. } = engine.store.run(id.uuid()).await?.ok_or_else(gone)?;
             if run.state == State::Succeeded {
-                let status = schedule.http_status.unwrap_or(200);
-                return Ok(Spawned::Done { status, reports: schedule.reports, repeated });
+                let (status, reports) = (schedule.http_status.unwrap_or(200), schedule.reports);
+                let response = self.response(id, run.response, run.result).await?;
+                return Ok(Spawned::Done { status, reports, response, repeated });
             }
             if run.state.is_final() {
                 let code = run.error_code.unwrap_or(ErrorCode::WalkerFailed);
@@ -432,6 +466,20 @@ impl Runtime {
                 }
             }
         }
+    }
+
+    /// What a run gave in the place of its reports.
+    async fn response(&self, id: &WalkerId, reply: Option<Reply>, result: Value) -> Result<Option<Response>> {
+        let Some(reply) = reply else { return Ok(None) };
+        let body = match &reply.file {
+            None => Body::Json(result),
+            Some(name) => {
+                let opened = self.inner.engine.files.open(id.uuid(), name.clone()).await?;
+                let gone = || Error::Store(store::Error::Damaged(format!("the file {name} of {id} is gone")));
+                Body::Kept(opened.ok_or_else(gone)?)
+            }
+        };
+        Ok(Some(Response::again(reply, body)))
     }
 
     /// The record of a run; none when it is unknown or the caller may not read it.
@@ -585,6 +633,30 @@ impl Runtime {
             );
         }
         Ok(self.inner.engine.store.close().await?)
+    }
+}
+
+/// Keeps the files that came with a run.
+async fn keep(engine: &Engine, run: Uuid, files: Vec<(String, Spool)>) -> Result<()> {
+    for (name, spool) in files {
+        engine.files.save(run, name, Content::Spool(spool)).await.map_err(|failure| match failure.store {
+            Some(store) => Error::Store(store),
+            None => {
+                let source = std::io::Error::other(format!("{failure:?}"));
+                Error::Io { context: "keeping a file that was sent".to_owned(), source }
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// Removes the files of a run that there is not after all.
+async fn remove(engine: &Engine, run: Uuid, names: Vec<String>) {
+    if names.is_empty() {
+        return;
+    }
+    if let Err(error) = engine.files.remove(run, names).await {
+        tracing::warn!(%run, %error, "files of a run that was not accepted stay");
     }
 }
 

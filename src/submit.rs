@@ -4,15 +4,18 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use walkabout_schema::{Access, Fields, Key, Kind, Level, Name, NodeId, Schedule, Status, Timestamp, Walker};
+use walkabout_schema::{
+    Access, Fields, Key, Kind, Level, Name, NodeId, Schedule, Status, Timestamp, Walker, WalkerId,
+};
 
 use crate::{
     Error, Result,
+    files::Spool,
     registry::WalkerType,
     runner::{Begun, Engine, Errand, UnderWay},
     runtime::{Caller, Scope, Spawn},
     store::{RequestKey, new_run},
-    walker::{EntryType, Part},
+    walker::{Arrived, EntryType, Part},
 };
 
 /// A request that was found good.
@@ -20,11 +23,13 @@ pub(crate) struct Checked {
     pub(crate) errand: Errand,
     pub(crate) begun: Begun,
     pub(crate) key: Option<RequestKey>,
+    /// What came along for a run that is recorded.
+    pub(crate) files: Vec<(String, Spool)>,
 }
 
 /// Checks a request in this order: the walker, its fields, the entry node, what the caller is kept to, access to the node. Nothing is stored.
 pub(crate) async fn check(engine: &Arc<Engine>, spawn: Spawn) -> Result<Checked> {
-    let Spawn { walker, node, caller, fields, client_id, request_key } = spawn;
+    let Spawn { walker, node, caller, mut fields, files, client_id, request_key } = spawn;
     let known = engine.registry.get(&walker).filter(|kind| {
         let fits = match kind.spec.entry {
             EntryType::Both => true,
@@ -34,7 +39,13 @@ pub(crate) async fn check(engine: &Arc<Engine>, spawn: Spawn) -> Result<Checked>
         fits && !kind.spec.private
     });
     let Some(kind) = known.cloned() else { return Err(Error::UnknownWalker(walker)) };
+    let (arrived, serial) = (Arrived::of(&kind.spec, files), engine.env.id());
+    arrived.fill(&kind.spec, &mut fields, None);
     let key = request_key.map(|key| request(engine, &kind.name, node.as_ref(), &caller, &key, &fields));
+    let is_recorded = kind.spec.asynchronous || key.is_some();
+    if is_recorded {
+        arrived.fill(&kind.spec, &mut fields, Some(&WalkerId::new(kind.name.clone(), serial)));
+    }
     // A public walker acts as the public root, whoever calls.
     let (actor, admin) = if kind.spec.is_public() {
         (walkabout_schema::PUBLIC_ROOT, false)
@@ -64,9 +75,13 @@ pub(crate) async fn check(engine: &Arc<Engine>, spawn: Spawn) -> Result<Checked>
     let begun = Begun::first(encoded);
     let deadline = kind.spec.timeout.map(|timeout| engine.env.now().plus(timeout));
     let under_way = Arc::new(UnderWay::new(&kind.spec, None, 0, deadline, Arc::default()));
-    let errand =
-        Errand { kind, actor, admin, entry, client_id, serial: engine.env.id(), answer: None, under_way };
-    Ok(Checked { errand, begun, key })
+    let (files, uploads) = match is_recorded {
+        true => (arrived.into_files(), BTreeMap::new()),
+        false => (Vec::new(), arrived.into_spools()),
+    };
+    let uploads = Arc::new(uploads);
+    let errand = Errand { kind, actor, admin, entry, client_id, serial, uploads, answer: None, under_way };
+    Ok(Checked { errand, begun, key, files })
 }
 
 /// Whether a walker may be called at a node of this type.
@@ -185,7 +200,7 @@ pub(crate) fn record(engine: &Engine, errand: &Errand, fields: Fields) -> Walker
     let mut run = new_run(now, errand.admin);
     run.deadline = kind.spec.timeout.map(|timeout| now.plus(timeout));
     Walker {
-        id: Key(engine.env.id()),
+        id: Key(errand.serial),
         name: kind.name.clone(),
         root: Some(Key(errand.actor)),
         access: Access::private(),

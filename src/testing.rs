@@ -156,6 +156,7 @@ impl Bench {
             admin: caller.admin,
             client_id: None,
             serial: engine.env.id(),
+            uploads: Arc::default(),
             answer: None,
         };
         let under_way = Arc::new(UnderWay::new(&Spec::new(), None, 0, None, Arc::default()));
@@ -188,6 +189,7 @@ impl Bench {
             node,
             caller: caller.clone(),
             fields,
+            files: Vec::new(),
             client_id: None,
             request_key: None,
         };

@@ -22,7 +22,7 @@ pub use id::{
     EdgeId, ElementId, Key, Kind, NodeId, ObjectId, PUBLIC_ROOT, ParseIdError, SYSTEM_ROOT, WalkerId,
 };
 pub use name::{Name, NameError};
-pub use run::{ErrorCode, Run, Schedule, Status};
+pub use run::{ErrorCode, Reply, Run, Schedule, Status};
 pub use state::State;
 pub use stored::{
     Checkpoint, Edge, FORMAT, Fields, Items, Node, Object, Part, Position, Segment, SegmentId, Session,

@@ -62,8 +62,11 @@ pub struct Run {
     pub lost: u32,
     /// The latest progress.
     pub progress: Value,
-    /// The single report, or the list of reports, or null.
+    /// What it gave as its custom response, or where that is; else its single report, or the list of reports, or null.
     pub result: Value,
+    /// Its custom response, when it gave one.
+    #[serde(default)]
+    pub response: Option<Reply>,
     /// The slug of the error, see `docs/errors`. While the run waits to be tried again: that of the last attempt.
     #[serde(default)]
     pub error_code: Option<ErrorCode>,
@@ -97,6 +100,19 @@ pub struct Run {
     /// It was submitted by an administrator.
     #[serde(default)]
     pub admin: bool,
+}
+
+/// A custom response of a run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Reply {
+    /// Its media type.
+    pub content_type: String,
+    /// Its other headers: names and values.
+    #[serde(default)]
+    pub headers: Vec<(String, String)>,
+    /// The file of the run that has its body; none when that is the result, as JSON.
+    #[serde(default)]
+    pub file: Option<String>,
 }
 
 /// Why a run failed, as a stable slug.

@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Access, ElementId, Event, Key, Name, NodeId, Run, Schedule, Timestamp};
+use crate::{Access, ElementId, Event, Key, Name, NodeId, Reply, Run, Schedule, Timestamp};
 
 /// The format that this program writes. A store of a later one is refused.
 pub const FORMAT: u32 = 1;
@@ -178,6 +178,12 @@ pub struct Checkpoint {
     /// Set by the walker with `set_custom`.
     #[serde(default)]
     pub custom: serde_json::Value,
+    /// Given by the walker with `respond`.
+    #[serde(default)]
+    pub response: Option<Reply>,
+    /// What the run's result is then.
+    #[serde(default)]
+    pub result: serde_json::Value,
 }
 
 /// A part of a long list of a checkpoint. The parts make the list, one after the other.

@@ -5,9 +5,11 @@
 //! becomes a status code.
 
 mod cors;
+mod done;
 pub(crate) mod email;
 mod extract;
 mod feed;
+mod form;
 mod govern;
 mod health;
 mod json;
@@ -26,7 +28,10 @@ mod ws;
 use std::{sync::Arc, time::Duration};
 
 use axum::{Router, serve::ListenerExt};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+};
 
 use crate::{Error, Result, runtime::Runtime};
 
@@ -39,6 +44,8 @@ pub(crate) struct Server {
     pub(crate) tokens: tokens::Tokens,
     pub(crate) users: users::Users,
     pub(crate) keys: keys::Keys,
+    /// Requests with files that may be read yet.
+    pub(crate) forms: Semaphore,
     pub(crate) stopping: Stopping,
 }
 
@@ -116,5 +123,7 @@ async fn build(runtime: Runtime, stopping: Stopping) -> Result<Router> {
     let users = users::Users::new(&runtime)?;
     let keys = keys::Keys::new(&runtime).await?;
     let config = runtime.config().clone();
-    cors::open(router::router(Arc::new(Server { runtime, tokens, users, keys, stopping })), &config)
+    let forms = Semaphore::new(form::FORMS_MAX);
+    let server = Server { runtime, tokens, users, keys, forms, stopping };
+    cors::open(router::router(Arc::new(server)), &config)
 }

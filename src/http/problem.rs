@@ -24,6 +24,8 @@ pub(crate) enum Refusal {
     MethodNotAllowed(&'static str),
     /// The body has more bytes than this.
     TooLarge(usize),
+    /// A multipart body that is none.
+    BadForm(&'static str),
     /// The client ended the request before its body was complete.
     BodyBroken,
     /// The body took longer than is allowed.
@@ -215,6 +217,7 @@ impl IntoResponse for Refusal {
             Self::TooLarge(max) => {
                 detail(StatusCode::PAYLOAD_TOO_LARGE, &format!("Request body is larger than {max} bytes"))
             }
+            Self::BadForm(why) => detail(StatusCode::BAD_REQUEST, why),
             Self::BodyBroken => detail(StatusCode::BAD_REQUEST, "The request body ended early"),
             Self::TooSlow => detail(StatusCode::REQUEST_TIMEOUT, "The request body took too long"),
             Self::UpgradeRequired => with_header(

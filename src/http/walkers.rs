@@ -1,7 +1,5 @@
 //! Spawns walkers.
 
-use std::io::Write;
-
 use axum::{
     body::Body,
     extract::{FromRequestParts, Query, RawPathParams, Request},
@@ -12,13 +10,16 @@ use serde_json::{Map, Value, json};
 use walkabout_schema::{Name, NodeId, WalkerId};
 
 use super::{
-    Server, extract,
-    problem::{Detail, Refusal, answer, json_bytes},
+    Server,
+    done::done,
+    extract,
+    form::{self, Form},
+    problem::{Detail, Refusal, answer},
 };
 use crate::{
     route::Route,
     runtime::{Caller, REQUEST_KEY_MAX, Spawn, Spawned},
-    walker::{EntryType, FieldKind, KeyPlace, Part, Spec},
+    walker::{EntryType, Field, FieldKind, KeyPlace, Part, Spec},
 };
 
 /// What a route calls.
@@ -42,12 +43,15 @@ pub(crate) async fn run(server: &Server, target: &Target, request: Request) -> R
     let spec = server.runtime.spec(walker).ok_or(Refusal::NotFound)?;
     let (mut parts, body) = request.into_parts();
     let mut values = path_values(&mut parts, target).await?;
-    let mut body = body_of(server, spec, &parts.headers, body).await?;
-    let key = spec.webhook_key().map(|place| key(place, &parts, &mut values, &mut body));
-    let caller = match key {
-        _ if spec.is_public() => Caller::public(),
-        Some(key) => by_key(server, key).await?,
-        None => extract::user(server, &parts.headers).await?,
+    // Nobody writes files here before it is known who it is.
+    let (caller, body, files) = if form::takes_files(spec) && form::is_form(&parts.headers) {
+        let caller = caller(server, spec, &parts, &mut values, None).await?;
+        let Form { body, files } = form::read(server, spec, &parts.headers, body).await?;
+        (caller, form_fields(server, spec, &body)?, files)
+    } else {
+        let mut body = body_of(server, spec, &parts.headers, body).await?;
+        let caller = caller(server, spec, &parts, &mut values, body.as_mut().ok()).await?;
+        (caller, body, Vec::new())
     };
     let mut details = Vec::new();
     let node = if target.on_node { values.pop().map(|(_, text)| entry(text, &mut details)) } else { None };
@@ -62,7 +66,7 @@ pub(crate) async fn run(server: &Server, target: &Target, request: Request) -> R
     }
     if !details.is_empty() || broken.is_some() {
         // Of a body that cannot be used at all nothing more is said.
-        let unfit = server.runtime.unfit(walker, fields).into_iter();
+        let unfit = server.runtime.unfit(walker, fields, files).into_iter();
         let unfit = unfit.filter(|error| broken.is_none() || error.part != Part::Body);
         details.extend(unfit.map(|error| Detail::field(error, true)));
         details.extend(broken);
@@ -74,11 +78,12 @@ pub(crate) async fn run(server: &Server, target: &Target, request: Request) -> R
         node: node.flatten(),
         caller,
         fields,
+        files,
         client_id: None,
         request_key,
     };
     let (mut response, repeated) = match server.runtime.spawn(spawn).await? {
-        Spawned::Done { status, reports, repeated } => (done(status, &reports), repeated),
+        Spawned::Done { status, reports, response, repeated } => (done(status, &reports, response), repeated),
         Spawned::Accepted { id, run_token, repeated } => {
             (answer(StatusCode::OK, &accepted(&id, run_token)), repeated)
         }
@@ -89,12 +94,28 @@ pub(crate) async fn run(server: &Server, target: &Target, request: Request) -> R
     Ok(response)
 }
 
+/// Whoever calls a walker, by what its type asks for.
+async fn caller(
+    server: &Server,
+    spec: &Spec,
+    parts: &Parts,
+    path: &mut Vec<(String, String)>,
+    body: Option<&mut Map<String, Value>>,
+) -> Result<Caller, Refusal> {
+    let key = spec.webhook_key().map(|place| key(place, parts, path, body));
+    match key {
+        _ if spec.is_public() => Ok(Caller::public()),
+        Some(key) => by_key(server, key).await,
+        None => extract::user(server, &parts.headers).await,
+    }
+}
+
 /// Takes the key out of a request, where the walker's type says that it stands.
 fn key(
     place: KeyPlace,
     parts: &Parts,
     path: &mut Vec<(String, String)>,
-    body: &mut Result<Map<String, Value>, Box<Detail>>,
+    body: Option<&mut Map<String, Value>>,
 ) -> Option<String> {
     let found = match place {
         // What is no text is no key, and there all the same.
@@ -109,7 +130,7 @@ fn key(
             let place = path.iter().position(|(key, _)| key == name)?;
             Some(path.remove(place).1)
         }
-        KeyPlace::Body(name) => body.as_mut().ok()?.shift_remove(name).map(|value| match value {
+        KeyPlace::Body(name) => body?.shift_remove(name).map(|value| match value {
             Value::String(text) => text,
             other => other.to_string(),
         }),
@@ -178,6 +199,27 @@ pub(crate) fn enters(entry: EntryType, on_node: bool) -> bool {
     }
 }
 
+/// The fields in the part `body` of a form, or what is wrong with it.
+fn form_fields(
+    server: &Server,
+    spec: &Spec,
+    body: &[u8],
+) -> Result<Result<Map<String, Value>, Box<Detail>>, Refusal> {
+    let mut fields = of_body(spec);
+    let required = fields.any(|field| field.kind == FieldKind::Required);
+    let value = extract::json(body, server.runtime.config().json_depth_max)?;
+    if value.is_none() && required {
+        let loc = vec!["body".into(), "body".into()];
+        return Ok(Err(Box::new(Detail::missing(loc, Value::Null))));
+    }
+    Ok(extract::members(value, required))
+}
+
+/// The fields that come in the JSON body.
+fn of_body(spec: &Spec) -> impl Iterator<Item = &Field> + Clone {
+    spec.fields.iter().filter(|field| field.part == Part::Body && field.kind != FieldKind::Excluded)
+}
+
 /// The body as an object, or what is wrong with it. That it is JSON at all is asked first, of everybody.
 async fn body_of(
     server: &Server,
@@ -188,9 +230,9 @@ async fn body_of(
     let config = server.runtime.config();
     let bytes = extract::bytes(headers, body, config).await?;
     // A walker without fields there expects no body, and whatever comes is ignored.
-    let mut fields = spec.fields.iter().filter(|field| field.part == Part::Body);
+    let mut fields = of_body(spec);
     let has_key = matches!(spec.webhook_key(), Some(KeyPlace::Body(_))) && !spec.is_public();
-    if !has_key && fields.clone().all(|field| field.kind == FieldKind::Excluded) {
+    if !has_key && fields.clone().next().is_none() {
         return Ok(Ok(Map::new()));
     }
     let required = fields.any(|field| field.kind == FieldKind::Required);
@@ -214,61 +256,9 @@ pub(crate) fn accepted(id: &WalkerId, run_token: Option<String>) -> Value {
     }
 }
 
-/// `{"status","reports"}`, under that status.
-fn done(status: u16, reports: &[Value]) -> Response {
-    match status {
-        // These cannot have a body.
-        204 | 304 => {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() =
-                if status == 304 { StatusCode::NOT_MODIFIED } else { StatusCode::NO_CONTENT };
-            response
-        }
-        // Nor can an answer end with these: a client would wait for the rest. This is the nearest that has no
-        // body.
-        100..200 => {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            response
-        }
-        _ => {
-            let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            match envelope(status, reports) {
-                Ok(bytes) => json_bytes(code, bytes),
-                Err(error) => {
-                    tracing::error!(%error, "reports cannot be written as JSON");
-                    answer(
-                        StatusCode::INTERNAL_SERVER_ERROR,
-                        &json!({ "errors": ["The reports are no JSON."] }),
-                    )
-                }
-            }
-        }
-    }
-}
-
-/// The body of a plain walker's answer, written straight to bytes.
-pub(crate) fn envelope(status: u16, reports: &[Value]) -> serde_json::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(64);
-    write!(bytes, "{{\"status\":{status},\"reports\":").map_err(serde_json::Error::io)?;
-    serde_json::to_writer(&mut bytes, reports)?;
-    bytes.push(b'}');
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn plain_answers() {
-        assert_eq!(envelope(200, &[]).unwrap(), br#"{"status":200,"reports":[]}"#);
-        assert_eq!(envelope(201, &[json!({ "a": 1 })]).unwrap(), br#"{"status":201,"reports":[{"a":1}]}"#);
-        for (status, wanted) in [(200, 200), (418, 418), (204, 204), (304, 304), (101, 204), (0, 500)] {
-            assert_eq!(done(status, &[]).status().as_u16(), wanted);
-        }
-        assert!(!done(204, &[]).headers().contains_key("content-type"));
-    }
 
     #[test]
     fn entries() {

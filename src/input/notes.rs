@@ -163,7 +163,7 @@ impl<'s> Notes<'s> {
         for error in &mut errors {
             error.part = field(error).map(|(_, field)| field.part).unwrap_or_default();
         }
-        errors.sort_by_key(|error| (error.part, field(error).map(|(index, _)| index)));
+        errors.sort_by_key(|error| (error.part.min(Part::Body), field(error).map(|(index, _)| index)));
         errors
     }
 }

@@ -1,20 +1,23 @@
 //! One attempt: what it knows of its run, and what it has to say to the outside.
 
 use std::{
-    io::Write,
+    collections::BTreeMap,
+    io::{ErrorKind, Write},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use serde_json::Value;
-use walkabout_schema::{ErrorCode, EventKind, Items, WalkerId};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use walkabout_schema::{ErrorCode, EventKind, Items, Reply, WalkerId};
 
 use super::{Engine, begun::Begun, halt::UnderWay};
 use crate::{
-    files,
+    Error,
+    files::{self, Content, Opened, Pieces as Bytes, Spool, Spooling},
     graph::Graph,
     store::{Commit, Token},
     walk::{Item, Pieces},
-    walker::{Failure, Saved, fail},
+    walker::{Body, Failure, Given, Response, Saved, Upload, extension, fail},
 };
 
 /// The run of an attempt, when there is a record of it.
@@ -33,6 +36,8 @@ pub(crate) struct Attempt {
     pub(crate) admin: bool,
     /// Names a plain walker's errand.
     pub(crate) serial: uuid::Uuid,
+    /// The files that its caller sent, by their digests.
+    uploads: Arc<BTreeMap<String, Spool>>,
     /// What it waited for.
     pub(crate) answer: Option<Value>,
     pub(crate) under_way: Arc<UnderWay>,
@@ -48,6 +53,7 @@ pub(crate) struct Book {
     pub(crate) events: Vec<EventKind>,
     pub(crate) status: Option<u16>,
     pub(crate) custom: Value,
+    pub(crate) response: Option<Given>,
     pub(crate) checkpoint: bool,
     /// What the reports take.
     report_bytes: usize,
@@ -66,6 +72,7 @@ impl Book {
             reports: from.reports.clone(),
             status: from.status,
             custom: from.custom.clone(),
+            response: from.response.clone(),
             ..Self::default()
         }
     }
@@ -152,15 +159,17 @@ pub(crate) struct Origin {
     pub(crate) admin: bool,
     pub(crate) client_id: Option<String>,
     pub(crate) serial: uuid::Uuid,
+    pub(crate) uploads: Arc<BTreeMap<String, Spool>>,
     pub(crate) answer: Option<Value>,
 }
 
 impl Attempt {
     pub(crate) fn new(engine: &Arc<Engine>, origin: Origin, under_way: Arc<UnderWay>, book: Book) -> Self {
-        let Origin { actor, admin, client_id, serial, answer } = origin;
+        let Origin { actor, admin, client_id, serial, uploads, answer } = origin;
         Self {
             graph: engine.graph(actor),
             serial,
+            uploads,
             engine: Arc::clone(engine),
             run: under_way.run.clone(),
             client_id,
@@ -248,6 +257,82 @@ impl Attempt {
         }
     }
 
+    /// Keeps what the walker answers with in the place of its reports: of a recorded run durably, under a name that no other attempt
+    /// has.
+    pub(crate) async fn respond(&self, response: Response) -> Result<(), Failure> {
+        let given = match &self.run {
+            None => Given::once(response),
+            Some(run) => self.keep_response(run, response).await?,
+        };
+        self.book().response = Some(given);
+        Ok(())
+    }
+
+    async fn keep_response(&self, run: &RunRef, response: Response) -> Result<Given, Failure> {
+        let Token { epoch, counter } = run.token;
+        let name = format!("response-{epoch}-{counter}.{}", extension(&response.content_type));
+        let reply = response.reply(Some(name.clone()));
+        let content = match response.body {
+            Body::Json(value) => {
+                self.book().check_room(size(&value), self.engine.config.commit_bytes_max)?;
+                return Ok(Given::Kept(Box::new(Reply { file: None, ..reply }), value));
+            }
+            Body::Bytes(bytes) => Content::Bytes(bytes),
+            Body::Stream(pieces) => Content::Spool(self.spool(&name, pieces).await?),
+            Body::Kept(opened) => Content::Spool(self.spool(&name, opened.pieces).await?),
+        };
+        let bytes = self.check_file(&name, &content)?;
+        self.engine.files.save(run.id.uuid(), name.clone(), content).await?;
+        let url = format!("/files/{}/{name}", run.id);
+        let result = json!({ "url": url, "content_type": reply.content_type, "bytes": bytes });
+        Ok(Given::Kept(Box::new(reply), result))
+    }
+
+    async fn spool(&self, name: &str, mut pieces: Bytes) -> Result<Spool, Failure> {
+        let max = self.engine.config.file_bytes_max;
+        let mut spooling = Spooling::begin(self.engine.files.spools(), max).await?;
+        while let Some(piece) = pieces.next().await {
+            match spooling.write(&piece?).await {
+                Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+                    return Err(fail(format!("the file {name} is longer than file_bytes_max {max}")));
+                }
+                written => written?,
+            }
+        }
+        Ok(spooling.finish().await?)
+    }
+
+    /// Gives how long a file is, when it is not too long.
+    fn check_file(&self, name: &str, content: &Content) -> Result<u64, Failure> {
+        let bound = self.engine.config.file_bytes_max as u64;
+        let bytes = match content {
+            Content::Bytes(bytes) => bytes.len() as u64,
+            Content::Spool(spool) => spool.length(),
+        };
+        if bytes > bound {
+            return Err(fail(format!("the file {name} has {bytes} bytes; file_bytes_max is {bound}")));
+        }
+        Ok(bytes)
+    }
+
+    /// Opens a file that a caller sent: with this request, or with a run that the walker may read.
+    pub(crate) async fn open_upload(&self, upload: &Upload) -> Result<Opened, Failure> {
+        let gone = || fail(format!("the file {:?} that was sent is not there any more", upload.name));
+        let Some((id, file)) = upload.place() else {
+            return Ok(self.uploads.get(&upload.sha256).ok_or_else(gone)?.open().await?);
+        };
+        let is_own = self.run.as_ref().is_some_and(|run| run.id.uuid() == id.uuid());
+        if !is_own {
+            let found = self.engine.record(self.graph.actor(), &id).await.map_err(Failure::of_store)?;
+            found.ok_or_else(gone)?;
+        }
+        match self.engine.files.open(id.uuid(), file.to_owned()).await {
+            Ok(opened) => opened.ok_or_else(gone),
+            Err(Error::Store(error)) => Err(Failure::of_store(error)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Keeps a file of the run.
     pub(crate) async fn save_file(&self, name: &str, bytes: Vec<u8>) -> Result<Saved, Failure> {
         let Some(run) = &self.run else {
@@ -258,14 +343,9 @@ impl Attempt {
                 "{name:?} is no file name: use letters, digits, '-', '_' and '.', 100 at most"
             )));
         }
-        let bound = self.engine.config.file_bytes_max;
-        if bytes.len() > bound {
-            return Err(fail(format!(
-                "the file {name} has {} bytes; file_bytes_max is {bound}",
-                bytes.len()
-            )));
-        }
-        let path = self.engine.files.save(run.id.uuid(), name.to_owned(), bytes).await?;
+        let content = Content::Bytes(bytes);
+        self.check_file(name, &content)?;
+        let path = self.engine.files.save(run.id.uuid(), name.to_owned(), content).await?;
         Ok(Saved { url: format!("/files/{}/{name}", run.id), path })
     }
 }

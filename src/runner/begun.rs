@@ -6,7 +6,10 @@ use serde_json::Value;
 use walkabout_schema::{Checkpoint, Fields, Items, Position};
 
 use super::attempt::Report;
-use crate::walk::{Pieces, Walk};
+use crate::{
+    walk::{Pieces, Walk},
+    walker::Given,
+};
 
 /// Where an attempt begins: at the submission of its run, or at a checkpoint. It shares what it can with the attempt that goes on
 /// from there, so that keeping it costs next to nothing.
@@ -20,6 +23,7 @@ pub(crate) struct Begun {
     pub(crate) reports: Pieces<Report>,
     pub(crate) status: Option<u16>,
     pub(crate) custom: Value,
+    pub(crate) response: Option<Given>,
     /// The number of the run's next segment.
     pub(crate) next_segment: u64,
     /// Segments of the stored checkpoint that nothing here names: the next one removes them.
@@ -61,6 +65,7 @@ impl Begun {
             elevated: checkpoint.elevated,
             status: checkpoint.http_status,
             custom: checkpoint.custom,
+            response: checkpoint.response.map(|reply| Given::Kept(Box::new(reply), checkpoint.result)),
             next_segment: checkpoint.next_segment,
             left: Vec::new(),
         })

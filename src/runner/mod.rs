@@ -16,7 +16,12 @@ mod supervisor;
 mod travel;
 mod turn;
 
-use std::{collections::BTreeSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::FutureExt;
 use serde_json::Value;
@@ -43,14 +48,14 @@ use crate::{
     commit,
     config::Config,
     env::Env,
-    files::Files,
+    files::{Files, Spool},
     graph::Graph,
     publish::{Runs, Sockets},
     registry::{Registry, WalkerType},
     run::retry::{self, Verdict},
     store::{self, Claim, Commit, Due, Finish, LOOK_AGAIN, Release, RunCommit, RunFilter, Store, Then},
     walk::{Location, Walk},
-    walker::{AnyWalker, Context, Failure, Slot},
+    walker::{AnyWalker, Context, Failure, Given, Response, Slot},
 };
 
 /// How often a run that found no room looks for some.
@@ -76,8 +81,10 @@ pub(crate) struct Errand {
     pub(crate) admin: bool,
     pub(crate) entry: NodeId,
     pub(crate) client_id: Option<String>,
-    /// Names the errand of a plain walker, over all its attempts.
+    /// Names the errand, over all its attempts. It is the id of the run, when there is a record.
     pub(crate) serial: Uuid,
+    /// The files that a plain walker's caller sent, by their digests.
+    pub(crate) uploads: Arc<BTreeMap<String, Spool>>,
     /// What the walker waited for.
     pub(crate) answer: Option<Value>,
     pub(crate) under_way: Arc<UnderWay>,
@@ -93,6 +100,8 @@ impl Errand {
 pub(crate) struct Ended {
     pub(crate) status: u16,
     pub(crate) reports: Vec<Value>,
+    /// What a plain walker gave in their place.
+    pub(crate) response: Option<Response>,
 }
 
 /// How an errand ended otherwise.
@@ -157,6 +166,7 @@ impl Engine {
             entry: walker.schedule.node_id.clone(),
             client_id: None,
             serial: id.uuid(),
+            uploads: Arc::default(),
             answer,
             under_way: Arc::clone(&under_way),
         };
@@ -270,6 +280,7 @@ impl Engine {
             admin: errand.admin,
             client_id: errand.client_id.clone(),
             serial: errand.serial,
+            uploads: Arc::clone(&errand.uploads),
             answer: errand.answer.clone(),
         };
         let attempt = Arc::new(Attempt::new(self, origin, Arc::clone(&errand.under_way), Book::resume(from)));
@@ -310,20 +321,24 @@ impl Engine {
         let (changes, guards) = commit::gather(&attempt.graph, &self.config)?;
         let book = std::mem::take(&mut *attempt.book());
         let reports = book.reported_from(0);
-        let Book { mut events, status, custom, .. } = book;
+        let Book { mut events, status, custom, response, .. } = book;
         let status = status.unwrap_or(200);
         let run = match errand.run() {
-            None if changes.is_empty() && guards.is_empty() => return Ok(Ended { status, reports }),
+            None if changes.is_empty() && guards.is_empty() => {
+                return Ok(Ended { status, reports, response: response.and_then(Given::take) });
+            }
             None => None,
             Some(run) => {
                 events.push(EventKind::Completed);
+                let (reply, result) = response.clone().and_then(Given::kept).unzip();
                 let finish = Finish {
                     at,
                     fields: walker.encode()?,
                     http_status: status,
                     reports: reports.clone(),
                     custom,
-                    result: result_of(&reports),
+                    result: result.unwrap_or_else(|| result_of(&reports)),
+                    response: reply,
                     error: None,
                 };
                 let then = Then::Finish(Box::new(finish));
@@ -331,7 +346,7 @@ impl Engine {
             }
         };
         attempt.commit(Commit { run, changes, guards }).await?;
-        Ok(Ended { status, reports })
+        Ok(Ended { status, reports, response: response.and_then(Given::take) })
     }
 
     /// Decides what becomes of a run whose attempt did not end well, and records it. The graph stays as at its last checkpoint. Gives

@@ -14,7 +14,7 @@ use crate::{
     registry::{Plan, WalkerType},
     store::{Commit, Due, Release, RunCommit, Stand, Then},
     walk::{Location, Segments, Stage},
-    walker::{Ability, AnyWalker, Checkpoints, Context, Failure, Flow, Outcome, Slot, Suspend, fail},
+    walker::{Ability, AnyWalker, Checkpoints, Context, Failure, Flow, Given, Outcome, Slot, Suspend, fail},
 };
 
 /// Why a traversal stops before its end.
@@ -419,12 +419,15 @@ fn stand(
         gone: top.from.left.clone(),
     };
     let mut book = attempt.book();
+    let kept = book.response.clone().and_then(Given::kept);
     let mut checkpoint = Checkpoint {
         fields: fields.clone(),
         walker_version: top.version,
         reports: book.reports.save(&mut segments),
         http_status: book.status,
         custom: book.custom.clone(),
+        response: kept.as_ref().map(|(reply, _)| reply.clone()),
+        result: kept.map(|(_, result)| result).unwrap_or_default(),
         position: position.clone(),
         elevated: attempt.graph.is_elevated(),
         ..Checkpoint::default()
@@ -442,6 +445,7 @@ fn stand(
         reports: book.reports.clone(),
         status: book.status,
         custom: book.custom.clone(),
+        response: book.response.clone(),
         next_segment: next,
         left: Vec::new(),
     };

@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 use uuid::Uuid;
 use walkabout_schema::{
-    Access, Checkpoint, ErrorCode, Event, EventKind, Fields, Items, Kind, Name, Run, State, Status,
+    Access, Checkpoint, ErrorCode, Event, EventKind, Fields, Items, Kind, Name, Reply, Run, State, Status,
     Timestamp, User, Walker,
 };
 
@@ -425,6 +425,8 @@ pub struct Finish {
     pub custom: Value,
     /// The run's result.
     pub result: Value,
+    /// What it gave in the place of its reports.
+    pub response: Option<Reply>,
     /// None when it ended well. `TimedOut` and `Cancelled` have states of their own.
     pub error: Option<(ErrorCode, String)>,
 }
@@ -687,6 +689,7 @@ impl Finish {
             reports: Vec::new(),
             custom: Value::Null,
             result: Value::Null,
+            response: None,
             error: Some((code, error)),
         }
     }
@@ -722,6 +725,7 @@ pub(crate) fn new_run(now: Timestamp, admin: bool) -> Run {
         lost: 0,
         progress: Value::Null,
         result: Value::Null,
+        response: None,
         error_code: None,
         retries: 0,
         created_at: now,

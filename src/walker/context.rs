@@ -17,11 +17,13 @@ use walkabout_schema::{
 };
 
 use super::{
-    Any, Archetype, Edge, Failure, Flow, Here, Node, Object, Outcome, Place, Query, Walker, fail,
+    Any, Archetype, Body, Edge, Failure, Flow, Here, Node, Object, Outcome, Place, Query, Response, Upload,
+    Walker, fail,
     here::{Data, Slot},
     outcome::{Suspend, Wait},
 };
 use crate::{
+    files::Opened,
     graph::forbidden,
     publish::Target,
     run::retry::Wish,
@@ -662,6 +664,27 @@ impl Context {
         Ok(())
     }
 
+    /// Answers the caller with something else than `{"status","reports"}`: a page, bytes, a stream, any JSON. The last call counts, and
+    /// one of a walker inside this one is the run's. It is sent when everything is committed, and not at all when the run fails.
+    ///
+    /// Of an async walker, and of one whose caller named the request, the body is kept before this answers: JSON as the run's result,
+    /// all else as a file of the run, of which the result tells the place: `{"url","content_type","bytes"}`.
+    ///
+    /// # Errors
+    /// For a status or a header that cannot be sent, JSON that cannot be stored (see [`Context::report`]), a body over
+    /// `file_bytes_max`, or when the disk refuses.
+    pub async fn respond(&mut self, response: Response) -> Result<(), Failure> {
+        response.check()?;
+        if let Body::Json(value) = &response.body {
+            self.check_storable(value)?;
+        }
+        if let Some(status) = response.status {
+            self.status(status)?;
+        }
+        let attempt = Arc::clone(&self.attempt);
+        attempt.respond(response).await
+    }
+
     /// Sends a frame to the WebSocket that called; without effect when none did.
     pub fn notify_self(&mut self, data: &Value) {
         if let Some(client) = &self.attempt.client_id {
@@ -695,6 +718,16 @@ impl Context {
     pub async fn file(&mut self, name: &str, bytes: Vec<u8>) -> Result<Saved, Failure> {
         let attempt = Arc::clone(&self.attempt);
         attempt.save_file(name, bytes).await
+    }
+
+    /// Opens a file that the caller sent, or one of an earlier run that may be read: `cx.open(&self.photo).await?.bytes().await?`, or
+    /// piece by piece.
+    ///
+    /// # Errors
+    /// When it is gone, or cannot be read.
+    pub async fn open(&mut self, upload: &Upload) -> Result<Opened, Failure> {
+        let attempt = Arc::clone(&self.attempt);
+        attempt.open_upload(upload).await
     }
 
     /// Runs a computation on the pool for such, so that it holds up no other walker.

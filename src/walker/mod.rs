@@ -8,7 +8,9 @@ mod context;
 mod here;
 mod outcome;
 mod query;
+mod response;
 mod spec;
+mod upload;
 
 pub use crate::access::{AccessRule, Asker};
 pub use abilities::{Abilities, AnyPlaceAbility, NodeAbilities, PlaceAbility, Visitor, WalkerAbility};
@@ -20,10 +22,14 @@ pub use context::{Context, Saved, Stopped};
 pub use here::{Edit, Here, Read, Slot};
 pub use outcome::{DONE, Failure, Flow, Outcome, Wait, fail};
 pub use query::Query;
+pub use response::Response;
 pub use spec::{Checkpoints, EntryType, Field, FieldKind, KeyPlace, Method, Part, Retry, Spec};
+pub use upload::Upload;
 
 pub(crate) use abilities::{Ability, AnyWalker, When};
 pub(crate) use archetype::Held;
 pub(crate) use here::Data;
 pub(crate) use outcome::Suspend;
 pub(crate) use query::{Filter, Hop};
+pub(crate) use response::{Body, Given, extension};
+pub(crate) use upload::Arrived;

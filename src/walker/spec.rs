@@ -59,7 +59,7 @@ pub enum FieldKind {
     Excluded,
 }
 
-/// The part of a request over HTTP that a field comes in.
+/// The part of a request over HTTP that a field comes in. Errors are told in this order, those of files with those of the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Part {
     /// A variable of the path.
@@ -69,13 +69,17 @@ pub enum Part {
     /// A member of the JSON body.
     #[default]
     Body,
+    /// A file of a multipart body. The members of the JSON body are in its part `body` then.
+    File,
+    /// Any number of files of a multipart body.
+    Files,
 }
 
 impl Part {
     /// Its word in the location of an error.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Body => "body",
+            Self::Body | Self::File | Self::Files => "body",
             Self::Query => "query",
             Self::Path => "path",
         }

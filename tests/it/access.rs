@@ -220,6 +220,7 @@ fn spawn(walker: &str, caller: &Caller, node: Option<NodeId>) -> Spawn {
         node,
         caller: caller.clone(),
         fields: serde_json::Map::new(),
+        files: Vec::new(),
         client_id: None,
         request_key: None,
     }

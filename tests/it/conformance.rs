@@ -405,6 +405,7 @@ fn finish(claim: &Claim, env: &Env, error: Option<&str>) -> RunCommit {
         reports: if error.is_some() { vec![] } else { vec![json!("r")] },
         custom: Value::Null,
         result: json!("r"),
+        response: None,
         error: error.map(|error| (ErrorCode::WalkerFailed, error.to_owned())),
     };
     let last = match error {

@@ -287,7 +287,8 @@ async fn start_only(folder: &Path, walkers: impl Fn(&mut walkabout::registry::Re
 async fn spawn(runtime: &Runtime, walker: &str, fields: Value) -> Spawned {
     let Value::Object(fields) = fields else { panic!("fields are an object") };
     let (walker, caller) = (walker.to_owned(), CALLER);
-    let spawn = Spawn { walker, node: None, caller, fields, client_id: None, request_key: None };
+    let spawn =
+        Spawn { walker, node: None, caller, fields, files: Vec::new(), client_id: None, request_key: None };
     runtime.spawn(spawn).await.unwrap()
 }
 
@@ -451,6 +452,7 @@ async fn sleeps(
                 node: None,
                 caller: user.clone(),
                 fields: serde_json::Map::new(),
+                files: Vec::new(),
                 client_id: None,
                 request_key: None,
             };

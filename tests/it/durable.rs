@@ -23,7 +23,8 @@ pub(crate) async fn submit(bench: &Bench, caller: &Caller, walker: &str, fields:
     let Value::Object(fields) = fields else { panic!("fields are an object") };
     let caller = caller.clone();
     let walker = walker.to_owned();
-    let spawn = Spawn { walker, node: None, caller, fields, client_id: None, request_key: None };
+    let spawn =
+        Spawn { walker, node: None, caller, fields, files: Vec::new(), client_id: None, request_key: None };
     match bench.runtime.spawn(spawn).await.unwrap() {
         Spawned::Accepted { id, .. } => id,
         Spawned::Done { .. } => panic!("not async"),
@@ -507,7 +508,15 @@ async fn a_plain_walker_is_answered_for_at_its_deadline() {
         let Value::Object(fields) = json!({ "yields": yields }) else { unreachable!() };
         let walker = "slow".to_owned();
         let caller = user.clone();
-        let spawn = Spawn { walker, node: None, caller, fields, client_id: None, request_key: None };
+        let spawn = Spawn {
+            walker,
+            node: None,
+            caller,
+            fields,
+            files: Vec::new(),
+            client_id: None,
+            request_key: None,
+        };
         let clock = async {
             loop {
                 bench.advance(SECOND);
@@ -840,14 +849,22 @@ async fn a_request_under_the_same_name_is_run_once() {
         async move {
             bench
                 .runtime
-                .spawn(Spawn { walker, node: None, caller, fields, client_id: None, request_key })
+                .spawn(Spawn {
+                    walker,
+                    node: None,
+                    caller,
+                    fields,
+                    files: Vec::new(),
+                    client_id: None,
+                    request_key,
+                })
                 .await
         }
     };
     let same: Vec<_> = (0..50).map(|_| tokio::spawn(request("plain", json!({ "n": 7 }), &user))).collect();
     let mut repeated = 0;
     for one in same {
-        let Spawned::Done { status, reports, repeated: again } = one.await.unwrap().unwrap() else {
+        let Spawned::Done { status, reports, repeated: again, .. } = one.await.unwrap().unwrap() else {
             panic!()
         };
         assert_eq!((status, reports), (201, vec![json!(7)]));
@@ -860,7 +877,8 @@ async fn a_request_under_the_same_name_is_run_once() {
         panic!("another route")
     };
     let again = request("flaky", json!({ "ways": [] }), &user).await.unwrap();
-    assert_eq!(again, Spawned::Accepted { id, run_token: None, repeated: true });
+    let Spawned::Accepted { id: known, run_token: None, repeated: true } = again else { panic!("{again:?}") };
+    assert_eq!(known, id);
     let stranger = bench.register().await;
     request("plain", json!({ "n": 8 }), &stranger).await.unwrap();
     assert_eq!(bench.count::<Place>(&stranger).await, 1);
@@ -922,7 +940,8 @@ async fn who_submitted_anonymously_proves_it_by_the_token() {
     let user = bench.register().await;
     let caller = Caller::public();
     let (walker, fields) = ("open".to_owned(), serde_json::Map::new());
-    let spawn = Spawn { walker, node: None, caller, fields, client_id: None, request_key: None };
+    let spawn =
+        Spawn { walker, node: None, caller, fields, files: Vec::new(), client_id: None, request_key: None };
     let Spawned::Accepted { id, run_token: Some(token), .. } = bench.runtime.spawn(spawn).await.unwrap()
     else {
         panic!("it has a token")

@@ -84,6 +84,7 @@ async fn submit(bench: &Bench, caller: &Caller, walker: &str) -> walkabout::sche
         node: None,
         caller: caller.clone(),
         fields: serde_json::Map::new(),
+        files: Vec::new(),
         client_id: None,
         request_key: None,
     };
@@ -147,6 +148,7 @@ async fn a_hundred_make_one_profile() {
             node: None,
             caller: user.clone(),
             fields: serde_json::Map::new(),
+            files: Vec::new(),
             client_id: None,
             request_key: None,
         };

@@ -20,6 +20,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
 };
+use walkabout::files::Content;
 use walkabout::{
     env::Env,
     store::{Limits, Store, mongodb as store},
@@ -339,7 +340,7 @@ async fn a_file_of_a_run_is_served_by_any_process_until_another_takes_its_name()
     let run = uuid::Uuid::parse_str(id.rsplit(':').next().unwrap()).unwrap();
     let files = open(&options(&uri)).await.files().unwrap();
     let name = url.rsplit('/').next().unwrap().to_owned();
-    files.save(run, name.clone(), b"another".to_vec()).await.unwrap();
+    files.save(run, name.clone(), Content::Bytes(b"another".to_vec())).await.unwrap();
     let answer = client.request(reqwest::Method::GET, url).send().await.unwrap();
     assert_eq!(answer.bytes().await.unwrap(), &b"another"[..]);
     let base = Driver::with_uri_str(&uri).await.unwrap().default_database().unwrap();

@@ -65,6 +65,7 @@ impl Sim {
             node: None,
             caller: model.users[user].clone(),
             fields,
+            files: Vec::new(),
             client_id: None,
             request_key: Some(format!("request {tag}")),
         }
@@ -86,7 +87,7 @@ impl Sim {
             Ok(Spawned::Accepted { id, repeated, .. }) => {
                 (Known::Accepted(id.clone()), id.to_string(), Some(repeated))
             }
-            Ok(Spawned::Done { status, reports, repeated }) => {
+            Ok(Spawned::Done { status, reports, repeated, .. }) => {
                 (Known::Ended(true), format!("{status} {reports:?}"), Some(repeated))
             }
             Err(Error::Walker { message, run: Some(run), .. }) => {

@@ -219,6 +219,7 @@ impl Sim {
             node: None,
             caller,
             fields,
+            files: Vec::new(),
             client_id: None,
             request_key: None,
         };
@@ -529,6 +530,7 @@ impl Sim {
             node: None,
             caller,
             fields: serde_json::Map::new(),
+            files: Vec::new(),
             client_id: None,
             request_key: None,
         };

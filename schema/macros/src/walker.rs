@@ -3,8 +3,8 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{
-    Attribute, DeriveInput, Error, Expr, ExprLit, Field, Ident, Lit, LitInt, LitStr, Meta, Result, Type,
-    ext::IdentExt, meta::ParseNestedMeta,
+    Attribute, DeriveInput, Error, Expr, ExprLit, Field, GenericArgument, Ident, Lit, LitInt, LitStr, Meta,
+    PathArguments, PathSegment, Result, Type, ext::IdentExt, meta::ParseNestedMeta,
 };
 
 use crate::{
@@ -261,6 +261,12 @@ fn declare(
         quote!(Required)
     };
     let kind = quote!(#library::walker::FieldKind::#kind);
+    if let Some(part) = file_part(&field.ty) {
+        if says.as_query && !all.as_query {
+            return Err(Error::new_spanned(ident, format!("`{ident}` is a file: a query has none")));
+        }
+        return Ok(Some(quote!(.field_in(#name, #kind, #library::walker::Part::#part))));
+    }
     Ok(Some(if says.as_query {
         quote!(.field_in(#name, #kind, #library::walker::Part::Query))
     } else {
@@ -268,9 +274,37 @@ fn declare(
     }))
 }
 
+/// The part of a request that a field of this type comes in when it is a file: `Upload`, as it is, in an `Option`, a `Vec` or both.
+fn file_part(of: &Type) -> Option<Ident> {
+    let last = last_segment(of)?;
+    let of_inner = || match &last.arguments {
+        PathArguments::AngleBracketed(inner) => inner.args.iter().find_map(|argument| match argument {
+            GenericArgument::Type(of) => file_part(of),
+            _ => None,
+        }),
+        _ => None,
+    };
+    match last.ident.to_string().as_str() {
+        "Upload" => Some(Ident::new("File", last.ident.span())),
+        "Option" => of_inner(),
+        "Vec" => of_inner().map(|inner| Ident::new("Files", inner.span())),
+        _ => None,
+    }
+}
+
+/// The last word of a type's path, also of one that another macro has passed on.
+fn last_segment(of: &Type) -> Option<&PathSegment> {
+    match of {
+        Type::Path(path) => path.path.segments.last(),
+        Type::Group(group) => last_segment(&group.elem),
+        Type::Paren(paren) => last_segment(&paren.elem),
+        _ => None,
+    }
+}
+
 /// serde takes an absent `Option` as `None`, unless a function of the user's reads it.
 fn is_option(of: &Type) -> bool {
-    matches!(of, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Option"))
+    last_segment(of).is_some_and(|last| last.ident == "Option")
 }
 
 /// The first paragraph of the documentation, on one line.

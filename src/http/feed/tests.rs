@@ -45,6 +45,7 @@ async fn a_slow_subscriber_is_sent_back_to_the_store() {
         node: None,
         caller: caller.clone(),
         fields,
+        files: Vec::new(),
         client_id: None,
         request_key: None,
     };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::ws::Message;
 use serde_json::{Value, json};
 use uuid::Uuid;
 use walkabout_schema::WalkerId;
@@ -10,14 +11,16 @@ use super::{
     Identity,
     event::{Event, clip},
     identity,
+    subscriptions::{Ending, confirmed},
 };
 use crate::{
     Error,
     http::{
         Server,
+        done::frame,
         feed::Feed,
         problem::Problem,
-        walkers::{accepted, enters, envelope},
+        walkers::{accepted, enters},
     },
     publish::Target,
     runtime::{Caller, Spawn, Spawned},
@@ -38,21 +41,28 @@ pub(super) struct Asker {
 pub(super) enum Effect {
     /// Nothing.
     None,
-    /// Send this text.
-    Reply(String),
+    /// Send this.
+    Reply(Message),
     /// Send the connection message.
     Greet,
     /// Go on as another caller, with this event first.
     Become(Identity, Option<Box<Event>>),
-    /// Confirm, then pass on what the feed gives.
-    Follow(Box<Feed>),
+    /// Send this text, then pass on what the feed gives.
+    Follow {
+        /// What says that the run is followed.
+        first: String,
+        /// Its events.
+        feed: Box<Feed>,
+    },
+    /// Send what comes of a run when it has ended.
+    Await(Box<Ending>),
     /// Pass it on no longer.
     Unfollow(Uuid, WalkerId),
 }
 
 impl Effect {
-    fn reply(value: &Value) -> Self {
-        Self::Reply(value.to_string())
+    pub(super) fn reply(value: &Value) -> Self {
+        Self::Reply(Message::Text(value.to_string().into()))
     }
 }
 
@@ -67,10 +77,11 @@ pub(super) async fn act(asker: Asker, event: Event) -> Effect {
                 node,
                 caller,
                 fields: context,
+                files: Vec::new(),
                 client_id: Some(client_id),
                 request_key: None,
             };
-            walker_event(&server, spawn, response).await
+            walker_event(server, spawn, response).await
         }
         Event::User { roots, data } => {
             push(&asker, "user", &roots.into_iter().map(Target::Root).collect::<Vec<_>>(), &data)
@@ -90,7 +101,7 @@ pub(super) async fn act(asker: Asker, event: Event) -> Effect {
     }
 }
 
-async fn walker_event(server: &Server, mut spawn: Spawn, response: bool) -> Effect {
+async fn walker_event(server: Arc<Server>, mut spawn: Spawn, response: bool) -> Effect {
     let refuse = |error: String| Effect::reply(&json!({ "type": "walker", "error": error }));
     let unknown = || refuse("Invalid request! Please use valid walker event!".to_owned());
     let spec = server.runtime.spec(&spawn.walker).filter(|spec| spec.is_websocket() && !spec.is_private());
@@ -104,15 +115,23 @@ async fn walker_event(server: &Server, mut spawn: Spawn, response: bool) -> Effe
     } else if spawn.caller.is_public() {
         return refuse(format!("Event {} requires to be authenticated!", spawn.walker));
     }
+    let caller = spawn.caller.clone();
     match server.runtime.spawn(spawn).await {
-        Ok(Spawned::Accepted { id, run_token, .. }) => Effect::reply(&accepted(&id, run_token)),
-        Ok(Spawned::Done { status, reports, .. }) if response => match envelope(status, &reports) {
-            Ok(bytes) => Effect::Reply(String::from_utf8_lossy(&bytes).into_owned()),
-            Err(error) => {
-                tracing::error!(%error, "reports cannot be written as JSON");
-                refuse("The reports are no JSON.".to_owned())
+        Ok(Spawned::Accepted { id, .. }) if response => Effect::Await(Box::new(Ending { server, id })),
+        Ok(Spawned::Accepted { id, run_token, .. }) => {
+            let first = accepted(&id, run_token);
+            match Feed::open(server.runtime.clone(), caller, &id, 0).await {
+                Ok(Some(feed)) => Effect::Follow { first: first.to_string(), feed: Box::new(feed) },
+                // It is accepted all the same.
+                Ok(None) | Err(_) => Effect::reply(&first),
             }
-        },
+        }
+        Ok(Spawned::Done { status, reports, response: custom, .. }) if response => {
+            match frame(status, &reports, custom, server.runtime.config().file_bytes_max).await {
+                Ok(message) => Effect::Reply(message),
+                Err(error) => refuse(error),
+            }
+        }
         Ok(Spawned::Done { .. }) => Effect::None,
         Err(Error::UnknownWalker(_)) => unknown(),
         Err(error) => Effect::reply(&Problem::from(error).frame("walker")),
@@ -149,7 +168,7 @@ async fn subscribe(asker: Asker, walker_id: &str, after: u64) -> Effect {
         return Effect::reply(&no_run("subscribe", walker_id));
     };
     match Feed::open(asker.server.runtime.clone(), asker.identity.caller, &id, after).await {
-        Ok(Some(feed)) => Effect::Follow(Box::new(feed)),
+        Ok(Some(feed)) => Effect::Follow { first: confirmed("subscribed", feed.id()), feed: Box::new(feed) },
         Ok(None) => Effect::reply(&no_run("subscribe", walker_id)),
         Err(error) => Effect::reply(&Problem::from(error).frame("subscribe")),
     }

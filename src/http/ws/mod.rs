@@ -8,8 +8,9 @@
 
 mod act;
 mod event;
+mod subscriptions;
 
-use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use axum::{
     extract::{
@@ -23,30 +24,23 @@ use futures_util::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
-use serde_json::{Value, json};
-use tokio::{
-    sync::mpsc,
-    task::{AbortHandle, JoinSet},
-    time::MissedTickBehavior,
-};
+use serde_json::json;
+use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tokio_tungstenite::tungstenite;
-use uuid::Uuid;
-use walkabout_schema::{NodeId, WalkerId, wire::Connection};
+use walkabout_schema::{NodeId, wire::Connection};
 
 use self::{
     act::{Asker, Effect, act},
     event::Event,
+    subscriptions::{Subscriptions, confirmed},
 };
 use super::{
     Server,
     extract::{self, Parameters},
-    feed::{Feed, Item},
-    problem::{Detail, Problem, Refusal},
+    problem::{Detail, Refusal},
 };
 use crate::{Error, publish::Joined, runtime::Caller};
 
-/// Runs that one connection may follow at once.
-const SUBSCRIPTIONS_MAX: usize = 1000;
 /// Frames of subscribed runs waiting for one connection; those who wait to put one in hold nothing else.
 const FRAMES_WAITING: usize = 32;
 /// Frames written between two flushes.
@@ -190,107 +184,6 @@ async fn in_time(write: impl Future<Output = Result<(), axum::Error>>) -> Result
     }
 }
 
-/// What a subscription hands to its connection.
-struct Told {
-    run: Uuid,
-    /// Which subscription of this run: frames of one that was replaced are dropped.
-    generation: u64,
-    what: What,
-}
-
-enum What {
-    Text(Arc<str>),
-    Over,
-}
-
-/// The runs that a connection follows.
-struct Subscriptions {
-    of: HashMap<Uuid, (u64, AbortHandle)>,
-    tasks: JoinSet<()>,
-    generation: u64,
-    told: mpsc::Sender<Told>,
-}
-
-impl Subscriptions {
-    fn new(told: mpsc::Sender<Told>) -> Self {
-        Self { of: HashMap::new(), tasks: JoinSet::new(), generation: 0, told }
-    }
-
-    /// Passes on what a feed gives, in place of an earlier subscription to the same run.
-    fn start(&mut self, feed: Feed) {
-        let run = feed.id().uuid();
-        self.end(run);
-        self.generation += 1;
-        let task = self.tasks.spawn(pass_on(feed, self.generation, self.told.clone()));
-        self.of.insert(run, (self.generation, task));
-    }
-
-    fn end(&mut self, run: Uuid) {
-        if let Some((_, task)) = self.of.remove(&run) {
-            task.abort();
-        }
-        self.reap();
-    }
-
-    fn end_all(&mut self) {
-        self.of.clear();
-        self.tasks.abort_all();
-        self.reap();
-    }
-
-    /// The text to send, unless its subscription is no more.
-    fn take(&mut self, told: Told) -> Option<Arc<str>> {
-        let current = self.of.get(&told.run).is_some_and(|(generation, _)| *generation == told.generation);
-        match told.what {
-            What::Text(text) => current.then_some(text),
-            What::Over => {
-                if current {
-                    self.of.remove(&told.run);
-                }
-                self.reap();
-                None
-            }
-        }
-    }
-
-    fn reap(&mut self) {
-        while self.tasks.try_join_next().is_some() {}
-    }
-}
-
-/// One subscription: waits for the run, then for room in its own connection's queue, and for nothing else.
-async fn pass_on(mut feed: Feed, generation: u64, told: mpsc::Sender<Told>) {
-    let run = feed.id().uuid();
-    let tell = async |what| told.send(Told { run, generation, what }).await;
-    loop {
-        let text: Arc<str> = match feed.next().await {
-            Ok(Some(Item::Event { text, .. })) => text,
-            // Whoever had the last event already must not wait for it.
-            Ok(None) if !feed.told_end() => {
-                let _ = tell(What::Text(confirmed("unsubscribed", feed.id()).into())).await;
-                break;
-            }
-            Ok(Some(Item::Gap { first })) => {
-                json!({ "type": "gap", "walker_id": feed.id(), "first": first }).to_string().into()
-            }
-            Ok(None) => break,
-            Err(error) => {
-                let mut frame = Problem::from(error).frame("subscribe");
-                if let Value::Object(members) = &mut frame {
-                    members.insert("walker_id".to_owned(), json!(feed.id()));
-                }
-                // The connection may be gone, and then nobody needs to know.
-                let _ = tell(What::Text(frame.to_string().into())).await;
-                break;
-            }
-        };
-        if tell(What::Text(text)).await.is_err() {
-            return;
-        }
-    }
-    let _ = tell(What::Over).await;
-}
-
 type Work = Pin<Box<dyn Future<Output = Effect> + Send>>;
 type Look = Pin<Box<dyn Future<Output = Option<Identity>> + Send>>;
 
@@ -349,7 +242,7 @@ async fn converse(
                 work = None;
                 match effect {
                     Effect::None => {}
-                    Effect::Reply(text) => writer.text(&text).await?,
+                    Effect::Reply(message) => writer.put(message).await?,
                     Effect::Greet => writer.text(&greeting(&asker)).await?,
                     Effect::Become(identity, event) => {
                         // What a look under way finds is of the old one.
@@ -359,9 +252,17 @@ async fn converse(
                             work = Some(Box::pin(act(asker.clone(), *event)));
                         }
                     }
-                    Effect::Follow(feed) => follow(&mut writer, &mut subscriptions, *feed).await?,
+                    Effect::Follow { first, feed } => {
+                        // Said before the first event can be, since events come through the queue that is read after this.
+                        let refused = subscriptions.refused(&feed);
+                        writer.text(&refused.as_ref().map_or(first, ToString::to_string)).await?;
+                        if refused.is_none() {
+                            subscriptions.follow(*feed);
+                        }
+                    }
+                    Effect::Await(ending) => subscriptions.wait(*ending),
                     Effect::Unfollow(run, id) => {
-                        subscriptions.end(run);
+                        subscriptions.unfollow(run);
                         writer.text(&confirmed("unsubscribed", &id)).await?;
                     }
                 }
@@ -377,13 +278,13 @@ async fn converse(
                 let mut next = Some(told);
                 for _ in 0..BATCH {
                     let Some(told) = next.take() else { break };
-                    if let Some(text) = subscriptions.take(told) {
-                        writer.text(&text).await?;
+                    if let Some(message) = subscriptions.take(told) {
+                        writer.put(message).await?;
                     }
                     next = frames.try_recv().ok();
                 }
-                if let Some(text) = next.and_then(|told| subscriptions.take(told)) {
-                    writer.text(&text).await?;
+                if let Some(message) = next.and_then(|told| subscriptions.take(told)) {
+                    writer.put(message).await?;
                 }
             }
             _ = pings.tick() => {
@@ -456,7 +357,7 @@ async fn finished(work: &mut Option<Work>) -> Effect {
 
 fn begin(asker: &Asker, message: Message) -> Work {
     let config = asker.server.runtime.config();
-    let refuse = |details: Vec<Detail>| Effect::Reply(json!({ "error": details }).to_string());
+    let refuse = |details: Vec<Detail>| Effect::reply(&json!({ "error": details }));
     let one = |kind: &str, msg: String| refuse(vec![Detail::new(kind, Vec::new(), msg)]);
     let refused = match message {
         Message::Text(text) if text.len() > config.frame_bytes_max => {
@@ -485,22 +386,6 @@ fn begin(asker: &Asker, message: Message) -> Work {
         _ => one("string_type", "A frame should be text that holds JSON".to_owned()),
     };
     Box::pin(std::future::ready(refused))
-}
-
-async fn follow(writer: &mut Writer, subscriptions: &mut Subscriptions, feed: Feed) -> Result<(), Gone> {
-    let known = subscriptions.of.contains_key(&feed.id().uuid());
-    if !known && subscriptions.of.len() >= SUBSCRIPTIONS_MAX {
-        let error = format!("A connection follows at most {SUBSCRIPTIONS_MAX} runs.");
-        return writer.text(&json!({ "type": "subscribe", "error": error }).to_string()).await;
-    }
-    // Said before the first event can be, since events come through the queue that is read after this.
-    writer.text(&confirmed("subscribed", feed.id())).await?;
-    subscriptions.start(feed);
-    Ok(())
-}
-
-fn confirmed(word: &str, id: &WalkerId) -> String {
-    json!({ "type": word, "walker_id": id }).to_string()
 }
 
 fn join(asker: &Asker) -> Option<Joined> {

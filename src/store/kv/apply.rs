@@ -90,7 +90,7 @@ impl Ending {
     /// Writes the end into the run's record, and encodes it.
     pub(crate) fn new(walker: &mut Walker, finish: Finish) -> Result<Self> {
         let step = finish.step();
-        let Finish { at, fields, http_status, reports, custom, result, error } = finish;
+        let Finish { at, fields, http_status, reports, custom, result, response, error } = finish;
         walker.version += 1;
         if let Some(state) = lifecycle::next(State::Running, step) {
             set_state(walker, state);
@@ -102,6 +102,7 @@ impl Ending {
         walker.schedule.reports = reports;
         walker.schedule.custom = custom;
         walker.run.result = result;
+        walker.run.response = response;
         walker.run.finished_at = Some(at);
         walker.run.next_attempt_at = None;
         walker.run.waits_for = None;

@@ -209,6 +209,7 @@ async fn a_run_that_finds_no_room_waits_for_some() {
         node: None,
         caller: caller.clone(),
         fields: serde_json::Map::new(),
+        files: Vec::new(),
         client_id: None,
         request_key: None,
     };
@@ -415,7 +416,8 @@ async fn dozing(hogs: bool) -> (Runtime, Arc<Told>, walkabout_schema::WalkerId) 
     let caller = Caller::user(walkabout_schema::SYSTEM_ROOT);
     let serde_json::Value::Object(fields) = json!({ "hogs": hogs }) else { panic!("fields have names") };
     let walker = "dozer".to_owned();
-    let spawn = Spawn { walker, node: None, caller, fields, client_id: None, request_key: None };
+    let spawn =
+        Spawn { walker, node: None, caller, fields, files: Vec::new(), client_id: None, request_key: None };
     let Spawned::Accepted { id, .. } = runtime.spawn(spawn).await.unwrap() else { panic!("it is async") };
     until(&runtime, &id, |run| run.state == State::Waiting).await;
     (runtime, told, id)

@@ -3,21 +3,17 @@
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use bson::doc;
-use futures_util::{
-    AsyncReadExt, AsyncWriteExt, StreamExt, TryStreamExt,
-    future::BoxFuture,
-    stream::{self, BoxStream},
-};
+use futures_util::{AsyncReadExt, AsyncWriteExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use mongodb::{
     error::{Error as DriverError, ErrorKind},
-    gridfs::{GridFsBucket, GridFsDownloadStream},
+    gridfs::{FilesCollectionDocument, GridFsBucket, GridFsDownloadStream},
 };
 use uuid::Uuid;
 
 use super::base::{Base, Tried, Tries};
 use crate::{
     Error, Result,
-    files::{Files, Opened},
+    files::{Content, Files, Opened, Pieces},
     store,
     walker::Failure,
 };
@@ -40,14 +36,30 @@ impl MongoFiles {
     }
 
     /// The new one is there before those go that were there: who opens the file meanwhile finds either.
-    async fn write(&self, name: &str, bytes: &[u8]) -> Tries<()> {
-        let before: Vec<_> = self.bucket.find(doc! { "filename": name }).await?.try_collect().await?;
+    async fn write(&self, name: &str, content: Content) -> Tries<()> {
+        let before = self.all_of(name).await?;
         let mut upload = self.bucket.open_upload_stream(name).await?;
-        upload.write_all(bytes).await.map_err(tried)?;
+        match content {
+            Content::Bytes(bytes) => upload.write_all(&bytes).await.map_err(tried)?,
+            Content::Spool(spool) => {
+                let mut pieces = spool.open().await.map_err(unread)?.pieces;
+                while let Some(piece) = pieces.next().await {
+                    upload.write_all(&piece.map_err(unread)?).await.map_err(tried)?;
+                }
+            }
+        }
         upload.close().await.map_err(tried)?;
-        for file in before {
+        self.remove_all(before).await
+    }
+
+    async fn all_of(&self, name: &str) -> Tries<Vec<FilesCollectionDocument>> {
+        Ok(self.bucket.find(doc! { "filename": name }).await?.try_collect().await?)
+    }
+
+    async fn remove_all(&self, files: Vec<FilesCollectionDocument>) -> Tries<()> {
+        for file in files {
             match self.bucket.delete(file.id).await.map_err(Tried::from) {
-                // Another attempt of the run may have.
+                // Somebody else may have.
                 Err(Tried::Refused(_)) | Ok(()) => {}
                 Err(error) => return Err(error),
             }
@@ -75,7 +87,7 @@ impl MongoFiles {
     }
 }
 
-fn pieces(download: GridFsDownloadStream, patience: Duration) -> BoxStream<'static, io::Result<Vec<u8>>> {
+fn pieces(download: GridFsDownloadStream, patience: Duration) -> Pieces {
     let pieces = stream::unfold(download, move |mut download| async move {
         let mut piece = vec![0; PIECE];
         let read = tokio::time::timeout(patience, download.read(&mut piece)).await;
@@ -99,6 +111,11 @@ fn tried(error: io::Error) -> Tried {
     }
 }
 
+/// What came in cannot be read from the local disk.
+fn unread(error: io::Error) -> Tried {
+    Tried::Away(format!("what came in cannot be read: {error}"))
+}
+
 fn full_name(run: Uuid, name: &str) -> String {
     format!("{run}/{name}")
 }
@@ -108,12 +125,12 @@ impl Files for MongoFiles {
         &self,
         run: Uuid,
         name: String,
-        bytes: Vec<u8>,
+        content: Content,
     ) -> BoxFuture<'_, Result<Option<PathBuf>, Failure>> {
         Box::pin(async move {
             // A task of its own: who goes away in the middle of the last step would undo half of it.
             let this = self.clone();
-            let writing = tokio::spawn(async move { this.write(&full_name(run, &name), &bytes).await });
+            let writing = tokio::spawn(async move { this.write(&full_name(run, &name), content).await });
             let written = self.base.bounded(async {
                 writing.await.map_err(|_| Tried::Away("the server is stopping".to_owned()))?
             });
@@ -126,5 +143,22 @@ impl Files for MongoFiles {
             let read = self.base.bounded(self.read(&full_name(run, &name))).await;
             read.map_err(|error| Error::Store(error.into()))
         })
+    }
+
+    fn remove(&self, run: Uuid, names: Vec<String>) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let removed = self.base.bounded(async {
+                for name in names {
+                    let files = self.all_of(&full_name(run, &name)).await?;
+                    self.remove_all(files).await?;
+                }
+                Ok(())
+            });
+            removed.await.map_err(|error| Error::Store(error.into()))
+        })
+    }
+
+    fn spools(&self) -> PathBuf {
+        std::env::temp_dir()
     }
 }

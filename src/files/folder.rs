@@ -1,0 +1,131 @@
+//! Files on the local disk, in a folder for each run.
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use futures_util::future::BoxFuture;
+use uuid::Uuid;
+
+use super::{Content, Files, Opened, pieces};
+use crate::{Error, Result, walker::Failure};
+
+/// The folder, among those of runs, of files that are being written. Emptied at the start: what is there then was cut off.
+const UNFINISHED: &str = ".unfinished";
+
+/// Files below a data folder.
+pub(crate) struct Folder {
+    /// What holds the folder.
+    data: PathBuf,
+    files: PathBuf,
+}
+
+impl Folder {
+    /// The folder in a data folder. What an earlier process left unfinished is removed.
+    pub(crate) fn open(data: &Path) -> Arc<Self> {
+        let files = data.join("files");
+        let unfinished = files.join(UNFINISHED);
+        match std::fs::remove_dir_all(&unfinished) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(folder = %unfinished.display(), %error, "unfinished files stay");
+            }
+            _ => {}
+        }
+        Arc::new(Self { data: data.to_owned(), files })
+    }
+
+    fn path(&self, run: Uuid, name: &str) -> PathBuf {
+        self.files.join(run.to_string()).join(name)
+    }
+}
+
+impl Files for Folder {
+    /// Written whole apart from where it shall be, then moved there.
+    fn save(
+        &self,
+        run: Uuid,
+        name: String,
+        content: Content,
+    ) -> BoxFuture<'_, Result<Option<PathBuf>, Failure>> {
+        let (path, data, unfinished) = (self.path(run, &name), self.data.clone(), self.spools());
+        Box::pin(async move {
+            let written = tokio::task::spawn_blocking(move || {
+                let folder = path.parent().unwrap_or(&data);
+                std::fs::create_dir_all(folder)?;
+                let written = match content {
+                    Content::Bytes(bytes) => written(&unfinished, &bytes)?,
+                    Content::Spool(spool) => spool.path,
+                };
+                std::fs::File::open(&written)?.sync_all()?;
+                written.persist(&path)?;
+                // A folder is there after a power loss when the one that holds it is synced; each of these may be new.
+                for folder in folder.ancestors().take_while(|folder| folder.starts_with(&data)) {
+                    sync_folder(folder)?;
+                }
+                Ok::<PathBuf, io::Error>(path)
+            });
+            Ok(Some(written.await??))
+        })
+    }
+
+    fn open(&self, run: Uuid, name: String) -> BoxFuture<'_, Result<Option<Opened>>> {
+        let path = self.path(run, &name);
+        Box::pin(async move {
+            let opened = async {
+                let file = tokio::fs::File::open(path).await?;
+                Ok((file.metadata().await?, file))
+            };
+            let (about, file) = match opened.await {
+                Ok(opened) => opened,
+                Err(source) if is_missing(&source) => return Ok(None),
+                Err(source) => {
+                    return Err(Error::Io { context: "reading a file of a run".to_owned(), source });
+                }
+            };
+            let length = about.len();
+            Ok(about.is_file().then(|| Opened { length, pieces: pieces(file) }))
+        })
+    }
+
+    fn remove(&self, run: Uuid, names: Vec<String>) -> BoxFuture<'_, Result<()>> {
+        let paths: Vec<_> = names.iter().map(|name| self.path(run, name)).collect();
+        let folder = self.files.join(run.to_string());
+        Box::pin(async move {
+            for path in paths {
+                match tokio::fs::remove_file(path).await {
+                    Err(source) if !is_missing(&source) => {
+                        return Err(Error::Io { context: "removing a file of a run".to_owned(), source });
+                    }
+                    _ => {}
+                }
+            }
+            // Others may be there.
+            drop(tokio::fs::remove_dir(folder).await);
+            Ok(())
+        })
+    }
+
+    fn spools(&self) -> PathBuf {
+        self.files.join(UNFINISHED)
+    }
+}
+
+fn written(unfinished: &Path, bytes: &[u8]) -> io::Result<tempfile::TempPath> {
+    std::fs::create_dir_all(unfinished)?;
+    let mut file = tempfile::NamedTempFile::new_in(unfinished)?;
+    file.write_all(bytes)?;
+    Ok(file.into_temp_path())
+}
+
+/// Also when a file stands where the folder should be.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    // The data folder may be the present one, which has no name.
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    std::fs::File::open(folder)?.sync_all()
+}

@@ -1,0 +1,273 @@
+//! Multipart bodies: their files go to disk as they come, and are never whole in memory.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use axum::{
+    body::{Body, BodyDataStream, Bytes},
+    http::{HeaderMap, header},
+};
+use futures_util::Stream;
+use multer::{Field, Multipart};
+
+use super::{Server, problem::Refusal};
+use crate::{
+    Error,
+    config::Config,
+    files::{Received, Spooling},
+    store,
+    walker::{FieldKind, Part, Spec},
+};
+
+/// Requests with files that are read at once; beyond them the answer is 503.
+pub(crate) const FORMS_MAX: usize = 64;
+/// Files of one request.
+const FILES_MAX: usize = 100;
+/// Parts of one request.
+const PARTS_MAX: usize = 1000;
+/// What the parser may hold: some pieces as the connection gives them, or the headers of a part.
+const HELD_MAX: usize = 1 << 20;
+/// The longest name and the longest media type of a file, in bytes.
+const NAME_MAX: usize = 255;
+/// The part that has the other fields.
+const BODY: &str = "body";
+
+/// What a multipart body has.
+#[derive(Default)]
+pub(crate) struct Form {
+    /// The part `body`, with the other fields as JSON.
+    pub(crate) body: Vec<u8>,
+    /// The files, in order.
+    pub(crate) files: Vec<Received>,
+}
+
+/// Whether a walker takes files from its caller.
+pub(crate) fn takes_files(spec: &Spec) -> bool {
+    spec.fields.iter().any(|field| is_file(spec, field.name))
+}
+
+fn is_file(spec: &Spec, name: &str) -> bool {
+    let field = spec.field_of(name).filter(|field| field.kind != FieldKind::Excluded);
+    field.is_some_and(|field| matches!(field.part, Part::File | Part::Files))
+}
+
+/// Whether a body is multipart.
+pub(crate) fn is_form(headers: &HeaderMap) -> bool {
+    content_type(headers).is_some_and(|kind| {
+        kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("multipart/form-data"))
+    })
+}
+
+fn content_type(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::CONTENT_TYPE)?.to_str().ok()
+}
+
+/// Reads a multipart body, as large and for as long as the settings allow. Files that the walker does not take, and parts that are
+/// neither, are read and thrown away.
+pub(crate) async fn read(
+    server: &Server,
+    spec: &Spec,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Form, Refusal> {
+    // What is written to disk is room that others need.
+    server.runtime.health()?;
+    let config = server.runtime.config();
+    let length =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > config.upload_bytes_max) && headers.contains_key(header::EXPECT) {
+        return Err(Refusal::TooLarge(config.upload_bytes_max));
+    }
+    let _turn = server.forms.try_acquire().map_err(|_| Error::Busy("requests with files".to_owned()))?;
+    let boundary = multer::parse_boundary(content_type(headers).unwrap_or_default());
+    let boundary = boundary.map_err(|_| Refusal::BadForm("Missing boundary in multipart."))?;
+    let held = Arc::new(AtomicUsize::new(0));
+    let pieces = Gently { body: body.into_data_stream(), held: Arc::clone(&held), gave: false };
+    let mut reading = Reading { server, spec, read: 0, refused: None, form: Form::default(), held };
+    let all = reading.all(Multipart::new(pieces, boundary));
+    tokio::time::timeout(config.upload_time_max, all).await.unwrap_or(Err(Refusal::TooSlow))?;
+    match reading.refused {
+        Some(refusal) => Err(refusal),
+        None => Ok(reading.form),
+    }
+}
+
+struct Reading<'s> {
+    server: &'s Server,
+    spec: &'s Spec,
+    read: usize,
+    /// Why the rest is only thrown away.
+    refused: Option<Refusal>,
+    form: Form,
+    held: Arc<AtomicUsize>,
+}
+
+impl Reading<'_> {
+    /// Reads all parts. A client that is still sending would see a reset instead of the answer, so what follows something that is
+    /// refused is read as well, up to a bound.
+    async fn all(&mut self, mut form: Multipart<'_>) -> Result<(), Refusal> {
+        let mut parts = 0;
+        while let Some(field) = form.next_field().await.map_err(|error| broken(&error))? {
+            self.held.store(0, Ordering::Relaxed);
+            parts += 1;
+            if parts > PARTS_MAX {
+                self.refused.get_or_insert(Refusal::BadForm("Too many parts in multipart."));
+            }
+            let done = match field.name().map(str::to_owned) {
+                Some(name) if self.refused.is_none() && is_file(self.spec, &name) => {
+                    self.file(name, field).await?
+                }
+                Some(name) if self.refused.is_none() && name == BODY => self.body(field).await?,
+                _ => self.skip(field).await?,
+            };
+            if !done {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The next piece of a part. False with what was refused when no more is to be read at all.
+    async fn piece(&mut self, field: &mut Field<'_>) -> Result<Option<Bytes>, Refusal> {
+        let piece = field.chunk().await.map_err(|error| broken(&error))?;
+        self.held.store(0, Ordering::Relaxed);
+        self.read = self.read.saturating_add(piece.as_ref().map_or(0, Bytes::len));
+        let max = self.config().upload_bytes_max;
+        if self.read > max {
+            self.refused.get_or_insert(Refusal::TooLarge(max));
+        }
+        Ok(piece)
+    }
+
+    fn config(&self) -> &Config {
+        self.server.runtime.config()
+    }
+
+    async fn body(&mut self, mut field: Field<'_>) -> Result<bool, Refusal> {
+        let max = self.config().body_bytes_max;
+        let mut whole = Vec::new();
+        while let Some(piece) = self.piece(&mut field).await? {
+            whole.extend_from_slice(&piece);
+            if whole.len() > max {
+                self.refused.get_or_insert(Refusal::TooLarge(max));
+            }
+            if self.refused.is_some() {
+                return self.skip(field).await;
+            }
+        }
+        self.form.body = whole;
+        Ok(true)
+    }
+
+    async fn file(&mut self, name: String, mut field: Field<'_>) -> Result<bool, Refusal> {
+        let given = clipped(field.file_name().unwrap_or_default());
+        let content_type = field.content_type().map_or("application/octet-stream", |kind| kind.as_ref());
+        let content_type = clipped(content_type);
+        if self.form.files.len() >= FILES_MAX {
+            self.refused = Some(Refusal::BadForm("Too many files in multipart."));
+            return self.skip(field).await;
+        }
+        let max = self.config().file_bytes_max;
+        let mut spooling = Spooling::begin(self.server.runtime.spools(), max).await.map_err(unwritten)?;
+        while let Some(piece) = self.piece(&mut field).await? {
+            match spooling.write(&piece).await {
+                Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                    self.refused.get_or_insert(Refusal::TooLarge(max));
+                }
+                written => written.map_err(unwritten)?,
+            }
+            if self.refused.is_some() {
+                return self.skip(field).await;
+            }
+        }
+        let spool = spooling.finish().await.map_err(unwritten)?;
+        self.form.files.push(Received { field: name, name: given, content_type, spool });
+        Ok(true)
+    }
+
+    /// Throws a part away. False when more was sent than is read of what is refused.
+    async fn skip(&mut self, mut field: Field<'_>) -> Result<bool, Refusal> {
+        let drained = self.config().upload_bytes_max.saturating_mul(2);
+        while self.piece(&mut field).await?.is_some() {
+            if self.read > drained {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn clipped(text: &str) -> String {
+    let end = (0..=NAME_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text.get(..end).unwrap_or_default().to_owned()
+}
+
+fn broken(error: &multer::Error) -> Refusal {
+    match error {
+        multer::Error::StreamReadFailed(_) => Refusal::BodyBroken,
+        _ => Refusal::BadForm("There was an error parsing the body"),
+    }
+}
+
+fn unwritten(source: io::Error) -> Refusal {
+    let error = match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Error::Store(store::Error::Full(format!("a file that was sent: {source}")))
+        }
+        _ => Error::Io { context: "writing a file that was sent".to_owned(), source },
+    };
+    error.into()
+}
+
+/// A body that gives one piece at a time: the parser takes all that it can get before it looks at any.
+struct Gently {
+    body: BodyDataStream,
+    /// Bytes since the parser last gave something.
+    held: Arc<AtomicUsize>,
+    gave: bool,
+}
+
+impl Stream for Gently {
+    type Item = Result<Bytes, axum::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if std::mem::take(&mut self.gave) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let piece = Pin::new(&mut self.body).poll_next(cx);
+        if let Poll::Ready(Some(Ok(piece))) = &piece {
+            self.gave = true;
+            let held = self.held.fetch_add(piece.len(), Ordering::Relaxed) + piece.len();
+            if held > HELD_MAX {
+                return Poll::Ready(Some(Err(axum::Error::new("the headers of a part do not end"))));
+            }
+        }
+        piece
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_clipped_at_a_character() {
+        assert_eq!(clipped("a.txt"), "a.txt");
+        assert_eq!(clipped(&"\u{e4}".repeat(200)).len(), 254);
+    }
+
+    #[test]
+    fn forms_are_told_by_their_type() {
+        let of = |text: &str| HeaderMap::from_iter([(header::CONTENT_TYPE, text.parse().unwrap())]);
+        assert!(is_form(&of("Multipart/Form-Data; boundary=a")));
+        assert!(!is_form(&of("application/json")) && !is_form(&HeaderMap::new()));
+    }
+}

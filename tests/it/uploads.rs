@@ -1,0 +1,230 @@
+//! Files that come with requests, over real sockets.
+
+use reqwest::Method;
+use walkabout::{config::Config, env::Env, prelude::*, registry::Registry, testing::Bench};
+
+use crate::support::{Client, Server, example, told};
+
+/// A part: its name, that of its file, and what is in it.
+type Piece<'p> = (&'p str, Option<&'p str>, &'p [u8]);
+
+/// A multipart body.
+fn form(parts: &[Piece<'_>]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (name, file, bytes) in parts {
+        let file =
+            file.map_or(String::new(), |file| format!("; filename=\"{file}\"\r\nContent-Type: text/x-test"));
+        body.extend(format!("--XX\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n").bytes());
+        body.extend_from_slice(bytes);
+        body.extend(b"\r\n");
+    }
+    body.extend(b"--XX--\r\n");
+    body
+}
+
+const FORM: &str = "multipart/form-data; boundary=XX";
+
+fn request(client: &Client, path: &str, body: Vec<u8>) -> reqwest::RequestBuilder {
+    client.request(Method::POST, path).header("content-type", FORM).body(body)
+}
+
+async fn send(client: &Client, path: &str, parts: &[Piece<'_>]) -> (u16, Value) {
+    client.send(request(client, path, form(parts))).await
+}
+
+async fn album(extra: &[&str]) -> (Server, Client, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&example("album"), folder.path(), extra);
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    (server, ann, folder)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_async_walker_keeps_its_files_for_who_may_read_it() {
+    let (mut server, ann, folder) = album(&[]).await;
+    let long = vec![b'x'; 3 << 20];
+    let parts: [Piece<'_>; 6] = [
+        ("photos", Some("../../etc/a b.TXT"), b"one"),
+        ("body", None, br#"{"caption": "here"}"#),
+        ("photos", Some("b"), &long),
+        ("cover", Some("c.png"), b"first"),
+        ("cover", Some("c.png"), b"last"),
+        ("unknown", Some("d"), b"thrown away"),
+    ];
+    let (status, answer) = send(&ann, "/album/photos", &parts).await;
+    assert_eq!(status, 200, "{answer}");
+    let id = answer["walker_id"].as_str().unwrap();
+    let record = ann.finished(id).await;
+    assert_eq!(record["schedule"]["status"], "completed", "{record}");
+    let photos = record["context"]["photos"].as_array().unwrap();
+    let wanted = json!({
+        "name": "../../etc/a b.TXT",
+        "content_type": "text/x-test",
+        "bytes": 3,
+        "sha256": "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed",
+        "url": format!("/files/{id}/upload-1.txt"),
+    });
+    assert_eq!((&photos[0], photos.len()), (&wanted, 2));
+    assert_eq!(record["context"]["cover"]["bytes"], 4, "of two for one field the last one counts");
+    assert_eq!(record["schedule"]["reports"].as_array().unwrap().len(), 3);
+
+    // What was answered is there after a kill.
+    server.kill();
+    let server = Server::start(&example("album"), folder.path(), &[]);
+    let ann = Client { url: server.url.clone(), ..ann };
+    let stranger = Client::user(&server.url, "bob@example.com").await;
+    for (photo, content) in photos.iter().zip([&b"one"[..], &long]) {
+        let url = photo["url"].as_str().unwrap();
+        let answer = ann.request(Method::GET, url).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), &answer.bytes().await.unwrap()[..]), (200, content));
+        assert_eq!(stranger.get(url).await.0, 404);
+        assert_eq!(Client::anonymous(&server.url).get(url).await.0, 404);
+    }
+    // A run that is begun again reads what its first one was sent.
+    let (status, again) = ann.post(&format!("/walker/{id}/retry"), &json!({})).await;
+    assert_eq!(status, 200, "{again}");
+    let again = ann.finished(again["walker_id"].as_str().unwrap()).await;
+    assert_eq!((&again["schedule"]["status"], &again["context"]), (&json!("completed"), &record["context"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_walker_reads_its_file_and_leaves_none() {
+    let (_server, ann, folder) = album(&[]).await;
+    let text: Piece<'_> = ("text", Some("a.txt"), b"one\n\ntwo");
+    let (status, answer) = send(&ann, "/album/lines", &[text]).await;
+    assert_eq!((status, &answer["reports"][0]["lines"]), (200, &json!(2)), "{answer}");
+    assert_eq!(answer["reports"][0]["file"]["url"], Value::Null);
+    let body: Piece<'_> = ("body", Some("body.json"), br#"{"empty": "yes"}"#);
+    let (_, answer) = send(&ann, "/album/lines", &[body, text]).await;
+    assert_eq!(answer["reports"][0]["lines"], 3, "the body may be a file, and is read as any other");
+    let left = |at: &str| std::fs::read_dir(folder.path().join(at)).map_or(0, Iterator::count);
+    assert_eq!((left("files/.unfinished"), left("files").saturating_sub(1)), (0, 0));
+
+    // A request that is named is recorded, and so are its files.
+    let named = async |bytes: &[u8]| {
+        let request = request(&ann, "/album/lines", form(&[("text", Some("a.txt"), bytes)]));
+        ann.send(request.header("idempotency-key", "one")).await
+    };
+    let (status, first) = named(b"one").await;
+    let url = first["reports"][0]["file"]["url"].as_str().unwrap();
+    assert_eq!((status, ann.get(url).await), (200, (200, json!("one"))));
+    assert_eq!(named(b"one").await, (200, first.clone()), "of the same bytes it is the same request");
+    let (status, refused) = named(b"two").await;
+    assert_eq!((status, &refused["code"]), (422, &json!("key-reused")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_fit_is_told() {
+    let (_server, ann, folder) = album(&[]).await;
+    let photo: Piece<'_> = ("photos", Some("a"), b"1");
+    let missing = ["missing body.photos", "missing body.caption"];
+    assert_eq!(told(&ann.post("/album/photos", &json!({})).await), missing);
+    assert_eq!(told(&send(&ann, "/album/photos", &[photo]).await), ["missing body.body"]);
+    assert_eq!(
+        told(&send(&ann, "/album/photos", &[photo, ("body", None, b"{}")]).await),
+        ["missing body.caption"]
+    );
+    let wrong = ("body", None, &br#"{"caption": 1}"#[..]);
+    assert_eq!(
+        told(&send(&ann, "/album/photos", &[wrong]).await),
+        ["missing body.photos", "string_type body.caption"]
+    );
+    assert_eq!(
+        told(&send(&ann, "/album/photos", &[photo, ("body", None, b"{")]).await),
+        ["json_invalid body.1"]
+    );
+    // A file cannot be made up of JSON.
+    let forged = json!({ "name": "a", "content_type": "b", "bytes": 1, "sha256": "c", "url": null });
+    let body = json!({ "caption": "a", "photos": [forged] }).to_string();
+    let told_of = told(&send(&ann, "/album/photos", &[("body", None, body.as_bytes())]).await);
+    assert_eq!(told_of, ["missing body.photos"]);
+    let body = json!({ "text": forged });
+    assert_eq!(told(&ann.post("/album/lines", &body).await), ["missing body.text"]);
+
+    for (body, why) in [
+        (b"--XX\r\nwhatever".to_vec(), "There was an error parsing the body"),
+        ([b"--XX\r\n".to_vec(), vec![b'a'; 4 << 20]].concat(), "The request body ended early"),
+    ] {
+        assert_eq!(ann.send(request(&ann, "/album/photos", body)).await, (400, json!({ "detail": why })));
+    }
+    // What stands before the first part is no part.
+    let before = form(&[photo]).split_off(9);
+    let lacks = told(&ann.send(request(&ann, "/album/photos", before)).await);
+    assert_eq!(lacks, ["missing body.photos", "missing body.body"]);
+    let bare =
+        ann.request(Method::POST, "/album/photos").header("content-type", "multipart/form-data").body("");
+    assert_eq!(ann.send(bare).await, (400, json!({ "detail": "Missing boundary in multipart." })));
+    let many: Vec<Piece<'_>> = vec![photo; 101];
+    let refused = json!({ "detail": "Too many files in multipart." });
+    assert_eq!(send(&ann, "/album/photos", &many).await, (400, refused));
+    let left = |at: &str| std::fs::read_dir(folder.path().join(at)).map_or(0, Iterator::count);
+    assert_eq!(left("files/.unfinished"), 0, "nothing that was refused stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_bounded_one_by_one_and_in_all() {
+    let bounds = ["--file-bytes-max", "1000", "--upload-bytes-max", "5000", "--body-bytes-max", "100"];
+    let (server, ann, folder) = album(&bounds).await;
+    let photo = |bytes: usize| vec![b'x'; bytes];
+    let (fits, long) = (photo(1000), photo(1001));
+    let body: Piece<'_> = ("body", None, br#"{"caption": "a"}"#);
+    fn of(bytes: &[u8]) -> Piece<'_> {
+        ("photos", Some("a"), bytes)
+    }
+    let (status, _) = send(&ann, "/album/photos", &[of(&fits), of(&fits), body]).await;
+    assert_eq!(status, 200);
+    let comment = format!(r#"{{"caption": "{}"}}"#, "a".repeat(100));
+    for parts in [
+        vec![of(&long), body],
+        vec![of(&fits), of(&fits), of(&fits), of(&fits), of(&fits), body],
+        vec![of(&fits), ("body", None, comment.as_bytes())],
+        vec![("unknown", None, &[b'x'; 20_000][..]), body],
+    ] {
+        let (status, refused) = send(&ann, "/album/photos", &parts).await;
+        assert_eq!(status, 413, "{refused}");
+    }
+    let left = |at: &str| std::fs::read_dir(folder.path().join(at)).map_or(0, Iterator::count);
+    assert_eq!(left("files/.unfinished"), 0);
+    // Who is not known writes nothing: the body is not even looked at.
+    let stranger = Client::anonymous(&server.url);
+    assert_eq!(stranger.send(request(&stranger, "/album/photos", b"no form".to_vec())).await.0, 403);
+}
+
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(path = "{photo}")]
+struct InPath {
+    photo: Upload,
+}
+
+#[abilities]
+impl InPath {
+    #[entry]
+    async fn start(&mut self, _here: Here<Root>, _cx: &mut Context) -> Outcome {
+        DONE
+    }
+}
+
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(webhook(body = "key"))]
+struct KeyInBody {
+    photo: Option<Vec<Upload>>,
+}
+
+#[abilities]
+impl KeyInBody {
+    #[entry]
+    async fn start(&mut self, _here: Here<Root>, _cx: &mut Context) -> Outcome {
+        DONE
+    }
+}
+
+#[tokio::test]
+async fn fields_that_cannot_be_files_are_told_at_the_start() {
+    let fill = |registry: &mut Registry| {
+        registry.walker::<InPath>().walker::<KeyInBody>();
+    };
+    let Err(error) = Bench::build(fill, Config::default(), Env::system()).await else { panic!("it started") };
+    let error = error.to_string();
+    assert!(error.contains("walker in_path has {photo} in its path, which is a file"), "{error}");
+    assert!(error.contains("walker key_in_body takes its key from the body, and files as well"), "{error}");
+}
