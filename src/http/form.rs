@@ -270,4 +270,21 @@ mod tests {
         assert!(is_form(&of("Multipart/Form-Data; boundary=a")));
         assert!(!is_form(&of("application/json")) && !is_form(&HeaderMap::new()));
     }
+
+    #[tokio::test]
+    async fn the_parser_gets_one_piece_at_a_time_and_never_holds_much() {
+        let pieces = (0..9).map(|_| Ok::<_, io::Error>(vec![b'a'; HELD_MAX / 8]));
+        let body = Body::from_stream(futures_util::stream::iter(pieces)).into_data_stream();
+        let held = Arc::new(AtomicUsize::new(0));
+        let mut pieces = Gently { body, held: Arc::clone(&held), gave: false };
+        let next = |pieces: &mut Gently| {
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            Pin::new(pieces).poll_next(&mut cx)
+        };
+        for _ in 0..8 {
+            assert!(matches!(next(&mut pieces), Poll::Ready(Some(Ok(_)))));
+            assert!(next(&mut pieces).is_pending());
+        }
+        assert!(matches!(next(&mut pieces), Poll::Ready(Some(Err(_)))), "the headers of a part do not end");
+    }
 }

@@ -141,12 +141,8 @@ async fn what_does_not_fit_is_told() {
     let body = json!({ "text": forged });
     assert_eq!(told(&ann.post("/album/lines", &body).await), ["missing body.text"]);
 
-    for (body, why) in [
-        (b"--XX\r\nwhatever".to_vec(), "There was an error parsing the body"),
-        ([b"--XX\r\n".to_vec(), vec![b'a'; 4 << 20]].concat(), "The request body ended early"),
-    ] {
-        assert_eq!(ann.send(request(&ann, "/album/photos", body)).await, (400, json!({ "detail": why })));
-    }
+    let torn = ann.send(request(&ann, "/album/photos", b"--XX\r\nwhatever".to_vec())).await;
+    assert_eq!(torn, (400, json!({ "detail": "There was an error parsing the body" })));
     // What stands before the first part is no part.
     let before = form(&[photo]).split_off(9);
     let lacks = told(&ann.send(request(&ann, "/album/photos", before)).await);
