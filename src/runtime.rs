@@ -427,7 +427,7 @@ impl Runtime {
             match &stored {
                 Ok(Submitted::New) => queue.push(&due, now),
                 // It may be there all the same.
-                Err(Error::Store(store::Error::OutcomeUnknown(_))) => {}
+                Err(Error::Store(store::Error::OutcomeUnknown(_) | store::Error::Closed)) => {}
                 Ok(Submitted::Known(_) | Submitted::Reused) | Err(_) => remove(&engine, due.id, names).await,
             }
             stored
@@ -438,6 +438,15 @@ impl Runtime {
             Submitted::Known(known) => Ok((WalkerId::new(id.name().clone(), known), true)),
             Submitted::Reused => Err(Error::KeyReused),
         }
+    }
+
+    /// Waits for the end of a run, and holds nothing of it.
+    pub(crate) async fn over(&self, id: &WalkerId) -> Result<()> {
+        // What is read here is let go: who wants it reads it again.
+        self.ended(id, false).await.map(drop).or_else(|error| match error {
+            Error::Walker { .. } => Ok(()),
+            other => Err(other),
+        })
     }
 
     /// Waits for the end of a run.
@@ -458,9 +467,10 @@ impl Runtime {
                 let message = schedule.error.unwrap_or_default();
                 return Err(Error::Walker { code, message, run: Some(id.clone()) });
             }
+            // An error is a lag, or the end: the record tells.
+            let last = async { while frames.recv().await.is_ok_and(|frame| !frame.last) {} };
             tokio::select! {
-                // An error is a lag, or the end: the record tells.
-                _ = frames.recv() => {}
+                () = last => {}
                 _ = stopping.wait_for(|stopping| *stopping) => {
                     return Err(Error::Busy("the server is stopping".to_owned()));
                 }

@@ -110,6 +110,9 @@ pub struct Reply {
     /// Its other headers: names and values.
     #[serde(default)]
     pub headers: Vec<(String, String)>,
+    /// The HTTP status that it came with.
+    #[serde(default)]
+    pub status: Option<u16>,
     /// The file of the run that has its body; none when that is the result, as JSON.
     #[serde(default)]
     pub file: Option<String>,

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
 };
@@ -16,6 +16,7 @@ use axum::{
 };
 use futures_util::Stream;
 use multer::{Field, Multipart};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Server, problem::Refusal};
 use crate::{
@@ -32,16 +33,21 @@ pub(crate) const FORMS_MAX: usize = 64;
 const FILES_MAX: usize = 100;
 /// Parts of one request.
 const PARTS_MAX: usize = 1000;
-/// What the parser may hold: some pieces as the connection gives them, or the headers of a part.
-const HELD_MAX: usize = 1 << 20;
+/// Bytes that the parser gets at once.
+const PIECE: usize = 16 << 10;
+/// What it may hold before it gives anything: the headers of a part, say.
+const HELD_MAX: usize = 4 * PIECE;
+/// The longest boundary, by RFC 2046.
+const BOUNDARY_MAX: usize = 70;
 /// The longest name and the longest media type of a file, in bytes.
 const NAME_MAX: usize = 255;
 /// The part that has the other fields.
 const BODY: &str = "body";
 
 /// What a multipart body has.
-#[derive(Default)]
 pub(crate) struct Form {
+    /// The place among those that are read at once. It is kept until the walker has ended, or has what it was sent.
+    pub(crate) _turn: OwnedSemaphorePermit,
     /// The part `body`, with the other fields as JSON.
     pub(crate) body: Vec<u8>,
     /// The files, in order.
@@ -77,20 +83,27 @@ pub(crate) async fn read(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Form, Refusal> {
-    // What is written to disk is room that others need.
-    server.runtime.health()?;
     let config = server.runtime.config();
     let length =
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > config.upload_bytes_max) && headers.contains_key(header::EXPECT) {
         return Err(Refusal::TooLarge(config.upload_bytes_max));
     }
-    let _turn = server.forms.try_acquire().map_err(|_| Error::Busy("requests with files".to_owned()))?;
-    let boundary = multer::parse_boundary(content_type(headers).unwrap_or_default());
-    let boundary = boundary.map_err(|_| Refusal::BadForm("Missing boundary in multipart."))?;
-    let held = Arc::new(AtomicUsize::new(0));
-    let pieces = Gently { body: body.into_data_stream(), held: Arc::clone(&held), gave: false };
-    let mut reading = Reading { server, spec, read: 0, refused: None, form: Form::default(), held };
+    let turn = Arc::clone(&server.forms).try_acquire_owned();
+    let turn = turn.map_err(|_| Error::Busy("requests with files".to_owned()))?;
+    let boundary = multer::parse_boundary(content_type(headers).unwrap_or_default()).ok();
+    let boundary = boundary.filter(|boundary| boundary.len() <= BOUNDARY_MAX);
+    let boundary = boundary.ok_or(Refusal::BadForm("Missing boundary in multipart."))?;
+    let pace = Arc::new(Pace::default());
+    let pieces = Gently {
+        body: body.into_data_stream(),
+        left: config.upload_bytes_max.saturating_mul(2),
+        waiting: Vec::new(),
+        is_over: false,
+        pace: Arc::clone(&pace),
+    };
+    let form = Form { _turn: turn, body: Vec::new(), files: Vec::new() };
+    let mut reading = Reading { server, spec, read: 0, refused: None, form, pace };
     let all = reading.all(Multipart::new(pieces, boundary));
     tokio::time::timeout(config.upload_time_max, all).await.unwrap_or(Err(Refusal::TooSlow))?;
     match reading.refused {
@@ -106,7 +119,7 @@ struct Reading<'s> {
     /// Why the rest is only thrown away.
     refused: Option<Refusal>,
     form: Form,
-    held: Arc<AtomicUsize>,
+    pace: Arc<Pace>,
 }
 
 impl Reading<'_> {
@@ -114,11 +127,11 @@ impl Reading<'_> {
     /// refused is read as well, up to a bound.
     async fn all(&mut self, mut form: Multipart<'_>) -> Result<(), Refusal> {
         let mut parts = 0;
-        while let Some(field) = form.next_field().await.map_err(|error| broken(&error))? {
-            self.held.store(0, Ordering::Relaxed);
+        while let Some(field) = self.in_time(form.next_field()).await? {
             parts += 1;
             if parts > PARTS_MAX {
                 self.refused.get_or_insert(Refusal::BadForm("Too many parts in multipart."));
+                break;
             }
             let done = match field.name().map(str::to_owned) {
                 Some(name) if self.refused.is_none() && is_file(self.spec, &name) => {
@@ -134,10 +147,16 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// The next piece of a part. False with what was refused when no more is to be read at all.
+    /// What the parser gives next. A client that sends nothing for a while is not waited for.
+    async fn in_time<T>(&self, next: impl Future<Output = multer::Result<T>>) -> Result<T, Refusal> {
+        self.pace.begin();
+        let next = tokio::time::timeout(self.config().body_time_max, next).await;
+        next.map_err(|_| Refusal::TooSlow)?.map_err(|error| broken(&error))
+    }
+
+    /// The next piece of a part.
     async fn piece(&mut self, field: &mut Field<'_>) -> Result<Option<Bytes>, Refusal> {
-        let piece = field.chunk().await.map_err(|error| broken(&error))?;
-        self.held.store(0, Ordering::Relaxed);
+        let piece = self.in_time(field.chunk()).await?;
         self.read = self.read.saturating_add(piece.as_ref().map_or(0, Bytes::len));
         let max = self.config().upload_bytes_max;
         if self.read > max {
@@ -174,6 +193,8 @@ impl Reading<'_> {
             self.refused = Some(Refusal::BadForm("Too many files in multipart."));
             return self.skip(field).await;
         }
+        // What is written to disk is room that others need.
+        self.server.runtime.health()?;
         let max = self.config().file_bytes_max;
         let mut spooling = Spooling::begin(self.server.runtime.spools(), max).await.map_err(unwritten)?;
         while let Some(piece) = self.piece(&mut field).await? {
@@ -226,31 +247,78 @@ fn unwritten(source: io::Error) -> Refusal {
     error.into()
 }
 
-/// A body that gives one piece at a time: the parser takes all that it can get before it looks at any.
+/// What the parser has got and given.
+#[derive(Default)]
+struct Pace {
+    /// Bytes since it last gave something.
+    held: AtomicUsize,
+    /// It looks at what it has before it gets more.
+    looks: AtomicBool,
+}
+
+impl Pace {
+    /// It is asked for something.
+    fn begin(&self) {
+        self.held.store(0, Ordering::Relaxed);
+        self.looks.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A body that gives one piece at a time, and only when the parser can do nothing with what it has: by itself it takes all that it
+/// can get before it looks at any.
 struct Gently {
     body: BodyDataStream,
-    /// Bytes since the parser last gave something.
-    held: Arc<AtomicUsize>,
-    gave: bool,
+    /// Bytes that may still come.
+    left: usize,
+    waiting: Vec<u8>,
+    is_over: bool,
+    pace: Arc<Pace>,
+}
+
+impl Gently {
+    /// Gathers what is there, up to a piece.
+    fn gather(&mut self, cx: &mut Context<'_>) -> Result<(), axum::Error> {
+        while self.waiting.len() < PIECE && !self.is_over {
+            match Pin::new(&mut self.body).poll_next(cx) {
+                Poll::Ready(Some(piece)) => {
+                    let piece = piece?;
+                    self.left = self
+                        .left
+                        .checked_sub(piece.len())
+                        .ok_or_else(|| axum::Error::new("it is too long"))?;
+                    self.waiting.extend_from_slice(&piece);
+                }
+                Poll::Ready(None) => self.is_over = true,
+                Poll::Pending => break,
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Stream for Gently {
     type Item = Result<Bytes, axum::Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if std::mem::take(&mut self.gave) {
+        if self.pace.looks.swap(false, Ordering::Relaxed) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let piece = Pin::new(&mut self.body).poll_next(cx);
-        if let Poll::Ready(Some(Ok(piece))) = &piece {
-            self.gave = true;
-            let held = self.held.fetch_add(piece.len(), Ordering::Relaxed) + piece.len();
-            if held > HELD_MAX {
-                return Poll::Ready(Some(Err(axum::Error::new("the headers of a part do not end"))));
-            }
+        if let Err(error) = self.gather(cx) {
+            return Poll::Ready(Some(Err(error)));
         }
-        piece
+        if self.waiting.is_empty() {
+            return if self.is_over { Poll::Ready(None) } else { Poll::Pending };
+        }
+        let end = PIECE.min(self.waiting.len());
+        let rest = self.waiting.split_off(end);
+        let piece = std::mem::replace(&mut self.waiting, rest);
+        let held = self.pace.held.fetch_add(piece.len(), Ordering::Relaxed) + piece.len();
+        if held > HELD_MAX {
+            return Poll::Ready(Some(Err(axum::Error::new("the headers of a part do not end"))));
+        }
+        self.pace.looks.store(true, Ordering::Relaxed);
+        Poll::Ready(Some(Ok(piece.into())))
     }
 }
 
@@ -271,20 +339,51 @@ mod tests {
         assert!(!is_form(&of("application/json")) && !is_form(&HeaderMap::new()));
     }
 
+    fn gently(pieces: Vec<Vec<u8>>, left: usize) -> (Gently, Arc<Pace>) {
+        let pieces = pieces.into_iter().map(Ok::<_, io::Error>);
+        let body = Body::from_stream(futures_util::stream::iter(pieces)).into_data_stream();
+        let pace = Arc::new(Pace::default());
+        (Gently { body, left, waiting: Vec::new(), is_over: false, pace: Arc::clone(&pace) }, pace)
+    }
+
+    fn next(pieces: &mut Gently) -> Poll<Option<Result<usize, axum::Error>>> {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        Pin::new(pieces).poll_next(&mut cx).map(|piece| piece.map(|piece| piece.map(|piece| piece.len())))
+    }
+
     #[tokio::test]
     async fn the_parser_gets_one_piece_at_a_time_and_never_holds_much() {
-        let pieces = (0..9).map(|_| Ok::<_, io::Error>(vec![b'a'; HELD_MAX / 8]));
-        let body = Body::from_stream(futures_util::stream::iter(pieces)).into_data_stream();
-        let held = Arc::new(AtomicUsize::new(0));
-        let mut pieces = Gently { body, held: Arc::clone(&held), gave: false };
-        let next = |pieces: &mut Gently| {
-            let mut cx = Context::from_waker(std::task::Waker::noop());
-            Pin::new(pieces).poll_next(&mut cx)
-        };
-        for _ in 0..8 {
-            assert!(matches!(next(&mut pieces), Poll::Ready(Some(Ok(_)))));
+        // Small ones are put together, large ones are divided.
+        let (mut pieces, pace) =
+            gently([vec![vec![b'a'; 100]; 10], vec![vec![b'a'; 8 * PIECE]]].concat(), usize::MAX);
+        assert!(matches!(next(&mut pieces), Poll::Ready(Some(Ok(PIECE)))));
+        assert!(next(&mut pieces).is_pending(), "it looks at that first");
+        pace.begin();
+        assert!(next(&mut pieces).is_pending());
+        for _ in 0..4 {
+            assert!(matches!(next(&mut pieces), Poll::Ready(Some(Ok(PIECE)))));
             assert!(next(&mut pieces).is_pending());
         }
         assert!(matches!(next(&mut pieces), Poll::Ready(Some(Err(_)))), "the headers of a part do not end");
+        let (mut long, _) = gently(vec![vec![b'a'; 10]; 3], 25);
+        assert!(matches!(next(&mut long), Poll::Ready(Some(Err(_)))), "it is too long");
+        let (mut short, _) = gently(vec![vec![b'a'; 10]; 3], 30);
+        assert!(matches!(next(&mut short), Poll::Ready(Some(Ok(30)))));
+        assert!(next(&mut short).is_pending());
+        assert!(matches!(next(&mut short), Poll::Ready(None)));
+    }
+
+    /// However many small parts come at once: what has been parsed is not held.
+    #[tokio::test]
+    async fn many_parts_are_parsed_as_they_come() {
+        let part = b"--X\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n\r\n".to_vec();
+        let (pieces, pace) = gently(vec![part.repeat(1000); 100], usize::MAX);
+        let mut form = Multipart::new(pieces, "X");
+        for _ in 0..100_000 - 1 {
+            pace.begin();
+            let field = form.next_field().await.unwrap().unwrap();
+            assert_eq!(field.name(), Some("a"));
+            assert!(pace.held.load(Ordering::Relaxed) <= PIECE + 1000);
+        }
     }
 }

@@ -45,7 +45,7 @@ pub(crate) struct Server {
     pub(crate) users: users::Users,
     pub(crate) keys: keys::Keys,
     /// Requests with files that may be read yet.
-    pub(crate) forms: Semaphore,
+    pub(crate) forms: Arc<Semaphore>,
     pub(crate) stopping: Stopping,
 }
 
@@ -123,7 +123,7 @@ async fn build(runtime: Runtime, stopping: Stopping) -> Result<Router> {
     let users = users::Users::new(&runtime)?;
     let keys = keys::Keys::new(&runtime).await?;
     let config = runtime.config().clone();
-    let forms = Semaphore::new(form::FORMS_MAX);
+    let forms = Arc::new(Semaphore::new(form::FORMS_MAX));
     let server = Server { runtime, tokens, users, keys, forms, stopping };
     cors::open(router::router(Arc::new(server)), &config)
 }

@@ -44,14 +44,14 @@ pub(crate) async fn run(server: &Server, target: &Target, request: Request) -> R
     let (mut parts, body) = request.into_parts();
     let mut values = path_values(&mut parts, target).await?;
     // Nobody writes files here before it is known who it is.
-    let (caller, body, files) = if form::takes_files(spec) && form::is_form(&parts.headers) {
+    let (caller, body, files, _turn) = if form::takes_files(spec) && form::is_form(&parts.headers) {
         let caller = caller(server, spec, &parts, &mut values, None).await?;
-        let Form { body, files } = form::read(server, spec, &parts.headers, body).await?;
-        (caller, form_fields(server, spec, &body)?, files)
+        let Form { _turn, body, files } = form::read(server, spec, &parts.headers, body).await?;
+        (caller, form_fields(server, spec, &body)?, files, Some(_turn))
     } else {
         let mut body = body_of(server, spec, &parts.headers, body).await?;
         let caller = caller(server, spec, &parts, &mut values, body.as_mut().ok()).await?;
-        (caller, body, Vec::new())
+        (caller, body, Vec::new(), None)
     };
     let mut details = Vec::new();
     let node = if target.on_node { values.pop().map(|(_, text)| entry(text, &mut details)) } else { None };

@@ -318,7 +318,7 @@ mod tests {
             tokens: Tokens::new(&runtime).await.unwrap(),
             users: Users::new(&runtime).unwrap(),
             keys: Keys::new(&runtime).await.unwrap(),
-            forms: tokio::sync::Semaphore::new(1),
+            forms: Arc::new(tokio::sync::Semaphore::new(1)),
             stopping: Stopping(tokio::sync::watch::channel(false).1),
             runtime,
         };

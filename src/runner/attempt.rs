@@ -59,7 +59,13 @@ pub(crate) struct Book {
     report_bytes: usize,
     /// What the lines of the log take, since the last checkpoint.
     log_bytes: usize,
+    /// What the response takes, when it is JSON.
+    response_bytes: usize,
 }
+
+/// What the names of files begin with that a run has of a response, and of what its caller sent.
+const RESPONSE: &str = "response-";
+pub(crate) const UPLOAD: &str = "upload-";
 
 /// What a report or a line takes beside its text.
 const ENTRY_BYTES: usize = 64;
@@ -73,6 +79,7 @@ impl Book {
             status: from.status,
             custom: from.custom.clone(),
             response: from.response.clone(),
+            response_bytes: from.response.as_ref().map_or(0, |given| given.result().map_or(0, size)),
             ..Self::default()
         }
     }
@@ -88,15 +95,23 @@ impl Book {
         std::mem::take(&mut self.events)
     }
 
+    /// Takes room for a response, in place of that for the one before.
+    fn make_room(&mut self, bytes: usize, bound: usize) -> Result<(), Failure> {
+        self.response_bytes = 0;
+        self.check_room(bytes, bound)?;
+        self.response_bytes = bytes;
+        Ok(())
+    }
+
     fn check_room(&self, bytes: usize, bound: usize) -> Result<(), Failure> {
-        let total = self.report_bytes + self.log_bytes + bytes;
+        let total = self.report_bytes + self.log_bytes + self.response_bytes + bytes;
         if total <= bound {
             return Ok(());
         }
         Err(Failure::coded(
             ErrorCode::CommitTooLarge,
             format!(
-                "the reports of this run and its log since the last checkpoint would take {total} bytes; commit_bytes_max is {bound}: report less, or write a file"
+                "the reports of this run, its response and its log since the last checkpoint would take {total} bytes; commit_bytes_max is {bound}: report less, or write a file"
             ),
         ))
     }
@@ -257,8 +272,8 @@ impl Attempt {
         }
     }
 
-    /// Keeps what the walker answers with in the place of its reports: of a recorded run durably, under a name that no other attempt
-    /// has.
+    /// Keeps what the walker answers with in the place of its reports: of a recorded run durably, under a name of its own, so that one
+    /// that a checkpoint holds is not replaced.
     pub(crate) async fn respond(&self, response: Response) -> Result<(), Failure> {
         let given = match &self.run {
             None => Given::once(response),
@@ -269,17 +284,18 @@ impl Attempt {
     }
 
     async fn keep_response(&self, run: &RunRef, response: Response) -> Result<Given, Failure> {
-        let Token { epoch, counter } = run.token;
-        let name = format!("response-{epoch}-{counter}.{}", extension(&response.content_type));
+        let ending = extension(&response.content_type);
+        let name = format!("{RESPONSE}{}.{ending}", self.engine.env.random_hex(8));
         let reply = response.reply(Some(name.clone()));
         let content = match response.body {
             Body::Json(value) => {
-                self.book().check_room(size(&value), self.engine.config.commit_bytes_max)?;
+                self.book().make_room(size(&value), self.engine.config.commit_bytes_max)?;
                 return Ok(Given::Kept(Box::new(Reply { file: None, ..reply }), value));
             }
             Body::Bytes(bytes) => Content::Bytes(bytes),
-            Body::Stream(pieces) => Content::Spool(self.spool(&name, pieces).await?),
-            Body::Kept(opened) => Content::Spool(self.spool(&name, opened.pieces).await?),
+            Body::Stream(pieces) | Body::Kept(Opened { pieces, .. }) => {
+                Content::Spool(self.spool(&name, pieces).await?)
+            }
         };
         let bytes = self.check_file(&name, &content)?;
         self.engine.files.save(run.id.uuid(), name.clone(), content).await?;
@@ -323,8 +339,13 @@ impl Attempt {
         };
         let is_own = self.run.as_ref().is_some_and(|run| run.id.uuid() == id.uuid());
         if !is_own {
-            let found = self.engine.record(self.graph.actor(), &id).await.map_err(Failure::of_store)?;
-            found.ok_or_else(gone)?;
+            // Of who called, also when the walker acts as the system by now: the caller may have made it up.
+            let caller = self.graph.caller;
+            let found =
+                self.engine.store.run(id.uuid()).await.map_err(Failure::of_store)?.ok_or_else(gone)?;
+            if !self.engine.may_read(caller, &found).await.map_err(Failure::of_store)? {
+                return Err(gone());
+            }
         }
         match self.engine.files.open(id.uuid(), file.to_owned()).await {
             Ok(opened) => opened.ok_or_else(gone),
@@ -341,6 +362,11 @@ impl Attempt {
         if !files::is_name(name) {
             return Err(fail(format!(
                 "{name:?} is no file name: use letters, digits, '-', '_' and '.', 100 at most"
+            )));
+        }
+        if name.starts_with(RESPONSE) || name.starts_with(UPLOAD) {
+            return Err(fail(format!(
+                "{name:?} is no file name for a walker: {RESPONSE} and {UPLOAD} begin others"
             )));
         }
         let content = Content::Bytes(bytes);

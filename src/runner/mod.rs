@@ -31,7 +31,7 @@ use walkabout_schema::{
     wire::{Record, RecordPage},
 };
 
-pub(crate) use attempt::{Attempt, Book, Origin, RunRef};
+pub(crate) use attempt::{Attempt, Book, Origin, RunRef, UPLOAD};
 pub(crate) use begun::Begun;
 pub(crate) use contention::{Contention, Turns};
 pub(crate) use halt::{End, Entry, Rest, Timekeeper, UnderWay};
@@ -322,7 +322,7 @@ impl Engine {
         let book = std::mem::take(&mut *attempt.book());
         let reports = book.reported_from(0);
         let Book { mut events, status, custom, response, .. } = book;
-        let status = status.unwrap_or(200);
+        let status = response.as_ref().and_then(Given::status).or(status).unwrap_or(200);
         let run = match errand.run() {
             None if changes.is_empty() && guards.is_empty() => {
                 return Ok(Ended { status, reports, response: response.and_then(Given::take) });

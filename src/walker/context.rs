@@ -67,7 +67,7 @@ impl Drop for StopOnDrop {
 pub struct Saved {
     /// Where it is served: `/files/<walker id>/<name>`.
     pub url: String,
-    /// Where it lies, when that is on the local disk.
+    /// Where it lies, when that is on the local disk: for the user that the server runs as.
     pub path: Option<PathBuf>,
 }
 
@@ -589,6 +589,13 @@ impl Context {
     }
 }
 
+fn check_status(status: u16) -> Result<(), Failure> {
+    if !(200..600).contains(&status) {
+        return Err(fail(format!("{status} is no HTTP status for an answer: use 200 to 599")));
+    }
+    Ok(())
+}
+
 /// What in a JSON value BSON has no form for.
 fn unstorable(value: &Value) -> Option<String> {
     match value {
@@ -647,9 +654,7 @@ impl Context {
     /// # Errors
     /// For a number that is no final HTTP status.
     pub fn status(&mut self, status: u16) -> Result<(), Failure> {
-        if !(200..600).contains(&status) {
-            return Err(fail(format!("{status} is no HTTP status for an answer: use 200 to 599")));
-        }
+        check_status(status)?;
         self.attempt.book().status = Some(status);
         Ok(())
     }
@@ -679,7 +684,7 @@ impl Context {
             self.check_storable(value)?;
         }
         if let Some(status) = response.status {
-            self.status(status)?;
+            check_status(status)?;
         }
         let attempt = Arc::clone(&self.attempt);
         attempt.respond(response).await

@@ -74,7 +74,8 @@ impl Response {
         Self::new(content_type, Body::Bytes(bytes.into()))
     }
 
-    /// Pieces of a media type, each sent when it is there. A plain walker's are asked for when its changes are committed, and not at
+    /// Pieces of a media type, each sent when it is there. They are asked for by threads that serve others too, so the stream must not
+    /// compute or block: that is for the walker to do before. A plain walker's are asked for when its changes are committed, and not at
     /// all when nobody waits any more. Those of a run that is recorded are kept in a file of it first, and are there before its end.
     /// An error cuts the answer off, or fails the attempt.
     pub fn stream(
@@ -96,7 +97,8 @@ impl Response {
         self
     }
 
-    /// Adds a header: `set-cookie`, `cache-control`, `content-disposition` and the like, not what frames the answer.
+    /// Adds a header: `cache-control`, `content-disposition` and the like, not what frames the answer. A `set-cookie` is not kept with a
+    /// run that is recorded.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
@@ -128,13 +130,16 @@ impl Response {
 
     /// What is kept of it, with the name of the file that has its body.
     pub(crate) fn reply(&self, file: Option<String>) -> Reply {
-        Reply { content_type: self.content_type.clone(), headers: self.headers.clone(), file }
+        let mut headers = self.headers.clone();
+        // What is kept is shown to all who may read the run, and sent again to who repeats a request.
+        headers.retain(|(name, _)| !name.eq_ignore_ascii_case("set-cookie"));
+        Reply { content_type: self.content_type.clone(), headers, status: self.status, file }
     }
 
     /// As it was given once.
     pub(crate) fn again(reply: Reply, body: Body) -> Self {
-        let Reply { content_type, headers, file: _ } = reply;
-        Self { status: None, content_type, headers, body }
+        let Reply { content_type, headers, status, file: _ } = reply;
+        Self { status, content_type, headers, body }
     }
 }
 
@@ -177,21 +182,21 @@ impl fmt::Debug for Response {
 /// A response on its way through an attempt, and those that repeat it after a conflict.
 #[derive(Debug, Clone)]
 pub(crate) enum Given {
-    /// Of a plain walker: there once.
-    Once(Arc<Mutex<Option<Response>>>),
+    /// Of a plain walker: there once; its status beside it.
+    Once(Option<u16>, Arc<Mutex<Option<Response>>>),
     /// Of a recorded run: its body is a file of it, or the result.
     Kept(Box<Reply>, Value),
 }
 
 impl Given {
     pub(crate) fn once(response: Response) -> Self {
-        Self::Once(Arc::new(Mutex::new(Some(response))))
+        Self::Once(response.status, Arc::new(Mutex::new(Some(response))))
     }
 
     /// What goes to who waits for a plain walker.
     pub(crate) fn take(self) -> Option<Response> {
         match self {
-            Self::Once(response) => response.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            Self::Once(_, response) => response.lock().unwrap_or_else(PoisonError::into_inner).take(),
             Self::Kept(..) => None,
         }
     }
@@ -200,7 +205,23 @@ impl Given {
     pub(crate) fn kept(self) -> Option<(Reply, Value)> {
         match self {
             Self::Kept(reply, result) => Some((*reply, result)),
-            Self::Once(_) => None,
+            Self::Once(..) => None,
+        }
+    }
+
+    /// The HTTP status that it came with.
+    pub(crate) fn status(&self) -> Option<u16> {
+        match self {
+            Self::Once(status, _) => *status,
+            Self::Kept(reply, _) => reply.status,
+        }
+    }
+
+    /// What is kept as the result of the run, when that is the whole of it.
+    pub(crate) fn result(&self) -> Option<&Value> {
+        match self {
+            Self::Kept(reply, result) if reply.file.is_none() => Some(result),
+            _ => None,
         }
     }
 }

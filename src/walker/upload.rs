@@ -7,7 +7,10 @@ use serde_json::{Map, Value};
 use walkabout_schema::WalkerId;
 
 use super::{Part, Spec};
-use crate::files::{Received, Spool};
+use crate::{
+    files::{Received, Spool, is_name},
+    runner::UPLOAD,
+};
 
 /// A file that the caller of a walker sent: the type of a field, as it is or in an `Option` or a `Vec`. What is in it is read with
 /// [`Context::open`](super::Context::open).
@@ -29,10 +32,11 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// The run that it came with, and its name there.
+    /// The run that it came with, and its name there. A caller may have made it up, where a walker reads one from elsewhere than a
+    /// file's own field.
     pub(crate) fn place(&self) -> Option<(WalkerId, &str)> {
         let (run, file) = self.url.as_deref()?.strip_prefix("/files/")?.split_once('/')?;
-        Some((run.parse().ok()?, file))
+        Some((run.parse().ok()?, file)).filter(|(_, file)| is_name(file))
     }
 }
 
@@ -62,7 +66,7 @@ impl Arrived {
                 }
                 Part::Path | Part::Query | Part::Body => continue,
             };
-            let file = format!("upload-{}{}", index + 1, ending(&name));
+            let file = format!("{UPLOAD}{}{}", index + 1, ending(&name));
             let sha256 = spool.digest().iter().map(|byte| format!("{byte:02x}")).collect();
             let upload = Upload { name, content_type, bytes: spool.length(), sha256, url: None };
             arrived.push(One { field: field.name, is_of_many, file, upload, spool });
@@ -70,7 +74,7 @@ impl Arrived {
         Self(arrived)
     }
 
-    /// Puts them in their fields, as files of a run when there is one. Nothing else can get there.
+    /// Puts them in their fields, as files of a run when there is one, and takes out what was given in their place.
     pub(crate) fn fill(&self, spec: &Spec, fields: &mut Map<String, Value>, run: Option<&WalkerId>) {
         for field in spec.fields.iter().filter(|field| matches!(field.part, Part::File | Part::Files)) {
             fields.shift_remove(field.name);
@@ -139,6 +143,11 @@ mod tests {
         };
         let url = "/files/w:add:01890a5d-ac96-774b-bcce-b302099a8057/upload-1.txt";
         assert_eq!(at(Some(url)).place().unwrap().1, "upload-1.txt");
-        assert!(at(None).place().is_none() && at(Some("/files/../a")).place().is_none());
+        for made_up in
+            ["/files/../a", &url.replace("upload", "../../upload"), &url.replace("upload", "/etc/upload")]
+        {
+            assert!(at(Some(made_up)).place().is_none(), "{made_up}");
+        }
+        assert!(at(None).place().is_none());
     }
 }

@@ -96,7 +96,7 @@ async fn an_async_walker_gives_its_result() {
     assert_eq!((status, &run["result"], &run["response"]), (json!(200), &json!(1), &Value::Null));
     let (_, status, run) = end("json").await;
     assert_eq!((status, &run["result"]), (json!(203), &json!(["Sea <1>"])));
-    let wanted = json!({ "content_type": "application/json", "headers": [], "file": null });
+    let wanted = json!({ "content_type": "application/json", "headers": [], "status": 203, "file": null });
     assert_eq!(run["response"], wanted);
 
     let (id, _, run) = end("html").await;
@@ -169,6 +169,14 @@ impl Wrong {
         let response = match self.way.as_str() {
             "header" => Response::text("a").header("content-length", "7"),
             "status" => Response::text("a").status(99),
+            "own name" => {
+                cx.file("response-1.txt", Vec::new()).await?;
+                Response::text("a")
+            }
+            "twice" => {
+                cx.respond(Response::redirect("/elsewhere")).await?;
+                Response::text("a")
+            }
             "type" => Response::bytes("a\r\nb: c", "d"),
             "stream" => {
                 let pieces = [Ok(b"a".to_vec()), Err(io::Error::other("secret"))];
@@ -226,4 +234,9 @@ async fn what_cannot_be_sent_fails_the_walker() {
     assert_eq!(bench.count::<Mark>(&user).await, 0);
     assert_eq!(bench.run(&user, Wrong { way: "stream".to_owned() }).await.status, 200);
     assert_eq!(bench.count::<Mark>(&user).await, 1);
+    let refused = bench.run(&user, Recorded { way: "own name".to_owned() }).await.error.unwrap();
+    assert!(refused.contains("no file name for a walker"), "{refused}");
+    assert_eq!(bench.run(&user, Wrong { way: "twice".to_owned() }).await.status, 200, "the last one counts");
+    let ran = bench.run(&user, Recorded { way: "twice".to_owned() }).await;
+    assert_eq!((ran.status, ran.record.unwrap().run.result["bytes"].clone()), (200, json!(1)));
 }

@@ -214,6 +214,65 @@ impl KeyInBody {
     }
 }
 
+/// Reads files from where callers can write what they like.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(async)]
+struct Trusting {
+    files: std::collections::BTreeMap<String, Upload>,
+}
+
+#[abilities]
+impl Trusting {
+    #[entry]
+    async fn start(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+        cx.elevate();
+        for file in self.files.values() {
+            let bytes = cx.open(file).await?.bytes().await?;
+            cx.report(String::from_utf8_lossy(&bytes))?;
+        }
+        DONE
+    }
+}
+
+/// Has a file of its own.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(async)]
+struct Keeps {}
+
+#[abilities]
+impl Keeps {
+    #[entry]
+    async fn start(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+        let kept = cx.file("kept.txt", b"secret".to_vec()).await?;
+        cx.report(kept.url)?;
+        DONE
+    }
+}
+
+#[tokio::test]
+async fn what_callers_make_up_opens_nothing_that_they_may_not_read() {
+    let fill = |registry: &mut Registry| {
+        registry.walker::<Trusting>().walker::<Keeps>();
+    };
+    let bench = Bench::new(fill).await;
+    let (ann, ben) = (bench.register().await, bench.register().await);
+    let kept = bench.run(&ann, Keeps {}).await;
+    let url = kept.reports[0].as_str().unwrap().to_owned();
+    let run = url.trim_end_matches("kept.txt").to_owned();
+    let trusting = |url: String| {
+        let (name, content_type, sha256) = (String::new(), String::new(), String::new());
+        let file = Upload { name, content_type, bytes: 1, sha256, url: Some(url) };
+        Trusting { files: [("a".to_owned(), file)].into() }
+    };
+    assert_eq!(bench.run(&ann, trusting(url.clone())).await.reports, ["secret"], "their own");
+    for url in [url.clone(), format!("{run}/etc/passwd"), format!("{run}../../../../../../etc/passwd")] {
+        for user in [&ann, &ben].into_iter().skip(usize::from(url.ends_with("kept.txt"))) {
+            let error = bench.run(user, trusting(url.clone())).await.error.unwrap();
+            assert!(error.contains("is not there any more"), "{url}: {error}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn fields_that_cannot_be_files_are_told_at_the_start() {
     let fill = |registry: &mut Registry| {

@@ -127,7 +127,7 @@ async fn walker_event(server: Arc<Server>, mut spawn: Spawn, response: bool) -> 
             }
         }
         Ok(Spawned::Done { status, reports, response: custom, .. }) if response => {
-            match frame(status, &reports, custom, server.runtime.config().file_bytes_max).await {
+            match frame(status, &reports, custom, server.runtime.config().frame_bytes_max).await {
                 Ok(message) => Effect::Reply(message),
                 Err(error) => refuse(error),
             }

@@ -319,7 +319,8 @@ async fn converse(
     }
 }
 
-/// Goes on as another caller. What was pushed to the old membership is still delivered; what the old caller followed is not.
+/// Goes on as another caller, or with another login of the same. What was pushed to the old membership is still delivered; what another
+/// caller followed is not.
 async fn turn(
     writer: &mut Writer,
     subscriptions: &mut Subscriptions,
@@ -330,7 +331,11 @@ async fn turn(
     while let Ok(text) = joined.pushes.try_recv() {
         writer.text(&text).await?;
     }
-    subscriptions.end_all();
+    if asker.identity.caller != identity.caller {
+        for said in subscriptions.end_all() {
+            writer.text(&said.to_string()).await?;
+        }
+    }
     // The new membership has the same id.
     drop(joined);
     asker.identity = identity;

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use axum::extract::ws::Message;
 use serde_json::{Value, json};
 use tokio::{
-    sync::mpsc,
+    sync::{Semaphore, mpsc},
     task::{AbortHandle, JoinSet},
 };
 use uuid::Uuid;
@@ -19,8 +19,10 @@ use crate::http::{
 };
 use crate::runtime::Spawned;
 
-/// Runs that one connection may follow at once, and as many that it may wait for.
+/// Runs that one connection may follow or wait for at once.
 const SUBSCRIPTIONS_MAX: usize = 1000;
+/// Runs that have ended and whose reports are read for one connection at once: each may take some MiB.
+const READS_MAX: usize = 4;
 
 /// What a subscription hands to its connection.
 pub(super) struct Told {
@@ -50,7 +52,8 @@ pub(super) struct Ending {
 
 /// The runs that a connection follows.
 pub(super) struct Subscriptions {
-    of: HashMap<Wish, (u64, AbortHandle)>,
+    of: HashMap<Wish, (u64, AbortHandle, WalkerId)>,
+    reads: Arc<Semaphore>,
     tasks: JoinSet<()>,
     generation: u64,
     told: mpsc::Sender<Told>,
@@ -58,7 +61,8 @@ pub(super) struct Subscriptions {
 
 impl Subscriptions {
     pub(super) fn new(told: mpsc::Sender<Told>) -> Self {
-        Self { of: HashMap::new(), tasks: JoinSet::new(), generation: 0, told }
+        let reads = Arc::new(Semaphore::new(READS_MAX));
+        Self { of: HashMap::new(), reads, tasks: JoinSet::new(), generation: 0, told }
     }
 
     /// What is said instead when one more run cannot be followed.
@@ -76,16 +80,23 @@ impl Subscriptions {
 
     /// Passes on what a feed gives, in place of an earlier subscription to the same run.
     pub(super) fn follow(&mut self, feed: Feed) {
-        let (wish, generation, told) = self.begin(Wish::Events(feed.id().uuid()));
+        let id = feed.id().clone();
+        let (wish, generation, told) = self.begin(Wish::Events(id.uuid()));
         let task = self.tasks.spawn(pass_on(feed, wish, generation, told));
-        self.of.insert(wish, (generation, task));
+        self.of.insert(wish, (generation, task, id));
     }
 
     /// Passes on what comes of a run at its end.
     pub(super) fn wait(&mut self, ending: Ending) {
         let (wish, generation, told) = self.begin(Wish::End(ending.id.uuid()));
-        let is_full = self.is_full();
+        let (is_full, reads, id) = (self.is_full(), Arc::clone(&self.reads), ending.id.clone());
         let task = self.tasks.spawn(async move {
+            if !is_full {
+                // What goes wrong here goes wrong once more below.
+                drop(ending.server.runtime.over(&ending.id).await);
+            }
+            // Held until the connection has taken it. The semaphore is never closed.
+            let _read = reads.acquire().await;
             let message = if is_full { too_many(&ending) } else { end_of(&ending).await };
             let tell = async |what| told.send(Told { of: wish, generation, what }).await;
             if tell(What::Message(message)).await.is_ok() {
@@ -93,7 +104,7 @@ impl Subscriptions {
                 let _ = tell(What::Over).await;
             }
         });
-        self.of.insert(wish, (generation, task));
+        self.of.insert(wish, (generation, task, id));
     }
 
     fn begin(&mut self, wish: Wish) -> (Wish, u64, mpsc::Sender<Told>) {
@@ -107,21 +118,26 @@ impl Subscriptions {
     }
 
     fn end(&mut self, wish: Wish) {
-        if let Some((_, task)) = self.of.remove(&wish) {
+        if let Some((_, task, _)) = self.of.remove(&wish) {
             task.abort();
         }
         self.reap();
     }
 
-    pub(super) fn end_all(&mut self) {
-        self.of.clear();
+    /// Ends all. Gives what is said of the runs that are waited for no longer.
+    pub(super) fn end_all(&mut self) -> Vec<Value> {
+        let waits = self.of.drain().filter(|(wish, _)| matches!(wish, Wish::End(_)));
+        let error = "The connection goes on for another user, and waits for this run no longer.";
+        let said = waits.map(|(_, (_, _, id))| json!({ "type": "walker", "walker_id": id, "error": error }));
+        let said = said.collect();
         self.tasks.abort_all();
         self.reap();
+        said
     }
 
     /// What to send, unless its subscription is no more.
     pub(super) fn take(&mut self, told: Told) -> Option<Message> {
-        let current = self.of.get(&told.of).is_some_and(|(generation, _)| *generation == told.generation);
+        let current = self.of.get(&told.of).is_some_and(|(generation, ..)| *generation == told.generation);
         match told.what {
             What::Message(message) => current.then_some(message),
             What::Over => {
@@ -197,7 +213,7 @@ async fn end_of(Ending { server, id }: &Ending) -> Message {
     if response.is_none() {
         return text(&json!({ "status": status, "reports": reports, "walker_id": id }));
     }
-    match frame(status, &reports, response, server.runtime.config().file_bytes_max).await {
+    match frame(status, &reports, response, server.runtime.config().frame_bytes_max).await {
         Ok(message) => message,
         Err(error) => text(&json!({ "type": "walker", "walker_id": id, "error": error })),
     }
