@@ -138,6 +138,8 @@ impl Walkabout {
     async fn run(mut self) -> Result<()> {
         let (listen, data) = (self.config.listen, self.config.data.clone());
         let hints = std::mem::take(&mut self.hints);
+        let tls = http::Tls::of(&self.config)?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let files = cli::raise_open_files();
         tracing::info!(files, "open files allowed");
         let context = format!("{listen} cannot be listened on: choose another address with --listen");
@@ -150,14 +152,14 @@ impl Walkabout {
         // Before anybody is told that it is ready: until then a signal ends the process as a kill does.
         let stop = signals();
         say(&format!(
-            "walkabout is ready at http://{address}, data in {}, {files} open files; try GET /readyz, POST /user/register",
+            "walkabout is ready at {scheme}://{address}, data in {}, {files} open files; try GET /readyz, POST /user/register",
             data.display()
         ));
         if is_new {
             say("the secret for login tokens was made and is kept in the store");
         }
         for lines in hints {
-            say(&lines.replace("{url}", &format!("http://{address}")));
+            say(&lines.replace("{url}", &format!("{scheme}://{address}")));
         }
         // While connections end, runs reach their checkpoints.
         let draining = runtime.clone();
@@ -166,7 +168,7 @@ impl Walkabout {
             draining.drain();
         };
         let result = tokio::select! {
-            result = http::serve(listener, runtime.clone(), stop) => result,
+            result = http::serve_with(tls, listener, runtime.clone(), stop) => result,
             error = sick(&runtime) => Err(error),
         };
         runtime.stop().await?;

@@ -2,6 +2,7 @@
 
 mod admin;
 mod govern;
+mod trust;
 
 use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -9,7 +10,7 @@ use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand, value_pars
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio_tungstenite::{
-    connect_async,
+    Connector, connect_async_tls_with_config,
     tungstenite::{
         self, Message,
         client::IntoClientRequest,
@@ -18,6 +19,7 @@ use tokio_tungstenite::{
 };
 use walkabout_schema::{EventKind, WalkerId, wire::EventFrame};
 
+use self::trust::Trust;
 use crate::config::{Config, Given, Kind, SETTINGS, Setting, Settled, variables};
 
 pub use admin::{AdminArgs, AdminCommand};
@@ -154,6 +156,9 @@ pub struct FollowArgs {
     /// The token of a login; without one only runs submitted without one can be read
     #[arg(long, env = "TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// A file of certificates that sign for the server, in the place of the authorities of the web
+    #[arg(long, env = "WALKABOUT_CA")]
+    pub ca: Option<PathBuf>,
     /// The number of the last event already seen
     #[arg(long, default_value_t = 0)]
     pub after: u64,
@@ -207,8 +212,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 
 async fn follow_to_end(args: FollowArgs) -> End {
-    let request = match request(&args) {
-        Ok(request) => request,
+    let connector = Trust::of(args.ca.as_deref()).and_then(|trust| trust.socket());
+    let (request, connector) = match request(&args).and_then(|request| Ok((request, connector?))) {
+        Ok(known) => known,
         Err(reason) => return End::Refused(reason),
     };
     let mut last = args.after;
@@ -216,10 +222,11 @@ async fn follow_to_end(args: FollowArgs) -> End {
     let mut connected = false;
     loop {
         let before = last;
-        let broken = match attend(&args, request.clone(), &mut last, &mut connected).await {
-            Ok(end) => return end,
-            Err(broken) => broken,
-        };
+        let broken =
+            match attend(&args, (request.clone(), connector.clone()), &mut last, &mut connected).await {
+                Ok(end) => return end,
+                Err(broken) => broken,
+            };
         // A server that was never there will not come by waiting; one that was may be starting again.
         tries = if last > before { 1 } else { tries + 1 };
         if !connected || tries > TRIES_MAX {
@@ -232,10 +239,16 @@ async fn follow_to_end(args: FollowArgs) -> End {
 
 fn request(args: &FollowArgs) -> Result<Request<()>, String> {
     let base = args.url.trim_end_matches('/');
-    let Some(address) = base.strip_prefix("http://").or_else(|| base.strip_prefix("ws://")) else {
-        return Err(format!("{base:?} is not an address that can be followed: it should begin with http://"));
+    let (scheme, address) = match base.split_once("://") {
+        Some(("http" | "ws", address)) => ("ws", address),
+        Some(("https" | "wss", address)) => ("wss", address),
+        _ => {
+            return Err(format!(
+                "{base:?} is not an address that can be followed: it should begin with http:// or https://"
+            ));
+        }
     };
-    let mut request = format!("ws://{address}/websocket")
+    let mut request = format!("{scheme}://{address}/websocket")
         .into_client_request()
         .map_err(|error| format!("{base:?} is not an address that can be followed: {error}"))?;
     if let Some(token) = args.token.as_deref().and_then(|text| text.split_whitespace().next_back()) {
@@ -250,11 +263,12 @@ fn request(args: &FollowArgs) -> Result<Request<()>, String> {
 /// One connection: until the run's last event, or until it breaks, with the reason.
 async fn attend(
     args: &FollowArgs,
-    request: Request<()>,
+    (request, connector): (Request<()>, Connector),
     last: &mut u64,
     connected: &mut bool,
 ) -> Result<End, String> {
-    let connecting = tokio::time::timeout(CONNECT_MAX, connect_async(request)).await;
+    let connecting = connect_async_tls_with_config(request, None, false, Some(connector));
+    let connecting = tokio::time::timeout(CONNECT_MAX, connecting).await;
     let (mut socket, _) = match connecting {
         Ok(Ok(open)) => open,
         Ok(Err(tungstenite::Error::Http(answer))) if !answer.status().is_server_error() => {
@@ -402,7 +416,9 @@ mod tests {
         };
         assert_eq!((args.after, args.url.as_str()), (3, "http://127.0.0.1:8000"));
         assert_eq!(request(&args).unwrap().uri(), "ws://127.0.0.1:8000/websocket");
-        assert!(request(&FollowArgs { url: "https://x".into(), ..args }).is_err());
+        let args = FollowArgs { url: "https://x/".into(), ..args };
+        assert_eq!(request(&args).unwrap().uri(), "wss://x/websocket");
+        assert!(request(&FollowArgs { url: "ftp://x".into(), ..args }).is_err());
         assert!(parse(&["follow", "greet"]).is_err());
     }
 

@@ -80,6 +80,12 @@ settings! {
     /// Where HTTP and WebSocket are served; port 0 takes a free one.
     listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8000)),
         text("ADDRESS:PORT", "an address with a port, as 127.0.0.1:8000").jac_cloud_as(&["UV_HOST", "UV_PORT"], jac_cloud::listen);
+    /// A PEM file of certificates, the server's own first: with it HTTP and WebSocket are served over TLS. Read again when it changes.
+    tls_cert: Option<PathBuf> = None,
+        text("FILE", "a file").by_default("none, and there is no TLS").jac_cloud(&["UV_SSL_CERTFILE"]);
+    /// The PEM file of its private key, without a password.
+    tls_key: Option<PathBuf> = None,
+        text("FILE", "a file").by_default("the file of the certificate").jac_cloud(&["UV_SSL_KEYFILE"]);
     /// A MongoDB database that several processes share, as `mongodb://…`. Without it the store is embedded.
     store: Option<String> = None,
         text("URI", "an address that begins with mongodb://").shows_no_password().by_default("none, and the store is embedded")

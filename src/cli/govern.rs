@@ -1,6 +1,6 @@
 //! What an operator asks of runs: the client side of the routes that act on them.
 
-use std::{io::Write, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use clap::Args;
 use serde::Deserialize;
@@ -9,6 +9,8 @@ use walkabout_schema::{
     WalkerId,
     wire::{Record, RecordPage},
 };
+
+use super::trust::Trust;
 
 /// Which server, and on whose behalf.
 #[derive(Debug, Clone, Args)]
@@ -19,6 +21,9 @@ pub struct Server {
     /// The token of a login
     #[arg(long, env = "TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// A file of certificates that sign for the server, in the place of the authorities of the web
+    #[arg(long, env = "WALKABOUT_CA")]
+    pub ca: Option<PathBuf>,
     /// The run_token that an anonymous submission was answered with
     #[arg(long, env = "RUN_TOKEN", hide_env_values = true)]
     pub run_token: Option<String>,
@@ -174,10 +179,15 @@ pub async fn complete(args: CompleteArgs) -> ExitCode {
 /// Sends a request; what the server said, or why there is nothing.
 async fn call(server: Server, path: String, body: Option<Value>) -> Result<Value, String> {
     let sent = tokio::task::spawn_blocking(move || {
-        let Server { url, token, run_token } = server;
+        let Server { url, token, ca, run_token } = server;
+        let trust = Trust::of(ca.as_deref())?;
         let url = format!("{}{path}", url.trim_end_matches('/'));
         let agent = ureq::Agent::new_with_config(
-            ureq::config::Config::builder().http_status_as_error(false).max_redirects(0).build(),
+            ureq::config::Config::builder()
+                .http_status_as_error(false)
+                .max_redirects(0)
+                .tls_config(trust.http())
+                .build(),
         );
         let bearer = token.map(|token| format!("Bearer {token}"));
         let answer = match body {

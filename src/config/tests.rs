@@ -496,7 +496,10 @@ const IGNORED: [(&str, &str); 15] = [
         "`UV_WS_PING_INTERVAL`, `UV_WS_PING_TIMEOUT`, `UV_WS_MAX_QUEUE`, `UV_WS_PER_MESSAGE_DEFLATE`",
         "sockets are pinged every 20 s; `socket_queue_max` bounds what waits for one; frames are not compressed",
     ),
-    ("`UV_SSL_*`", "TLS ends at a proxy before the server"),
+    (
+        "the other `UV_SSL_*`",
+        "keys have no password here, clients bring no certificates, and TLS is 1.2 or 1.3",
+    ),
     ("`UV_WORKERS`, `UV_RELOAD`", "one process uses all cores; more of them share a database"),
     ("the other `UV_*`", "they are settings of uvicorn"),
 ];

@@ -18,6 +18,7 @@ mod problem;
 mod router;
 mod runs;
 mod slash;
+mod tls;
 mod tokens;
 pub(crate) mod users;
 mod util;
@@ -25,15 +26,20 @@ mod walkers;
 mod webhook;
 mod ws;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, serve::ListenerExt};
+use axum::{
+    Router,
+    serve::{Listener, ListenerExt},
+};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
 };
 
 use crate::{Error, Result, runtime::Runtime};
+
+pub(crate) use self::tls::Tls;
 
 /// How long open connections may take to end after the shutdown began.
 const GRACE: Duration = Duration::from_secs(10);
@@ -72,11 +78,22 @@ pub async fn app(runtime: Runtime) -> Result<Router> {
 }
 
 /// Serves until `shutdown` ends, then lets open connections finish for a while; WebSockets are closed at
-/// once.
+/// once. With the settings `tls_cert` and `tls_key` it speaks TLS.
 ///
 /// # Errors
-/// When the store cannot keep the secret that signs login tokens, or the listener breaks.
+/// When certificate and key do not fit, the store cannot keep the secret that signs login tokens, or the listener breaks.
 pub async fn serve(
+    listener: TcpListener,
+    runtime: Runtime,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<()> {
+    let tls = Tls::of(runtime.config())?;
+    serve_with(tls, listener, runtime, shutdown).await
+}
+
+/// [`serve`], with a certificate that was read before.
+pub(crate) async fn serve_with(
+    tls: Option<Tls>,
     listener: TcpListener,
     runtime: Runtime,
     shutdown: impl Future<Output = ()> + Send + 'static,
@@ -84,12 +101,6 @@ pub async fn serve(
     let (stop, stopping) = watch::channel(false);
     let mut stopped = Stopping(stopping.clone());
     let router = build(runtime, Stopping(stopping)).await?;
-    let listener = listener.tap_io(|stream| {
-        // Answers are written whole, so waiting for more to send only delays them.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY is refused");
-        }
-    });
     let stop = Arc::new(stop);
     let signal = {
         let stop = Arc::clone(&stop);
@@ -99,7 +110,18 @@ pub async fn serve(
             let _ = stop.send(true);
         }
     };
-    let serving = axum::serve(listener, router).with_graceful_shutdown(signal).into_future();
+    let serving = async {
+        match tls {
+            None => accept(listener.tap_io(|stream| send_at_once(stream)), router, signal).await,
+            Some(tls) => {
+                let listener = tls.listener(listener);
+                tokio::select! {
+                    served = accept(listener, router, signal) => served,
+                    () = tls.keep() => Ok(()),
+                }
+            }
+        }
+    };
     let hard_stop = async {
         stopped.wait().await;
         tokio::time::sleep(GRACE).await;
@@ -116,6 +138,21 @@ pub async fn serve(
         tracing::warn!("WebSockets were still open {GRACE:?} after the shutdown began");
     }
     Ok(())
+}
+
+async fn accept<L: Listener<Addr = SocketAddr>>(
+    listener: L,
+    router: Router,
+    signal: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    axum::serve(listener, router).with_graceful_shutdown(signal).await
+}
+
+/// Answers are written whole, so waiting for more to send only delays them.
+fn send_at_once(stream: &TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY is refused");
+    }
 }
 
 async fn build(runtime: Runtime, stopping: Stopping) -> Result<Router> {

@@ -35,6 +35,7 @@ mod specs;
 mod stock;
 mod support;
 mod tidy;
+mod tls;
 mod uploads;
 mod users;
 mod util;

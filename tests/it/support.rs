@@ -5,7 +5,11 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{LazyLock, Mutex},
+    sync::{
+        LazyLock, Mutex,
+        mpsc::{Receiver, channel},
+    },
+    time::Duration,
 };
 
 use futures_util::{SinkExt, StreamExt};
@@ -49,6 +53,7 @@ pub fn store_of(data: &Path) -> Vec<String> {
 pub struct Server {
     child: Child,
     pub url: String,
+    log: Mutex<Receiver<String>>,
 }
 
 impl Server {
@@ -73,10 +78,31 @@ impl Server {
         };
         // Both pipes are read to the end, so that the server never waits for us.
         std::thread::spawn(move || lines.for_each(drop));
-        let mut errors = child.stderr.take().unwrap();
-        std::thread::spawn(move || std::io::copy(&mut errors, &mut std::io::sink()));
-        let url = ready.split_whitespace().find(|word| word.starts_with("http://")).unwrap();
-        Ok(Self { child, url: url.trim_end_matches(',').to_owned() })
+        let errors = BufReader::new(child.stderr.take().unwrap());
+        let (told, log) = channel();
+        std::thread::spawn(move || {
+            errors.lines().map_while(Result::ok).for_each(|line| drop(told.send(line)))
+        });
+        let url = ready.split_whitespace().find(|word| word.starts_with("http")).unwrap();
+        Ok(Self { child, url: url.trim_end_matches(',').to_owned(), log: Mutex::new(log) })
+    }
+
+    /// Waits for a line of its log with these words.
+    pub fn logged(&self, words: &str) -> String {
+        let log = self.log.lock().unwrap();
+        loop {
+            let line = log.recv_timeout(Duration::from_secs(60));
+            let line = line.unwrap_or_else(|why| panic!("the log does not say {words:?}: {why}"));
+            if line.contains(words) {
+                return line;
+            }
+        }
+    }
+
+    /// Sends it a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
+        assert!(sent.unwrap().success());
     }
 
     pub fn kill(&mut self) {
@@ -86,8 +112,7 @@ impl Server {
 
     /// Asks it to stop.
     pub fn terminate(&self) {
-        let killed = Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status();
-        assert!(killed.unwrap().success());
+        self.signal("TERM");
     }
 
     pub fn pid(&self) -> u32 {
