@@ -10,9 +10,9 @@ use tokio::{
 use crate::{
     Error, Result,
     cli::{self, AdminArgs, AdminCommand, Command},
-    config::{Config, Settled},
+    config::{Config, LogFormat, Settled},
     env::Env,
-    http,
+    http, log,
     registry::Registry,
     runtime::Runtime,
     store::{self, Registered, Store},
@@ -103,7 +103,11 @@ impl Walkabout {
             Ok(settled) => settled,
             Err(error) => return refuse(&error),
         };
-        log(&settled);
+        log::begin(&settled.config);
+        let is_json = settled.config.log_format == LogFormat::Ecs;
+        for warning in &settled.warnings {
+            tracing::warn!("{warning}");
+        }
         match command {
             Command::Follow(args) => cli::follow(args).await,
             Command::Runs(args) => cli::runs(args).await,
@@ -129,6 +133,10 @@ impl Walkabout {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
                     tracing::error!(%error, "the server ends");
+                    // Lines of the log stay JSON where they are.
+                    if is_json && tracing::enabled!(tracing::Level::ERROR) {
+                        return ExitCode::FAILURE;
+                    }
                     refuse(&error)
                 }
             },
@@ -173,17 +181,6 @@ impl Walkabout {
         };
         runtime.stop().await?;
         result
-    }
-}
-
-/// Begins the log of this process: `RUST_LOG`, or the level of the settings.
-fn log(settled: &Settled) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(settled.config.log_level.to_string()));
-    // A second program in one process has its log already.
-    drop(tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init());
-    for warning in &settled.warnings {
-        tracing::warn!("{warning}");
     }
 }
 

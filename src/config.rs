@@ -13,6 +13,7 @@ mod layers;
 #[cfg(feature = "http")]
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -20,6 +21,8 @@ use tracing::level_filters::LevelFilter;
 
 use self::setting::{Written, bytes, flag, list, millis, number, seconds, text};
 use crate::{Error, Result};
+
+pub use self::words::LogFormat;
 
 pub(crate) use self::setting::Setting;
 
@@ -131,6 +134,10 @@ settings! {
     /// What is logged, unless `RUST_LOG` says more: `off`, `error`, `warn`, `info`, `debug` or `trace`.
     log_level: LevelFilter = LevelFilter::WARN,
         text("LEVEL", "off, error, warn, info, debug or trace").jac_cloud_as(&["LOGGER_LEVEL"], jac_cloud::level);
+    /// How the log is written on standard error: `text`, or `ecs` for one JSON object a line with the names of the Elastic Common Schema.
+    log_format: LogFormat = LogFormat::Text, text("FORMAT", "text or ecs");
+    /// Whether the log has a line for each request, at `info`.
+    log_requests: bool = true, flag().jac_cloud(&["UV_ACCESS_LOG"]);
     /// Threads for async walkers.
     async_threads: usize = cores(), number().from(1).to(10_000).by_default("the cores of the machine, at least 2");
     /// Threads for plain walkers.

@@ -51,6 +51,8 @@ mod graph;
 pub mod http;
 mod ids;
 mod input;
+#[cfg(all(feature = "embedded", feature = "http"))]
+mod log;
 pub mod publish;
 pub mod registry;
 mod route;

@@ -126,6 +126,7 @@ fn sample(setting: &Setting, n: u64) -> Value {
         ("listen", _) => text(format!("127.0.0.{}:{}", n + 2, n + 9000)),
         ("store", _) => text(format!("mongodb://host{n}/?replicaSet=rs")),
         ("token_secret", _) => text(format!("{n} is a secret of thirty-two bytes")),
+        ("log_format", _) => text(if n == 0 { "ecs" } else { "text" }.to_owned()),
         ("log_level", _) => text(["error", "info", "debug"][usize::try_from(n).unwrap()].to_owned()),
         _ => text(format!("text{n}")),
     }

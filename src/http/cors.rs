@@ -11,19 +11,21 @@ use axum::{
 use tower::ServiceExt;
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
+use super::requests::REQUEST_ID;
 use crate::{Error, Result, config::Config};
 
 /// How long a browser may keep an answer.
 const KEPT: Duration = Duration::from_secs(600);
 
 /// What those pages may read of an answer, beside what all may.
-const EXPOSED: [HeaderName; 6] = [
+const EXPOSED: [HeaderName; 7] = [
     header::ALLOW,
     header::CONTENT_DISPOSITION,
     header::LOCATION,
     header::RETRY_AFTER,
     header::WWW_AUTHENTICATE,
     HeaderName::from_static("x-idempotent-replay"),
+    REQUEST_ID,
 ];
 
 /// Answers what browsers ask, before anybody asks who it is. An `OPTIONS` request that asks nothing of this is for a route.

@@ -15,6 +15,7 @@ mod health;
 mod json;
 mod keys;
 mod problem;
+mod requests;
 mod router;
 mod runs;
 mod slash;
@@ -30,7 +31,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    serve::{Listener, ListenerExt},
+    extract::connect_info::Connected,
+    middleware,
+    serve::{IncomingStream, Listener, ListenerExt},
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -114,7 +117,7 @@ pub(crate) async fn serve_with(
         match tls {
             None => accept(listener.tap_io(|stream| send_at_once(stream)), router, signal).await,
             Some(tls) => {
-                let listener = tls.listener(listener);
+                let listener = tls.listener(listener).tap_io(|stream| send_at_once(stream.get_ref().0));
                 tokio::select! {
                     served = accept(listener, router, signal) => served,
                     () = tls.keep() => Ok(()),
@@ -140,12 +143,17 @@ pub(crate) async fn serve_with(
     Ok(())
 }
 
-async fn accept<L: Listener<Addr = SocketAddr>>(
+async fn accept<L>(
     listener: L,
     router: Router,
     signal: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(signal).await
+) -> std::io::Result<()>
+where
+    L: Listener<Addr = SocketAddr>,
+    SocketAddr: for<'a> Connected<IncomingStream<'a, L>>,
+{
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(signal).await
 }
 
 /// Answers are written whole, so waiting for more to send only delays them.
@@ -161,6 +169,8 @@ async fn build(runtime: Runtime, stopping: Stopping) -> Result<Router> {
     let keys = keys::Keys::new(&runtime).await?;
     let config = runtime.config().clone();
     let forms = Arc::new(Semaphore::new(form::FORMS_MAX));
+    let requests = Arc::new(requests::Requests::new(&runtime));
     let server = Server { runtime, tokens, users, keys, forms, stopping };
-    cors::open(router::router(Arc::new(server)), &config)
+    let router = cors::open(router::router(Arc::new(server)), &config)?;
+    Ok(router.layer(middleware::from_fn_with_state(requests, requests::note)))
 }

@@ -269,7 +269,11 @@ impl IntoResponse for Problem {
                 Refusal::Unprocessable(details).into_response()
             }
             Self::Failed { status, code, message, run } => {
-                answer(status, &json!({ "errors": [message], "code": code, "run": run }))
+                let mut response = answer(status, &json!({ "errors": [message], "code": code, "run": run }));
+                if let Some(run) = run {
+                    response.extensions_mut().insert(run);
+                }
+                response
             }
             Self::RunState { code, detail, state } => {
                 answer(StatusCode::CONFLICT, &json!({ "detail": detail, "code": code, "state": state }))

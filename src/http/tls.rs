@@ -122,7 +122,7 @@ impl Tls {
         match server {
             Ok(server) => {
                 self.current.send_replace(server);
-                tracing::info!(file = %self.files.cert.display(), "the certificate is read again");
+                tracing::info!(file.path = %self.files.cert.display(), "the certificate is read again");
             }
             Err(error) => tracing::error!(error, "the certificate stays the one that was read before"),
         }
@@ -208,7 +208,6 @@ impl Secured {
                 oldest.abort();
             }
         }
-        super::send_at_once(&stream);
         let acceptor = TlsAcceptor::from(Arc::clone(&self.current.borrow()));
         self.order.push_back(self.handshakes.spawn(async move {
             match tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {

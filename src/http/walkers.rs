@@ -85,7 +85,9 @@ pub(crate) async fn run(server: &Server, target: &Target, request: Request) -> R
     let (mut response, repeated) = match server.runtime.spawn(spawn).await? {
         Spawned::Done { status, reports, response, repeated } => (done(status, &reports, response), repeated),
         Spawned::Accepted { id, run_token, repeated } => {
-            (answer(StatusCode::OK, &accepted(&id, run_token)), repeated)
+            let mut response = answer(StatusCode::OK, &accepted(&id, run_token));
+            response.extensions_mut().insert(id);
+            (response, repeated)
         }
     };
     if repeated {

@@ -1,6 +1,6 @@
 //! The load program: `cargo bench -p walkabout-walkers --bench load`. Starts `examples/load_app` on a store of its own, and prints
 //! rates with the limits that they are held against, measured in the same run. One client, on the same machine as the server.
-//! Names after `--` choose parts: `http`, `submit`, `complete`, `create`, `traverse`, `push`, `sleep`, `recover`; without any, all are
+//! Names after `--` choose parts: `http`, `log`, `submit`, `complete`, `create`, `traverse`, `push`, `sleep`, `recover`; without any, all are
 //! run. The last two start `examples/desk`.
 //!
 //! Not a test: nothing here fails for being slow.
@@ -51,15 +51,17 @@ struct Server {
 
 impl Server {
     fn start(data: &Path) -> Self {
-        Self::of("load_app", data)
+        Self::of("load_app", data, &[])
     }
 
-    fn of(example: &str, data: &Path) -> Self {
+    fn of(example: &str, data: &Path, flags: &[&str]) -> Self {
         let program = built::examples().join(example);
         let begun = Instant::now();
         let mut child = Command::new(program)
             .args(["--listen", "127.0.0.1:0", "--data"])
             .arg(data)
+            .args(flags)
+            .stderr(std::fs::File::create(data.with_extension("log")).unwrap())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -216,6 +218,9 @@ async fn measure() {
     if wants("http") {
         plain(address, &token).await;
     }
+    if wants("log") {
+        logged(folder.path()).await;
+    }
     if wants("submit") {
         submits(folder.path(), address, &token).await;
     }
@@ -261,6 +266,22 @@ async fn plain(address: &str, token: &str) {
     say("bare axum handler, 64 connections", &handler, None);
     let noop = rate(address, 64, &post("/walker/noop", token, "{}")).await;
     say("noop, 64 connections", &noop, Some(("the bare handler", handler.per_second)));
+}
+
+/// What a line for each request costs, in a file.
+async fn logged(folder: &Path) {
+    let mut silent = None;
+    for (what, flags) in [
+        ("noop, no line", &["--log-level", "warn"][..]),
+        ("noop, a line of text", &["--log-level", "info"]),
+        ("noop, a line of JSON", &["--log-level", "info", "--log-format", "ecs"]),
+    ] {
+        let server = Server::of("load_app", &folder.join(what), flags);
+        let token = login(&server.address, "ann@example.com").await;
+        let rate = rate(&server.address, 64, &post("/walker/noop", &token, "{}")).await;
+        say(what, &rate, silent.map(|silent| ("that without", silent)));
+        silent = silent.or(Some(rate.per_second));
+    }
 }
 
 async fn submits(folder: &Path, address: &str, token: &str) {
@@ -315,7 +336,7 @@ fn on_disk(folder: &Path) -> f64 {
 /// What sleeping walkers cost, and how long it takes to find them again after a kill.
 async fn sleepers(folder: &Path) {
     const COUNT: usize = 100_032;
-    let server = Server::of("desk", folder);
+    let server = Server::of("desk", folder, &[]);
     let token = login(&server.address, "ann@example.com").await;
     let request = post("/walker/doze", &token, r#"{"seconds":86400}"#);
     submit_many(&server.address, &request, 6400).await;
@@ -330,21 +351,21 @@ async fn sleepers(folder: &Path) {
         println!("{what:<46} {resident:>10.0} bytes each, resident; {disk:.0} on disk");
     }
     drop(server);
-    let server = Server::of("desk", folder);
+    let server = Server::of("desk", folder, &[]);
     println!("{:<46} {:>10.0} ms", "ready after SIGKILL with them", server.cold.as_secs_f64() * 1e3);
 }
 
 /// From the start of the process after a SIGKILL, with this many unfinished runs, to the end of the first one that is taken up again.
 async fn recovery(folder: &Path) {
     const COUNT: usize = 100_032;
-    let server = Server::of("desk", folder);
+    let server = Server::of("desk", folder, &[]);
     let token = login(&server.address, "ann@example.com").await;
     // Its first attempt takes ten minutes, the next ones nothing.
     let request = post("/walker/linger", &token, r#"{"first_ms":600000}"#);
     submit_many(&server.address, &request, COUNT).await;
     drop(server);
     let begun = Instant::now();
-    let server = Server::of("desk", folder);
+    let server = Server::of("desk", folder, &[]);
     let mut wire = Wire::open(&server.address).await;
     let completed = get("/walkers?limit=1&status=completed", &token);
     loop {

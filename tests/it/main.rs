@@ -24,6 +24,7 @@ mod govern;
 mod hogs;
 mod http;
 mod jac_cloud;
+mod logs;
 mod macros;
 mod matrix;
 mod mongodb;

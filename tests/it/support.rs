@@ -99,6 +99,11 @@ impl Server {
         }
     }
 
+    /// The rest of its log, once it has ended.
+    pub fn rest_of_log(&self) -> Vec<String> {
+        self.log.lock().unwrap().iter().collect()
+    }
+
     /// Sends it a signal by its name.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
