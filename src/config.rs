@@ -22,7 +22,7 @@ use tracing::level_filters::LevelFilter;
 use self::setting::{Written, bytes, flag, list, millis, number, seconds, text};
 use crate::{Error, Result};
 
-pub use self::words::LogFormat;
+pub use self::words::{LogFormat, StatusWords};
 
 pub(crate) use self::setting::Setting;
 
@@ -131,6 +131,9 @@ settings! {
     require_auth_by_default: bool = true, flag().jac_cloud(&["REQUIRE_AUTH_BY_DEFAULT"]);
     /// Whether walkers that do not say how they are called have no endpoint.
     disable_auto_endpoint: bool = false, flag().jac_cloud(&["DISABLE_AUTO_ENDPOINT"]);
+    /// In which words `schedule.status` is told: `own`, or `jac_cloud` for `PENDING`, `STARTED`, `COMPLETED` and `ERROR`. Both are always
+    /// taken.
+    status_words: StatusWords = StatusWords::Own, text("WORDS", "own or jac_cloud");
     /// What is logged, unless `RUST_LOG` says more: `off`, `error`, `warn`, `info`, `debug` or `trace`.
     log_level: LevelFilter = LevelFilter::WARN,
         text("LEVEL", "off, error, warn, info, debug or trace").jac_cloud_as(&["LOGGER_LEVEL"], jac_cloud::level);

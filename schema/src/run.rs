@@ -6,17 +6,21 @@ use serde_json::Value;
 
 use crate::{NodeId, State, Timestamp, WalkerId};
 
-/// The four words of `schedule.status`.
+/// The four words of `schedule.status`. Those of Jac Cloud are read as well.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Accepted, not yet begun.
+    #[serde(alias = "PENDING")]
     Pending,
     /// An attempt was begun and the run has not ended.
+    #[serde(alias = "STARTED")]
     Running,
     /// Ended well.
+    #[serde(alias = "COMPLETED")]
     Completed,
     /// Ended otherwise; `schedule.error` says how.
+    #[serde(alias = "ERROR")]
     Failed,
 }
 

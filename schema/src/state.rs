@@ -92,3 +92,33 @@ impl State {
         matches!(self, Self::Starting | Self::Running)
     }
 }
+
+impl Status {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Pending, Self::Running, Self::Completed, Self::Failed];
+
+    /// Its word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Jac Cloud's word for it.
+    pub fn jac_cloud(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Running => "STARTED",
+            Self::Completed => "COMPLETED",
+            Self::Failed => "ERROR",
+        }
+    }
+
+    /// The status of either word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == word || status.jac_cloud() == word)
+    }
+}

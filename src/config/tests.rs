@@ -127,6 +127,7 @@ fn sample(setting: &Setting, n: u64) -> Value {
         ("store", _) => text(format!("mongodb://host{n}/?replicaSet=rs")),
         ("token_secret", _) => text(format!("{n} is a secret of thirty-two bytes")),
         ("log_format", _) => text(if n == 0 { "ecs" } else { "text" }.to_owned()),
+        ("status_words", _) => text(if n == 0 { "jac_cloud" } else { "own" }.to_owned()),
         ("log_level", _) => text(["error", "info", "debug"][usize::try_from(n).unwrap()].to_owned()),
         _ => text(format!("text{n}")),
     }

@@ -39,4 +39,12 @@ words! {
         /// One JSON object in the form of the Elastic Common Schema.
         Ecs = "ecs",
     }
+
+    /// In which words `schedule.status` is told.
+    StatusWords {
+        /// `pending`, `running`, `completed`, `failed`.
+        Own = "own",
+        /// `PENDING`, `STARTED`, `COMPLETED`, `ERROR`.
+        JacCloud = "jac_cloud",
+    }
 }

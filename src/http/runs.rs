@@ -9,7 +9,8 @@ use axum::{
     response::Response,
 };
 use futures_util::stream;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use walkabout_schema::{Name, State, Status, WalkerId};
 
 use super::{
@@ -18,7 +19,7 @@ use super::{
     feed::{Feed, Item},
     problem::{Refusal, answer},
 };
-use crate::{files::Opened, runtime::RunFilter};
+use crate::{config::StatusWords, files::Opened, runtime::RunFilter};
 
 /// Records in a page of `GET /walkers` when none are asked for, and at most.
 const RECORDS: (usize, usize) = (50, 500);
@@ -39,7 +40,7 @@ pub(crate) async fn record(
     let caller = extract::anybody(&server, &headers).await?;
     let id: WalkerId = walker.parse().map_err(|_| Refusal::NotFound)?;
     let record = server.runtime.record(&caller, &id).await?.ok_or(Refusal::NotFound)?;
-    Ok(answer(StatusCode::OK, &record))
+    Ok(answer_with_records(&server, &record))
 }
 
 /// Any other method there: of a run's id, or of the name of a walker that there is not.
@@ -59,7 +60,7 @@ pub(crate) async fn list(
         "status",
         "enum",
         "Input should be 'pending', 'running', 'completed' or 'failed'",
-        status,
+        Status::parse,
     )?;
     let state = parameters.read("state", "enum", "Input should be the state of a run", State::parse)?;
     let name = parameters
@@ -68,16 +69,26 @@ pub(crate) async fn list(
         .read("after", "value_error", "Input should be w:<name>:<uuid>", |text| text.parse().ok())?;
     let limit = limit(&parameters, RECORDS)?;
     let filter = RunFilter { name, status, state };
-    Ok(answer(StatusCode::OK, &server.runtime.records(&caller, filter, after, limit).await?))
+    Ok(answer_with_records(&server, &server.runtime.records(&caller, filter, after, limit).await?))
 }
 
-fn status(text: &str) -> Option<Status> {
-    match text {
-        "pending" => Some(Status::Pending),
-        "running" => Some(Status::Running),
-        "completed" => Some(Status::Completed),
-        "failed" => Some(Status::Failed),
-        _ => None,
+/// An answer with records: one, or a page of them. Their `schedule.status` is in the words of the settings.
+fn answer_with_records(server: &Server, body: &impl Serialize) -> Response {
+    if server.runtime.config().status_words == StatusWords::Own {
+        return answer(StatusCode::OK, body);
+    }
+    let Ok(mut body) = serde_json::to_value(body) else { return answer(StatusCode::OK, body) };
+    match body.get_mut("walkers").and_then(Value::as_array_mut) {
+        Some(records) => records.iter_mut().for_each(translate),
+        None => translate(&mut body),
+    }
+    answer(StatusCode::OK, &body)
+}
+
+fn translate(record: &mut Value) {
+    let Some(status) = record.pointer_mut("/schedule/status") else { return };
+    if let Some(own) = status.as_str().and_then(Status::parse) {
+        *status = own.jac_cloud().into();
     }
 }
 

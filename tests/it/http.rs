@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Server, example, is_on_mongodb, stock};
+use crate::support::{Client, Server, example, is_on_mongodb, stock, told};
 
 fn load_app() -> (Server, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
@@ -228,4 +228,52 @@ async fn a_store_in_use_is_refused_and_a_stop_is_clean() {
     // The token is good still: its secret is in the store.
     let ann = Client { url: server.url.clone(), ..ann };
     assert_eq!(ann.get(&format!("/walker/{id}")).await, (200, record));
+}
+
+/// Jac Cloud's words are those of answers alone: what is stored and filtered knows both.
+#[tokio::test(flavor = "multi_thread")]
+async fn statuses_in_jac_clouds_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(&example("desk"), folder.path(), &["--status-words", "jac_cloud"]);
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    let ended = ann.submit("approve", &json!({ "n": 1 })).await;
+    let open = ann.submit("approve", &json!({ "n": 2 })).await;
+    let cancelled = ann.submit("approve", &json!({ "n": 3 })).await;
+    let mut socket = ann.socket().await;
+    for id in [&ended, &open, &cancelled] {
+        socket.until(id, "waiting").await;
+    }
+    let yes = json!({ "for": "yes", "value": true });
+    assert_eq!(ann.post(&format!("/walker/{ended}/complete"), &yes).await.0, 200);
+    assert_eq!(ann.post(&format!("/walker/{cancelled}/cancel"), &json!({})).await.0, 200);
+    ann.finished(&cancelled).await;
+    assert_eq!(ann.finished(&ended).await["schedule"]["status"], "COMPLETED");
+
+    let listed = async |client: &Client, status: &str| {
+        let (code, page) = client.get(&format!("/walkers?status={status}")).await;
+        assert_eq!(code, 200, "{page}");
+        let told = |record: &Value| (record["id"].clone(), record["schedule"]["status"].clone());
+        page["walkers"].as_array().unwrap().iter().map(told).collect::<Vec<_>>()
+    };
+    for (id, own, theirs) in
+        [(&ended, "completed", "COMPLETED"), (&open, "running", "STARTED"), (&cancelled, "failed", "ERROR")]
+    {
+        for status in [own, theirs] {
+            assert_eq!(listed(&ann, status).await, [(json!(id), json!(theirs))], "{status}");
+        }
+    }
+    assert_eq!(told(&ann.get("/walkers?status=COMPLETE").await), ["enum query.status"]);
+    let dry = json!({ "status": "STARTED", "dry_run": true });
+    let (_, many) = ann.post("/walkers/cancel", &dry).await;
+    assert_eq!(many["walkers"], json!([{ "walker_id": open, "result": null }]));
+    let mut runs = std::process::Command::new(stock());
+    runs.args(["runs", "--status", "STARTED"]).env("WALKABOUT_URL", &server.url);
+    let output = runs.env("TOKEN", ann.token.as_ref().unwrap()).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with(&format!("{open} waiting")), "{output:?}");
+
+    server.terminate();
+    assert!(server.wait().success());
+    let server = Server::start(&example("desk"), folder.path(), &[]);
+    let ann = Client { url: server.url.clone(), ..ann };
+    assert_eq!(listed(&ann, "ERROR").await, [(json!(cancelled), json!("failed"))]);
 }
