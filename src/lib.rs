@@ -35,6 +35,11 @@
 //! In reading order: [`walker`], [`testing`], [`runtime`], [`govern`], [`traverse`], [`config`], [`store`], [`publish`].
 #![doc = include_str!("docs/architecture.md")]
 
+/// The code on that page is compiled.
+#[cfg(all(doctest, feature = "embedded", feature = "http"))]
+#[doc = include_str!("docs/from-jac-cloud.md")]
+mod from_jac_cloud {}
+
 mod access;
 #[cfg(all(feature = "embedded", feature = "http"))]
 mod app;
