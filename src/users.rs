@@ -1,9 +1,9 @@
 //! Users: registered, found, changed. Each has a root of its own; administrators of the system act as its root.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use uuid::Uuid;
-use walkabout_schema::{Access, Key, User};
+use walkabout_schema::{Access, Identity, Key, Timestamp, User};
 
 use crate::{
     Result,
@@ -24,6 +24,37 @@ impl Runtime {
         let user = new_user(&engine.env, root, root, email, password);
         let root = Arc::new(root_element(root, Access::private()));
         Ok(engine.store.register(user, Some(root)).await?)
+    }
+
+    /// Stores a user with a root of its own, who signs in with an identity at a provider and has no password. The identity's address,
+    /// already checked and lowered, is the user's: the provider said so.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn register_identity(&self, provider: &str, identity: Identity) -> Result<Registered> {
+        let engine = self.engine();
+        let root = engine.env.id();
+        let user = new_user(&engine.env, root, root, identity.email.clone(), String::new());
+        let user = User { sso: [(provider.to_owned(), identity)].into(), is_verified: true, ..user };
+        let root = Arc::new(root_element(root, Access::private()));
+        Ok(engine.store.register(user, Some(root)).await?)
+    }
+
+    /// The user who has an identity at a provider.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn user_of_identity(&self, provider: &str, id: &str) -> Result<Option<User>> {
+        Ok(self.engine().store.user_of_identity(provider, id).await?)
+    }
+
+    /// Uses up what can be used once, and is worth nothing from `until` on: true the first time.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn spend(&self, key: [u8; 32], until: Timestamp) -> Result<bool> {
+        let engine = self.engine();
+        Ok(engine.store.spend(key, engine.env.now(), until).await?)
     }
 
     /// The user of an address.
@@ -75,6 +106,8 @@ fn new_user(env: &Env, id: Uuid, root: Uuid, email: String, password: String) ->
         sessions: Vec::new(),
         tickets: Vec::new(),
         webhook_keys: Vec::new(),
+        sso: BTreeMap::new(),
+        is_verified: false,
     }
 }
 

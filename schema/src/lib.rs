@@ -25,7 +25,7 @@ pub use name::{Name, NameError};
 pub use run::{ErrorCode, Reply, Run, Schedule, Status};
 pub use state::State;
 pub use stored::{
-    Checkpoint, Edge, FORMAT, Fields, Items, Node, Object, Part, Position, Segment, SegmentId, Session,
-    Ticket, User, Walker, WebhookKey, documents,
+    Checkpoint, Edge, FORMAT, Fields, Identity, Items, Node, Object, Part, Position, Segment, SegmentId,
+    Session, Ticket, User, Walker, WebhookKey, documents,
 };
 pub use time::Timestamp;

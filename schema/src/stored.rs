@@ -1,6 +1,9 @@
 //! The documents of the stores: BSON, one shape in every store.
 
-use std::{borrow::Cow, collections::BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use bson::RawDocumentBuf;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -260,7 +263,7 @@ pub struct User {
     pub id: Key,
     /// Unique. The domain part is in lower case.
     pub email: String,
-    /// Argon2id, in PHC form.
+    /// Argon2id, in PHC form; empty for a user who only signs in by identities.
     pub password: String,
     /// The root of the user's graph.
     pub root_id: Key,
@@ -282,6 +285,21 @@ pub struct User {
     /// The keys that others call the user's walkers with, in the order in which they were made.
     #[serde(default)]
     pub webhook_keys: Vec<WebhookKey>,
+    /// The identities that the user signs in with instead of a password, by their providers: one at each, and each of one user.
+    #[serde(default)]
+    pub sso: BTreeMap<String, Identity>,
+    /// Whether the address was shown to be the user's own.
+    #[serde(default)]
+    pub is_verified: bool,
+}
+
+/// Who a user is at a provider of single sign-on.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Identity {
+    /// The provider's name for the user, which never changes.
+    pub id: String,
+    /// The address that the provider gave with it.
+    pub email: String,
 }
 
 /// One login.

@@ -503,7 +503,7 @@ pub struct Events {
 pub enum Registered {
     /// User and root are stored.
     New,
-    /// The address is taken. Nothing was written.
+    /// The address is taken, or an identity. Nothing was written.
     Taken,
 }
 
@@ -558,11 +558,14 @@ pub trait Store: Send + Sync + 'static {
     /// Gives the bytes kept under `name`, keeping `fresh` first when there are none. For secrets made at the first start.
     fn keep(&self, name: &str, fresh: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>>>;
 
-    /// Stores a user in one step with the user's root, unless that is there already.
+    /// Stores a user in one step with the user's root, unless that is there already. The address and each identity are of one user.
     fn register(&self, user: User, root: Option<Arc<Element>>) -> BoxFuture<'_, Result<Registered>>;
 
     /// Stores a user in the place of the one of this id and version, which it then has one more of. False when there is none: it was
     /// changed meanwhile, or is gone.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when an identity that the user did not have is another's.
     fn change_user(&self, user: User) -> BoxFuture<'_, Result<bool>>;
 
     /// The user of an address, compared as it is written.
@@ -571,6 +574,13 @@ pub trait Store: Send + Sync + 'static {
     /// Those who act as a root, by their ids: one, or all administrators of the system. A user whom a program before this method stored
     /// may be missing until the next [`Store::change_user`].
     fn users_of(&self, root: Uuid) -> BoxFuture<'_, Result<Vec<User>>>;
+
+    /// The user who has this identity at a provider.
+    fn user_of_identity(&self, provider: &str, id: &str) -> BoxFuture<'_, Result<Option<User>>>;
+
+    /// Uses up what can be used once, by its digest: true the first time, false from then on until `until`. It must not be good any
+    /// longer than that.
+    fn spend(&self, key: [u8; 32], now: Timestamp, until: Timestamp) -> BoxFuture<'_, Result<bool>>;
 
     /// Stores a run with its event number 1, `accepted`. Synced when this answers, also for one that is known already.
     fn submit(&self, submission: Submission) -> BoxFuture<'_, Result<Submitted>>;

@@ -7,8 +7,8 @@ use uuid::Uuid;
 use walkabout::{
     env::Env,
     schema::{
-        Access, Checkpoint, ErrorCode, EventKind, Fields, Items, Key, Kind, Level, Name, NodeId, Part, Run,
-        Schedule, Session, State, Status, Timestamp, User, Walker,
+        Access, Checkpoint, ErrorCode, EventKind, Fields, Identity, Items, Key, Kind, Level, Name, NodeId,
+        Part, Run, Schedule, Session, State, Status, Timestamp, User, Walker,
     },
     store::{
         Act, Acted, Change, Claim, Claimed, Commit, Direction, Due, Element, End, Ends, Error, Finish, Guard,
@@ -130,6 +130,8 @@ async fn exercise(store: &Shared) {
     additions_never_conflict(store, &env).await;
     users_are_unique(store, &env).await;
     users_change_one_at_a_time(store, &env).await;
+    an_identity_is_of_one_user(store, &env).await;
+    what_is_spent_is_spent_once(store, &env).await;
     secrets_are_kept(store).await;
     a_run_goes_from_submission_to_its_end(store, &env).await;
     stale_tokens_are_refused(store, &env).await;
@@ -309,6 +311,8 @@ fn user(env: &Env, email: &str) -> User {
         sessions: Vec::new(),
         tickets: Vec::new(),
         webhook_keys: Vec::new(),
+        sso: BTreeMap::new(),
+        is_verified: false,
     }
 }
 
@@ -360,6 +364,62 @@ async fn users_are_unique(store: &Shared, env: &Env) {
     assert!(store.change_user(moved.clone()).await.unwrap());
     assert_eq!(store.users_of(of_ann).await.unwrap(), all[..2]);
     assert_eq!(store.users_of(moved.root_id.0).await.unwrap(), [User { version: 2, ..moved }]);
+}
+
+async fn an_identity_is_of_one_user(store: &Shared, env: &Env) {
+    let at_home = |id: &str| Identity { id: id.to_owned(), email: "x@example.com".to_owned() };
+    let with = |user: &User, sso: &[(&str, &str)]| User {
+        sso: sso.iter().map(|(provider, id)| ((*provider).to_owned(), at_home(id))).collect(),
+        ..user.clone()
+    };
+    let known = async |provider: &str, id: &str| {
+        store.user_of_identity(provider, id).await.unwrap().map(|user| user.email)
+    };
+    let [cat, dan, eve] = ["cat", "dan", "eve"].map(|name| user(env, &format!("{name}@example.com")));
+    let cat = with(&cat, &[("home", "1"), ("work", "1")]);
+    assert_eq!(store.register(cat.clone(), None).await.unwrap(), Registered::New);
+    assert_eq!(store.user_of_identity("home", "1").await.unwrap(), Some(cat.clone()));
+    assert_eq!((known("home", "2").await, known("hom", "e1").await), (None, None));
+    assert_eq!(store.register(with(&dan, &[("work", "1")]), None).await.unwrap(), Registered::Taken);
+    assert_eq!(store.user(&dan.email).await.unwrap(), None, "nothing was written");
+
+    for user in [&dan, &eve] {
+        store.register(user.clone(), None).await.unwrap();
+    }
+    let taken = store.change_user(with(&dan, &[("home", "1"), ("work", "2")])).await;
+    assert!(matches!(taken, Err(Error::Conflict(_))), "{taken:?}");
+    assert_eq!((known("home", "1").await, known("work", "2").await), (Some(cat.email.clone()), None));
+    // Of many at once one has it.
+    let both = [&dan, &eve].map(|user| store.change_user(with(user, &[("home", "3")])));
+    let both = futures_util::future::join_all(both).await;
+    assert_eq!(both.iter().filter(|changed| matches!(changed, Ok(true))).count(), 1, "{both:?}");
+    assert_eq!(
+        both.iter().filter(|changed| matches!(changed, Err(Error::Conflict(_)))).count(),
+        1,
+        "{both:?}"
+    );
+    let owner = known("home", "3").await.unwrap();
+    assert!([&dan.email, &eve.email].contains(&&owner));
+
+    // One that is given up is free, the others stay, and a user who has it keeps it over other changes.
+    let cat = store.user(&cat.email).await.unwrap().unwrap();
+    assert!(store.change_user(with(&cat, &[("work", "1")])).await.unwrap());
+    assert_eq!((known("home", "1").await, known("work", "1").await), (None, Some(cat.email.clone())));
+    let cat = store.user(&cat.email).await.unwrap().unwrap();
+    assert!(store.change_user(User { is_verified: true, ..cat.clone() }).await.unwrap());
+    let owner = store.user(&owner).await.unwrap().unwrap();
+    assert!(store.change_user(with(&owner, &[("home", "1")])).await.unwrap());
+    assert_eq!((known("home", "1").await, known("home", "3").await), (Some(owner.email), None));
+    assert_eq!(known("work", "1").await, Some(cat.email));
+}
+
+async fn what_is_spent_is_spent_once(store: &Shared, env: &Env) {
+    let until = env.now().plus(std::time::Duration::from_secs(600));
+    let spends = (0..20).map(|_| store.spend([7; 32], env.now(), until));
+    let spent = futures_util::future::join_all(spends).await;
+    assert_eq!(spent.iter().filter(|spent| *spent.as_ref().unwrap()).count(), 1);
+    assert!(store.spend([8; 32], env.now(), until).await.unwrap(), "another is another");
+    assert!(!store.spend([7; 32], env.now(), until).await.unwrap());
 }
 
 async fn secrets_are_kept(store: &Shared) {

@@ -57,6 +57,12 @@ impl Store for Shy {
     fn users_of(&self, root: Uuid) -> BoxFuture<'_, Result<Vec<User>>> {
         self.inner.users_of(root)
     }
+    fn user_of_identity(&self, provider: &str, id: &str) -> BoxFuture<'_, Result<Option<User>>> {
+        self.inner.user_of_identity(provider, id)
+    }
+    fn spend(&self, key: [u8; 32], now: Timestamp, until: Timestamp) -> BoxFuture<'_, Result<bool>> {
+        self.inner.spend(key, now, until)
+    }
     fn submit(&self, submission: Submission) -> BoxFuture<'_, Result<Submitted>> {
         self.inner.submit(submission)
     }

@@ -193,6 +193,8 @@ fn user(owner: uuid::Uuid) -> (User, Arc<Element>) {
         sessions: Vec::new(),
         tickets: Vec::new(),
         webhook_keys: Vec::new(),
+        sso: std::collections::BTreeMap::new(),
+        is_verified: false,
     };
     (user, Arc::new(root))
 }

@@ -66,6 +66,14 @@ pub(crate) fn users_of(root: Uuid) -> Vec<u8> {
     [&[BY_ROOT], &root.as_bytes()[..]].concat()
 }
 
+/// Leads from an identity to the address of its user. No address begins with its first byte, and no provider's name has a colon.
+pub(crate) fn identity(provider: &str, id: &str) -> Vec<u8> {
+    [&[BY_IDENTITY], provider.as_bytes(), b":", id.as_bytes()].concat()
+}
+
+/// Begins the keys that lead from an identity to a user.
+pub(crate) const BY_IDENTITY: u8 = 1;
+
 /// Begins the keys that lead from a root to a user.
 pub(crate) const BY_ROOT: u8 = 0;
 

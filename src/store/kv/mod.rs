@@ -42,8 +42,8 @@ use self::{
 };
 use super::{
     Act, Acted, Claim, Claimed, Commit, Direction, Due, Element, Error, EventSink, Events, Limits, Link,
-    OpenRuns, PAGE_BYTES_MAX, Registered, Release, Result, RunCommit, RunFilter, Runs, Snapshot, Store,
-    Submission, Submitted, Then, Token,
+    OpenRuns, PAGE_BYTES_MAX, Registered, Release, RequestKey, Result, RunCommit, RunFilter, Runs, Snapshot,
+    Store, Submission, Submitted, Then, Token,
 };
 
 /// Events that are read from the engine at once.
@@ -431,6 +431,21 @@ impl Store for KvStore {
             let documents = addresses.iter().map(|(_, address)| view.get(Space::User, address));
             documents.filter_map(Result::transpose).map(|document| codec::decode(&document?)).collect()
         }))
+    }
+
+    fn user_of_identity(&self, provider: &str, id: &str) -> BoxFuture<'_, Result<Option<User>>> {
+        let view = self.shared.engine.snapshot();
+        let address = view.get(Space::User, &keys::identity(provider, id));
+        done(address.and_then(|address| {
+            let Some(address) = address else { return Ok(None) };
+            let document = view.get(Space::User, &address)?;
+            document.map(|document| codec::decode(&document)).transpose()
+        }))
+    }
+
+    fn spend(&self, key: [u8; 32], now: Timestamp, until: Timestamp) -> BoxFuture<'_, Result<bool>> {
+        let key = RequestKey { key, request: [0; 32], until };
+        Box::pin(self.ask(move |answer| Member::Spend { key, now, answer }))
     }
 
     fn submit(&self, submission: Submission) -> BoxFuture<'_, Result<Submitted>> {

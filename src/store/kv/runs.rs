@@ -98,15 +98,7 @@ pub(crate) fn submit(
         if let Some(known) = known(shared, stage, &key, accepted.at)? {
             return Ok((known, None));
         }
-        forget(shared, stage, swept, accepted.at)?;
-        let value = [&id.as_bytes()[..], &key.request, &key.until.millis().to_be_bytes()].concat();
-        stage.put(Space::Request, keys::request(&key.key), value);
-        stage.put(Space::Request, keys::request_end(key.until, &key.key), Vec::new());
-        // Behind the cursor nobody would find it: the clock may have stepped back.
-        let before = keys::request_end(key.until, &[0; 32]);
-        if before < *swept {
-            *swept = before;
-        }
+        remember(shared, stage, swept, id, &key, accepted.at)?;
     }
     stage.put(Space::Walker, id.as_bytes().to_vec(), document);
     stage.put(Space::Event, keys::event(id, 1), event);
@@ -117,6 +109,42 @@ pub(crate) fn submit(
         Some(at) => stage.put(Space::Due, keys::due(at, id), root.as_bytes().to_vec()),
     }
     Ok((Submitted::New, Some(RunEvents { id, name, events: vec![accepted] })))
+}
+
+/// Uses up what can be used once. False when it was used before.
+pub(crate) fn spend(
+    shared: &Shared,
+    stage: &mut Stage,
+    swept: &mut Vec<u8>,
+    key: &RequestKey,
+    now: Timestamp,
+) -> Result<bool> {
+    let is_spent = known(shared, stage, key, now)?.is_some();
+    if !is_spent {
+        remember(shared, stage, swept, Uuid::nil(), key, now)?;
+    }
+    Ok(!is_spent)
+}
+
+/// Keeps what a request led to, and forgets some whose time is over.
+fn remember(
+    shared: &Shared,
+    stage: &mut Stage,
+    swept: &mut Vec<u8>,
+    id: Uuid,
+    key: &RequestKey,
+    now: Timestamp,
+) -> Result<()> {
+    forget(shared, stage, swept, now)?;
+    let value = [&id.as_bytes()[..], &key.request, &key.until.millis().to_be_bytes()].concat();
+    stage.put(Space::Request, keys::request(&key.key), value);
+    stage.put(Space::Request, keys::request_end(key.until, &key.key), Vec::new());
+    // Behind the cursor nobody would find it: the clock may have stepped back.
+    let before = keys::request_end(key.until, &[0; 32]);
+    if before < *swept {
+        *swept = before;
+    }
+    Ok(())
 }
 
 /// What a request of this key led to, when that is not forgotten.

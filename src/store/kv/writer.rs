@@ -25,7 +25,8 @@ use super::{
     stage::{Stage, Touched},
 };
 use crate::store::{
-    Act, Acted, Element, Error, EventSink, Limits, Registered, Result, RunEvents, Submitted, Token,
+    Act, Acted, Element, Error, EventSink, Limits, Registered, RequestKey, Result, RunEvents, Submitted,
+    Token,
 };
 
 /// Members of one group at most.
@@ -55,6 +56,11 @@ pub(crate) enum Member {
     },
     ChangeUser {
         user: UserWrite,
+        answer: oneshot::Sender<Result<bool>>,
+    },
+    Spend {
+        key: RequestKey,
+        now: Timestamp,
         answer: oneshot::Sender<Result<bool>>,
     },
     Submit {
@@ -281,6 +287,11 @@ impl Writer {
             Member::ChangeUser { user, answer } => {
                 (settle(answer, stage.examine(|stage| change_user(&shared, stage, user))), None)
             }
+            Member::Spend { key, now, answer } => {
+                let swept = &mut self.swept;
+                let spent = stage.examine(|stage| runs::spend(&shared, stage, swept, &key, now));
+                (settle(answer, spent), None)
+            }
             Member::Submit { run, answer } => {
                 let swept = &mut self.swept;
                 let submitted = stage.examine(|stage| runs::submit(&shared, stage, swept, *run));
@@ -434,7 +445,7 @@ impl Member {
             Self::Keep { .. } | Self::Register { .. } | Self::Submit { .. } => true,
             Self::Commit { commit, .. } => commit.adds_data(),
             // Else nobody could log in to make room, or end a login that was stolen. It is bounded.
-            Self::ChangeUser { .. } => false,
+            Self::ChangeUser { .. } | Self::Spend { .. } => false,
             Self::Claim { .. } | Self::Act { .. } | Self::Progress { .. } | Self::Close { .. } => false,
         }
     }
@@ -449,6 +460,7 @@ impl Member {
             Self::Submit { run, .. } => run.bytes(),
             Self::Commit { commit, .. } => commit.bytes(),
             Self::Keep { .. }
+            | Self::Spend { .. }
             | Self::Claim { .. }
             | Self::Act { .. }
             | Self::Progress { .. }
@@ -461,7 +473,7 @@ impl Member {
         match self {
             Self::Keep { answer, .. } => drop(answer.send(Err(error))),
             Self::Register { answer, .. } => drop(answer.send(Err(error))),
-            Self::ChangeUser { answer, .. } => drop(answer.send(Err(error))),
+            Self::ChangeUser { answer, .. } | Self::Spend { answer, .. } => drop(answer.send(Err(error))),
             Self::Claim { answer, .. } => drop(answer.send(Err(error))),
             Self::Act { answer, .. } => drop(answer.send(Err(error))),
             Self::Progress { answer, .. } => drop(answer.send(Err(error))),
@@ -514,8 +526,10 @@ pub(crate) fn register(
     user: UserWrite,
     root: Option<NewRoot>,
 ) -> Result<Registered> {
-    if stage.get(&*shared.engine, Space::User, &user.key())?.is_some() {
-        return Ok(Registered::Taken);
+    for key in user.reads() {
+        if stage.get(&*shared.engine, Space::User, &key)?.is_some() {
+            return Ok(Registered::Taken);
+        }
     }
     user.put(stage);
     if let Some(NewRoot { root, document }) = root {
@@ -547,6 +561,8 @@ pub(crate) struct UserWrite {
     root: Uuid,
     /// The version of the one that it takes the place of.
     before: u64,
+    /// Where its identities lead to it.
+    identities: Vec<Vec<u8>>,
     /// The user, encoded.
     pub(crate) document: Vec<u8>,
 }
@@ -554,8 +570,9 @@ pub(crate) struct UserWrite {
 impl UserWrite {
     /// One that is not there yet.
     pub(crate) fn new(user: &User) -> Result<Self> {
-        let document = codec::encode(user)?;
-        Ok(Self { email: user.email.clone(), id: user.id.0, root: user.root_id.0, before: 0, document })
+        let (document, identities) = (codec::encode(user)?, identities(user));
+        let (email, id, root) = (user.email.clone(), user.id.0, user.root_id.0);
+        Ok(Self { email, id, root, before: 0, identities, document })
     }
 
     /// One that is given as it was read and changed, in the place of what was read.
@@ -570,22 +587,52 @@ impl UserWrite {
         self.email.as_bytes().to_vec()
     }
 
+    /// Where it and its identities are stored: what has to be read to examine it.
+    pub(crate) fn reads(&self) -> impl Iterator<Item = Vec<u8>> {
+        self.identities.iter().cloned().chain([self.key()])
+    }
+
     fn put(self, stage: &mut Stage) {
         let key = self.key();
+        for identity in self.identities {
+            stage.put(Space::User, identity, self.email.clone().into_bytes());
+        }
         stage.put(Space::User, keys::user_of(self.root, self.id), self.email.into_bytes());
         stage.put(Space::User, key, self.document);
     }
 }
 
-pub(crate) fn change_user(shared: &Shared, stage: &mut Stage, user: UserWrite) -> Result<bool> {
+fn identities(user: &User) -> Vec<Vec<u8>> {
+    user.sso.iter().map(|(provider, identity)| keys::identity(provider, &identity.id)).collect()
+}
+
+pub(crate) fn change_user(shared: &Shared, stage: &mut Stage, mut user: UserWrite) -> Result<bool> {
     let Some(kept) = stage.get(&*shared.engine, Space::User, &user.key())? else { return Ok(false) };
     let kept: User = codec::decode(&kept)?;
     if kept.id.0 != user.id || kept.version != user.before {
         return Ok(false);
     }
+    let (before, after) = (identities(&kept), user.identities.clone());
+    user.identities.retain(|identity| !before.contains(identity));
+    for identity in &user.identities {
+        if stage.get(&*shared.engine, Space::User, identity)?.is_some() {
+            return Err(Error::Conflict(vec![user.id]));
+        }
+    }
     if kept.root_id.0 != user.root {
         stage.remove(Space::User, keys::user_of(kept.root_id.0, user.id));
     }
+    give_up(shared, stage, before.into_iter().filter(|identity| !after.contains(identity)))?;
     user.put(stage);
     Ok(true)
+}
+
+/// Lets others have identities.
+fn give_up(shared: &Shared, stage: &mut Stage, identities: impl Iterator<Item = Vec<u8>>) -> Result<()> {
+    for identity in identities {
+        if stage.get(&*shared.engine, Space::User, &identity)?.is_some() {
+            stage.remove(Space::User, identity);
+        }
+    }
+    Ok(())
 }

@@ -34,6 +34,7 @@ pub(super) enum Place {
     Segment,
     Event,
     User,
+    Identity,
     Request,
     Commit,
     Process,
@@ -41,7 +42,7 @@ pub(super) enum Place {
 }
 
 impl Place {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Node,
         Self::Edge,
         Self::Object,
@@ -50,6 +51,7 @@ impl Place {
         Self::Segment,
         Self::Event,
         Self::User,
+        Self::Identity,
         Self::Request,
         Self::Commit,
         Self::Process,
@@ -66,6 +68,7 @@ impl Place {
             Self::Segment => "segment",
             Self::Event => "event",
             Self::User => "user",
+            Self::Identity => "identity",
             Self::Request => "request",
             Self::Commit => "commit",
             Self::Process => "process",

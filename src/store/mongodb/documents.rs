@@ -66,6 +66,12 @@ pub(super) fn request_id(key: &[u8]) -> Result<Bson> {
     Ok(Bson::Binary(bson::Binary { subtype: BinarySubtype::Generic, bytes: digest.to_vec() }))
 }
 
+/// The id of an identity, by its key in the key space.
+pub(super) fn identity_id(key: &[u8]) -> Result<Bson> {
+    let text = key.split_first().and_then(|(_, text)| std::str::from_utf8(text).ok());
+    Ok(Bson::String(text.ok_or_else(|| damaged("the key of an identity"))?.to_owned()))
+}
+
 /// The id of an event: its key. In one piece, since not every server reads a range of documents by their index.
 pub(super) fn event_id(run: Uuid, seq: u64) -> Bson {
     Bson::Binary(bson::Binary { subtype: BinarySubtype::Generic, bytes: keys::event(run, seq) })
@@ -83,6 +89,11 @@ pub(super) fn id_in(document: &RawDocument, name: &str) -> Result<Uuid> {
 pub(super) fn value_of(space: Space, document: &RawDocumentBuf) -> Result<Option<(Vec<u8>, Bytes)>> {
     let whole = || Bytes::from(document.as_bytes());
     Ok(Some(match space {
+        // An identity has a text as its id, a user a UUID.
+        Space::User if let Ok(id) = document.get_str("_id") => {
+            let email = document.get_str("email").map_err(|_| damaged("an identity has no address"))?;
+            ([&[keys::BY_IDENTITY], id.as_bytes()].concat(), email.as_bytes().into())
+        }
         Space::User => {
             let email = document.get_str("email").map_err(|_| damaged("a user has no address"))?;
             (email.as_bytes().to_vec(), whole())
@@ -205,6 +216,9 @@ pub(super) fn ops(group: Group<'_>) -> Result<Ops> {
                 ops.push(Place::Segment, Op::Delete(rawdoc! { "_id": id }));
             }
             (Space::Event, value) => events.push((key, value)),
+            (Space::User, value) if key.first() == Some(&keys::BY_IDENTITY) => {
+                put_identity(&mut ops, fetched, &key, value)?
+            }
             (Space::User, Some(value)) if key.first() != Some(&keys::BY_ROOT) => {
                 put_user(&mut ops, fetched, &key, value)?
             }
@@ -254,6 +268,27 @@ fn put_user(ops: &mut Ops, fetched: &Fetched, key: &[u8], value: Vec<u8>) -> Res
         }
     }
     ops.push(Place::User, Op::Update { filter: rawdoc! { "email": email }, change: rawdoc! { "$set": set } });
+    Ok(())
+}
+
+fn put_identity(ops: &mut Ops, fetched: &Fetched, key: &[u8], value: Option<Vec<u8>>) -> Result<()> {
+    let id = RawBson::try_from(identity_id(key)?).map_err(|_| damaged("the key of an identity"))?;
+    let filter = rawdoc! { "_id": id };
+    let Some(value) = value else {
+        // What the same group made and removed was never there.
+        if fetched.has(Space::User, key) {
+            ops.push(Place::Identity, Op::Delete(filter));
+        }
+        return Ok(());
+    };
+    let email = String::from_utf8(value).map_err(|_| damaged("the address of a user"))?;
+    if fetched.has(Space::User, key) {
+        ops.push(Place::Identity, Op::Update { filter, change: rawdoc! { "$set": { "email": email } } });
+    } else {
+        let mut document = filter;
+        document.append(bson::raw::cstr!("email"), email);
+        ops.push(Place::Identity, Op::Insert(document));
+    }
     Ok(())
 }
 

@@ -118,21 +118,21 @@ impl Fetched {
         session: &mut ClientSession,
         needs: impl IntoIterator<Item = Need>,
     ) -> Tries<()> {
-        let mut wanted: BTreeMap<Space, Vec<Vec<u8>>> = BTreeMap::new();
+        let mut wanted: BTreeMap<(Space, bool), Vec<Vec<u8>>> = BTreeMap::new();
         let mut links = Vec::new();
         {
             let state = self.state();
             for need in needs {
                 match need {
                     Need::Value(space, key) if !state.values.contains_key(&(space, key.clone())) => {
-                        wanted.entry(space).or_default().push(key);
+                        wanted.entry((space, is_identity(space, &key))).or_default().push(key);
                     }
                     Need::Links(prefix) if !state.linked.contains(&prefix) => links.push(prefix),
                     _ => {}
                 }
             }
         }
-        for (space, mut keys) in wanted {
+        for ((space, _), mut keys) in wanted {
             keys.sort_unstable();
             keys.dedup();
             for some in keys.chunks(IDS_AT_ONCE) {
@@ -210,7 +210,12 @@ struct Question {
     only: Option<Document>,
 }
 
-/// None when nothing of this kind is ever found.
+/// Whether a key of users is that of an identity, which are in a collection of their own.
+fn is_identity(space: Space, key: &[u8]) -> bool {
+    space == Space::User && key.first() == Some(&keys::BY_IDENTITY)
+}
+
+/// None when nothing of this kind is ever found. Keys of identities come without others.
 fn question(space: Space, keys: &[Vec<u8>]) -> Result<Option<Question>> {
     let of = |place, field, id: fn(&[u8]) -> Result<Bson>, only| {
         let ids = keys.iter().map(|key| id(key)).collect::<Result<Vec<Bson>>>()?;
@@ -224,6 +229,9 @@ fn question(space: Space, keys: &[Vec<u8>]) -> Result<Option<Question>> {
         Space::Walker => of(Place::Walker, "_id", uuid_of, None),
         Space::Live => of(Place::Walker, "_id", uuid_of, Some(doc! { "live": 1 })),
         Space::Checkpoint => of(Place::Checkpoint, "_id", uuid_of, None),
+        Space::User if keys.first().is_some_and(|key| is_identity(space, key)) => {
+            of(Place::Identity, "_id", documents::identity_id, None)
+        }
         Space::User => of(Place::User, "email", text, None),
         Space::Request => of(Place::Request, "_id", documents::request_id, None),
         Space::Meta => of(Place::Meta, "_id", text, None),

@@ -45,8 +45,8 @@ use self::{
 };
 use super::{
     Act, Acted, Change, Claim, Claimed, Commit, Due, Element, Error, EventSink, Events, Guard, Limits,
-    OpenRuns, PAGE_BYTES_MAX, Registered, Result, RunEvents, RunFilter, Runs, Snapshot, Stirred, Store,
-    Submission, Submitted, Then, Token,
+    OpenRuns, PAGE_BYTES_MAX, Registered, RequestKey, Result, RunEvents, RunFilter, Runs, Snapshot, Stirred,
+    Store, Submission, Submitted, Then, Token,
     kv::{
         apply::{self, Prepared},
         codec::{self, FieldsOnly, Live},
@@ -508,7 +508,7 @@ impl Store for MongoStore {
     fn register(&self, user: User, root: Option<Arc<Element>>) -> BoxFuture<'_, Result<Registered>> {
         Box::pin(async move {
             let (user, root) = (UserWrite::new(&user)?, root.map(NewRoot::new).transpose()?);
-            let needs = vec![Need::Value(Space::User, user.key())];
+            let needs = user.reads().map(|key| Need::Value(Space::User, key)).collect();
             let rule = move |shared: &Shared, stage: &mut Stage| {
                 writer::register(shared, stage, user.clone(), root.clone())
                     .map(|registered| (registered, None))
@@ -520,7 +520,7 @@ impl Store for MongoStore {
     fn change_user(&self, user: User) -> BoxFuture<'_, Result<bool>> {
         Box::pin(async move {
             let user = UserWrite::change(user)?;
-            let needs = vec![Need::Value(Space::User, user.key())];
+            let needs = user.reads().map(|key| Need::Value(Space::User, key)).collect();
             let rule = move |shared: &Shared, stage: &mut Stage| {
                 writer::change_user(shared, stage, user.clone()).map(|changed| (changed, None))
             };
@@ -543,6 +543,31 @@ impl Store for MongoStore {
             let found: Vec<RawDocumentBuf> =
                 find.await.map_err(Tried::from)?.try_collect().await.map_err(Tried::from)?;
             found.iter().map(|document| codec::decode(document.as_bytes())).collect()
+        }))
+    }
+
+    fn user_of_identity(&self, provider: &str, id: &str) -> BoxFuture<'_, Result<Option<User>>> {
+        let (provider, id) = (provider.to_owned(), id.to_owned());
+        Box::pin(self.read(async move {
+            let key = documents::identity_id(&keys::identity(&provider, &id))?;
+            let Some(found) = self.find_one(Place::Identity, doc! { "_id": key }, None).await? else {
+                return Ok(None);
+            };
+            let email = found
+                .get_str("email")
+                .map_err(|_| Error::Damaged("an identity has no address".to_owned()))?;
+            let found = self.find_one(Place::User, doc! { "email": email }, None).await?;
+            let user = found.map(|document| codec::decode::<User>(document.as_bytes())).transpose()?;
+            // Between the two the user may have let go of it.
+            Ok(user.filter(|user| user.sso.get(&provider).is_some_and(|identity| identity.id == id)))
+        }))
+    }
+
+    fn spend(&self, key: [u8; 32], now: Timestamp, until: Timestamp) -> BoxFuture<'_, Result<bool>> {
+        let needs = vec![Need::Value(Space::Request, keys::request(&key))];
+        let key = RequestKey { key, request: [0; 32], until };
+        Box::pin(self.ask(SMALL, needs, move |shared, stage| {
+            runs::spend(shared, stage, &mut Vec::new(), &key, now).map(|spent| (spent, None))
         }))
     }
 
