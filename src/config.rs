@@ -4,6 +4,9 @@
 #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "only the command line sets by text"))]
 mod setting;
 
+#[cfg_attr(not(feature = "http"), expect(dead_code, reason = "only the server signs anybody in"))]
+mod sso;
+
 #[cfg(feature = "http")]
 mod file;
 #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "only the command line reads variables"))]
@@ -19,12 +22,15 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use tracing::level_filters::LevelFilter;
 
-use self::setting::{Written, bytes, flag, list, millis, number, seconds, text};
+use self::setting::{Written, bytes, flag, list, millis, number, seconds, table, text};
 use crate::{Error, Result};
 
 pub use self::words::{LogFormat, StatusWords};
 
 pub(crate) use self::setting::Setting;
+#[cfg(feature = "http")]
+pub(crate) use self::sso::known_as;
+pub use self::sso::{Provider, Providers};
 
 #[cfg(feature = "http")]
 pub use self::layers::Settled;
@@ -65,13 +71,7 @@ macro_rules! settings {
                 meaning: concat!($($doc),+),
                 form: $form,
                 get: |config, unit| config.$field.write(unit),
-                set: |config, value, unit| {
-                    let read = Written::read(value, unit);
-                    read.is_some_and(|read| {
-                        config.$field = read;
-                        true
-                    })
-                },
+                set: |config, value, unit| config.$field.put(value, unit),
             }
         ),+];
     };
@@ -134,6 +134,17 @@ settings! {
     /// In which words `schedule.status` is told: `own`, or `jac_cloud` for `PENDING`, `STARTED`, `COMPLETED` and `ERROR`. Both are always
     /// taken.
     status_words: StatusWords = StatusWords::Own, text("WORDS", "own or jac_cloud");
+    /// The providers that users may sign in with, a table each, by the names that they have in paths: `[sso.google]` has `client_id` and
+    /// `client_secret`.
+    sso: Providers = Providers::new(),
+        table("TABLES", "tables by the names of providers, in TOML", sso::unfit).by_default("none")
+            .jac_cloud_as(&jac_cloud::PROVIDERS, jac_cloud::providers);
+    /// What begins the addresses that providers send browsers back to: `/<platform>/<operation>/callback` comes after it.
+    sso_host: String = "http://localhost:8000/sso".to_owned(),
+        text("URL", "an address as https://example.com/sso").check(sso::is_address).jac_cloud(&["SSO_HOST"]);
+    /// Other addresses that providers may send browsers back to, when `redirect_uri` asks for one of them.
+    sso_redirects: Vec<String> = Vec::new(),
+        list("URLS", "addresses as https://app.example.com/signed-in").check(sso::is_address);
     /// What is logged, unless `RUST_LOG` says more: `off`, `error`, `warn`, `info`, `debug` or `trace`.
     log_level: LevelFilter = LevelFilter::WARN,
         text("LEVEL", "off, error, warn, info, debug or trace").jac_cloud_as(&["LOGGER_LEVEL"], jac_cloud::level);
@@ -223,7 +234,8 @@ impl Config {
     /// # Errors
     /// [`Error::Config`] with all that are not.
     pub(crate) fn check(&self) -> Result<()> {
-        let faults: Vec<String> = SETTINGS.iter().filter_map(|setting| setting.check(self).err()).collect();
+        let faults = SETTINGS.iter().filter_map(|setting| setting.check(self).err());
+        let faults: Vec<String> = faults.chain(sso::faults(&self.sso)).collect();
         if faults.is_empty() { Ok(()) } else { Err(Error::Config(faults.join("\n"))) }
     }
 }

@@ -1,4 +1,4 @@
-//! The file of settings, in TOML: one key for each setting, and no tables.
+//! The file of settings, in TOML: one key or table for each setting.
 
 use std::{fs, io::Read, path::Path};
 
@@ -75,6 +75,7 @@ fn of(value: &DeValue<'_>) -> Value {
         DeValue::Array(values) => {
             values.iter().map(|value| text(value.get_ref())).collect::<Option<Vec<_>>>().map(Value::List)
         }
+        DeValue::Table(members) => Some(table_of(members)),
         _ => None,
     };
     read.unwrap_or_else(|| {
@@ -84,6 +85,23 @@ fn of(value: &DeValue<'_>) -> Value {
             other => format!("a {}", other.type_str()),
         })
     })
+}
+
+fn table_of(members: &DeTable<'_>) -> Value {
+    Value::Table(
+        members.iter().map(|(name, value)| (name.get_ref().to_string(), of(value.get_ref()))).collect(),
+    )
+}
+
+/// A table as it stands after a key: `{ name = "value" }`.
+pub(super) fn table(text: &str) -> Option<Value> {
+    const KEY: &str = "value";
+    let whole = format!("{KEY} = {text}");
+    let parsed = DeTable::parse(&whole).ok()?;
+    match (parsed.get_ref().len(), parsed.get_ref().get(KEY)?.get_ref()) {
+        (1, DeValue::Table(members)) => Some(table_of(members)),
+        _ => None,
+    }
 }
 
 /// The setting that may have been meant.

@@ -1,8 +1,11 @@
 //! Jac Cloud's variables, where they mean what a setting here means. They are weaker than `WALKABOUT_*` and stronger than the file.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
-use super::{Config, setting::Value};
+use super::{
+    Config,
+    setting::{Value, flag},
+};
 
 /// How Jac Cloud's variables give a value: the settings that are weaker, and the texts, one for each name and one at least. The error
 /// is a sentence that goes on after the names.
@@ -72,4 +75,51 @@ pub(super) fn level(_: &Config, texts: &[Option<&str>]) -> Result<Value, String>
         _ => return Err(format!("is {text:?}, and should be DEBUG, INFO, WARNING, ERROR or CRITICAL")),
     };
     Ok(Value::Text(level.to_owned()))
+}
+
+/// What Jac Cloud says of a provider, and the member here.
+const OF_PROVIDER: [(&str, &str); 5] = [
+    ("CLIENT_ID", "client_id"),
+    ("CLIENT_SECRET", "client_secret"),
+    ("TENANT", "tenant"),
+    ("BASE_ENDPOINT_URL", "issuer"),
+    ("ALLOW_INSECURE_HTTP", "allow_insecure_http"),
+];
+
+macro_rules! of_providers {
+    ($($name:literal),+) => {
+        [$(
+            concat!("SSO_", $name, "_CLIENT_ID"),
+            concat!("SSO_", $name, "_CLIENT_SECRET"),
+            concat!("SSO_", $name, "_TENANT"),
+            concat!("SSO_", $name, "_BASE_ENDPOINT_URL"),
+            concat!("SSO_", $name, "_ALLOW_INSECURE_HTTP"),
+        )+]
+    };
+}
+
+/// The variables of the platforms that speak OpenID Connect, five each.
+pub(super) static PROVIDERS: [&str; 25] = of_providers!("GOOGLE", "APPLE", "GITLAB", "KAKAO", "MICROSOFT");
+
+/// Tables of providers.
+pub(super) fn providers(_: &Config, texts: &[Option<&str>]) -> Result<Value, String> {
+    let mut providers: BTreeMap<String, Value> = BTreeMap::new();
+    for (variable, text) in PROVIDERS.iter().zip(texts) {
+        let Some(text) = text else { continue };
+        let found = OF_PROVIDER.iter().find_map(|(end, member)| {
+            let name = variable.strip_prefix("SSO_")?.strip_suffix(end)?.strip_suffix('_')?;
+            Some((name.to_ascii_lowercase(), *member))
+        });
+        let Some((name, member)) = found else { continue };
+        let value = if member == "allow_insecure_http" {
+            flag().of_text(text)
+        } else {
+            Value::Text((*text).to_owned())
+        };
+        let provider = providers.entry(name).or_insert_with(|| Value::Table(BTreeMap::new()));
+        if let Value::Table(members) = provider {
+            members.insert(member.to_owned(), value);
+        }
+    }
+    Ok(Value::Table(providers))
 }

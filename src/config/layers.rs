@@ -11,7 +11,8 @@ use std::{
 use super::{
     Config, SETTINGS, file,
     jac_cloud::{self, Foreign},
-    setting::{Setting, Value},
+    setting::{Kind, Setting, Value},
+    sso,
 };
 use crate::{Error, Result};
 
@@ -99,8 +100,19 @@ impl Settled {
         layers.take_jac_cloud(variables);
         layers.take_variables(variables);
         layers.take_flags(given);
-        let Layers { settled, faults } = layers;
+        layers.settled.warn_of_sso();
+        let Layers { settled, mut faults } = layers;
+        faults.extend(sso::faults(&settled.config.sso));
         if faults.is_empty() { Ok(settled) } else { Err(Error::Config(faults.join("\n"))) }
+    }
+
+    /// Who serves others is rarely where the default sends their browsers.
+    fn warn_of_sso(&mut self) {
+        let Config { sso, sso_host, listen, .. } = &self.config;
+        if !sso.is_empty() && !listen.ip().is_loopback() && !self.origins.contains_key("sso_host") {
+            let warning = format!("sso_host is not set: providers send browsers back to {sso_host}");
+            self.warnings.push(warning);
+        }
     }
 
     pub(super) fn origin(&self, setting: &Setting) -> &Origin {
@@ -130,7 +142,16 @@ pub(super) fn written(value: Value) -> toml::Value {
         Value::Truth(truth) => toml::Value::Boolean(truth),
         Value::Text(text) | Value::Other(text) => toml::Value::String(text),
         Value::List(texts) => toml::Value::Array(texts.into_iter().map(toml::Value::String).collect()),
+        Value::Table(members) => {
+            toml::Value::Table(members.into_iter().map(|(name, value)| (name, written(value))).collect())
+        }
     }
+}
+
+/// What a text of a flag or a variable stands for. One that does not fit stays what it is.
+fn of_text(setting: &Setting, text: &str) -> Value {
+    let table = if setting.form.kind == Kind::Table { file::table(text) } else { None };
+    table.unwrap_or_else(|| setting.form.of_text(text))
 }
 
 struct Layers {
@@ -195,9 +216,17 @@ impl Layers {
             let Some(text) = texts.iter().flatten().next() else { continue };
             let value = match read {
                 Some(read) => read(&self.settled.config, &texts),
-                None => Ok(setting.form.of_text(text)),
+                None => Ok(of_text(setting, text)),
             };
             self.put(setting, &called, value, Origin::Environment(called.clone()));
+        }
+        for (platform, why) in sso::NOT_OFFERED {
+            let name = format!("SSO_{}_CLIENT_ID", platform.to_ascii_uppercase());
+            if self.text(variables, &name).is_some() {
+                self.settled
+                    .warnings
+                    .push(format!("{name} is ignored: nobody signs in with {platform}, because {why}"));
+            }
         }
         for name in jac_cloud::CHECKED {
             let fault = self.text(variables, name).and_then(|text| jac_cloud::unserved(name, text));
@@ -209,7 +238,7 @@ impl Layers {
         for setting in SETTINGS {
             let name = setting.variable();
             if let Some(text) = self.text(variables, &name) {
-                let value = setting.form.of_text(text);
+                let value = of_text(setting, text);
                 self.put(setting, &name, Ok(value), Origin::Environment(name.clone()));
             }
         }
@@ -218,7 +247,7 @@ impl Layers {
     fn take_flags(&mut self, given: &Given) {
         for (name, text) in &given.flags {
             if let Some(setting) = Setting::of(name) {
-                let value = setting.form.of_text(text);
+                let value = of_text(setting, text);
                 self.put(setting, &format!("--{}", setting.flag()), Ok(value), Origin::Flag);
             }
         }

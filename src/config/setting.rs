@@ -1,6 +1,6 @@
 //! What a setting is: its name, what fits it, and its way into [`Config`] and out of it.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use tracing::level_filters::LevelFilter;
 
@@ -25,8 +25,22 @@ pub(crate) enum Value {
     Truth(bool),
     Text(String),
     List(Vec<String>),
+    /// By the names of its members.
+    Table(BTreeMap<String, Value>),
     /// What no setting takes, in the words of who wrote it.
     Other(String),
+}
+
+impl Value {
+    /// Without the secrets that members of a table are.
+    pub(super) fn masked(self) -> Self {
+        let Self::Table(members) = self else { return self };
+        let mask = |(name, value): (String, Self)| match name.ends_with("secret") {
+            true => (name, Self::Text(MASK.to_owned())),
+            false => (name, value.masked()),
+        };
+        Self::Table(members.into_iter().map(mask).collect())
+    }
 }
 
 impl fmt::Debug for Value {
@@ -36,6 +50,14 @@ impl fmt::Debug for Value {
             Self::Truth(truth) => truth.fmt(f),
             Self::Text(text) => text.fmt(f),
             Self::List(texts) => texts.fmt(f),
+            Self::Table(members) => {
+                f.write_str("{")?;
+                for (index, (name, value)) in members.iter().enumerate() {
+                    let comma = if index == 0 { "" } else { ", " };
+                    write!(f, "{comma}{name} = {value:?}")?;
+                }
+                f.write_str("}")
+            }
             Self::Other(words) => f.write_str(words),
         }
     }
@@ -56,6 +78,7 @@ pub(crate) enum Kind {
     Truth,
     Text,
     List,
+    Table,
 }
 
 /// What of a value may be shown.
@@ -65,6 +88,8 @@ enum Secrecy {
     /// An address, which may hold a password.
     Address,
     Secret,
+    /// A table, of which the members that end with "secret" are some.
+    Members,
 }
 
 /// What fits a setting, and how that is said. Made by [`number`] and its like.
@@ -75,14 +100,25 @@ pub(crate) struct Form {
     pub(crate) placeholder: &'static str,
     fits: &'static str,
     check: fn(&str) -> bool,
+    /// What of a table does not fit, as a sentence that goes on after the name.
+    unfit: fn(&Value) -> Option<String>,
     secrecy: Secrecy,
     by_default: Option<&'static str>,
     pub(crate) jac_cloud: Option<Foreign>,
 }
 
 const fn form(kind: Kind, unit: Unit, placeholder: &'static str, fits: &'static str) -> Form {
-    let secrecy = Secrecy::Open;
-    Form { kind, unit, placeholder, fits, check: |_| true, secrecy, by_default: None, jac_cloud: None }
+    Form {
+        kind,
+        unit,
+        placeholder,
+        fits,
+        check: |_| true,
+        unfit: |_| None,
+        secrecy: Secrecy::Open,
+        by_default: None,
+        jac_cloud: None,
+    }
 }
 
 const fn numeric(unit: Unit, placeholder: &'static str, most: u64) -> Form {
@@ -125,6 +161,15 @@ pub(super) const fn text(placeholder: &'static str, fits: &'static str) -> Form 
 /// Texts; with commas between them in flags and variables.
 pub(super) const fn list(placeholder: &'static str, fits: &'static str) -> Form {
     form(Kind::List, Unit::One, placeholder, fits)
+}
+
+/// A table; in TOML also in flags and variables. What several places say of it is put together.
+pub(super) const fn table(
+    placeholder: &'static str,
+    fits: &'static str,
+    unfit: fn(&Value) -> Option<String>,
+) -> Form {
+    Form { unfit, secrecy: Secrecy::Members, ..form(Kind::Table, Unit::One, placeholder, fits) }
 }
 
 impl Form {
@@ -195,7 +240,7 @@ impl Form {
         let read = match self.kind {
             Kind::Number { .. } => text.trim().parse().ok().map(Value::Number),
             Kind::Truth => truth(text.trim()).map(Value::Truth),
-            Kind::Text => None,
+            Kind::Text | Kind::Table => None,
             Kind::List => {
                 let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
                 Some(Value::List(parts.map(str::to_owned).collect()))
@@ -210,6 +255,7 @@ impl Form {
             (Kind::Truth, Value::Truth(_)) => true,
             (Kind::Text, Value::Text(text)) => !text.is_empty() && (self.check)(text),
             (Kind::List, Value::List(texts)) => texts.iter().all(|text| (self.check)(text)),
+            (Kind::Table, Value::Table(_)) => (self.unfit)(value).is_none(),
             _ => false,
         }
     }
@@ -236,7 +282,7 @@ impl fmt::Display for Form {
             Kind::Number { least, most } if most >= YEARS => write!(f, "{of} from {least}"),
             Kind::Number { least, most } => write!(f, "{of} from {least} to {most}"),
             Kind::List => write!(f, "a list of {}", self.fits),
-            Kind::Truth | Kind::Text => f.write_str(self.fits),
+            Kind::Truth | Kind::Text | Kind::Table => f.write_str(self.fits),
         }
     }
 }
@@ -312,6 +358,9 @@ impl Setting {
     }
 
     fn refusal(&self, value: Value) -> String {
+        if let Some(unfit) = (self.form.unfit)(&value) {
+            return unfit;
+        }
         let shown: String = format!("{:?}", self.mask(value)).chars().take(200).collect();
         format!("is {shown}, and should be {}", self.form)
     }
@@ -320,6 +369,8 @@ impl Setting {
         match (self.form.secrecy, value) {
             (Secrecy::Secret, _) => Value::Text(MASK.to_owned()),
             (Secrecy::Address, Value::Text(text)) => Value::Text(masked(&text)),
+            (Secrecy::Members, value @ Value::Table(_)) => value.masked(),
+            (Secrecy::Members, _) => Value::Text(MASK.to_owned()),
             (_, value) => value,
         }
     }
@@ -394,6 +445,14 @@ pub(super) trait Written: Sized {
     fn write(&self, unit: Unit) -> Option<Value>;
     /// None when it cannot be that.
     fn read(value: Value, unit: Unit) -> Option<Self>;
+    /// False when it cannot be that.
+    fn put(&mut self, value: Value, unit: Unit) -> bool {
+        let read = Self::read(value, unit);
+        read.is_some_and(|read| {
+            *self = read;
+            true
+        })
+    }
 }
 
 impl<T: Written> Written for Option<T> {

@@ -90,6 +90,7 @@ fn as_text(value: &Value) -> String {
         Value::Truth(truth) => truth.to_string(),
         Value::Text(text) | Value::Other(text) => text.clone(),
         Value::List(texts) => texts.join(" , "),
+        Value::Table(_) => written(value.clone()).to_string(),
     }
 }
 
@@ -104,6 +105,10 @@ fn in_jac_cloud(setting: &Setting, value: &Value) -> Vec<(&'static str, String)>
         ("token_lifetime_s", Value::Number(seconds)) => vec![(seconds / 3600).to_string()],
         ("stop_grace_ms", Value::Number(millis)) => vec![(millis / 1000).to_string()],
         ("log_level", Value::Text(level)) => vec![level.to_uppercase()],
+        ("sso", Value::Table(providers)) => {
+            let Value::Table(google) = &providers["google"] else { panic!("{value:?}") };
+            vec![as_text(&google["client_id"]), as_text(&google["client_secret"])]
+        }
         _ => vec![as_text(value)],
     };
     names.iter().copied().zip(texts).collect()
@@ -122,6 +127,15 @@ fn sample(setting: &Setting, n: u64) -> Value {
         ("allow_origins", _) => {
             Value::List(vec![format!("https://{n}.example"), "https://b.example:81".into()])
         }
+        ("sso_redirects", _) => {
+            Value::List(vec![format!("https://{n}.example/done"), "https://b.example".into()])
+        }
+        ("sso", _) => {
+            let members = [("client_id", format!("id {n}")), ("client_secret", format!("hush {n}"))];
+            let members = members.map(|(name, value)| (name.to_owned(), text(value)));
+            Value::Table([("google".to_owned(), Value::Table(members.into()))].into())
+        }
+        ("sso_host", _) => text(format!("https://{n}.example/sso")),
         (_, Kind::List) => Value::List(vec![format!("X-{n}"), "Y".to_owned()]),
         ("listen", _) => text(format!("127.0.0.{}:{}", n + 2, n + 9000)),
         ("store", _) => text(format!("mongodb://host{n}/?replicaSet=rs")),
@@ -299,6 +313,76 @@ fn what_does_not_fit_in_a_file() {
 }
 
 #[test]
+fn providers_as_the_file_has_them() {
+    let said = Said::new()
+        .file("[sso.google]\nclient_id = 'a'\n[sso.own]\nissuer = 'https://own.example'\nclient_id = 'b'\nscopes = ['mail']\n")
+        .variable("WALKABOUT_SSO", "{ own = { client_secret = 'hush' } }")
+        .variable("SSO_GOOGLE_CLIENT_SECRET", "hush")
+        .variable("SSO_GITLAB_CLIENT_ID", "c")
+        .variable("SSO_GITLAB_BASE_ENDPOINT_URL", "http://127.0.0.1:1")
+        .variable("SSO_GITLAB_ALLOW_INSECURE_HTTP", "true")
+        .variable("SSO_GITHUB_CLIENT_ID", "d")
+        .variable("SSO_HOST", "https://api.example/sso");
+    let settled = said.settle().unwrap();
+    let Config { sso, sso_host, .. } = &settled.config;
+    assert_eq!(sso.keys().collect::<Vec<_>>(), ["gitlab", "google", "own"]);
+    let (gitlab, google, own) = (&sso["gitlab"], &sso["google"], &sso["own"]);
+    assert_eq!((google.client_id.as_str(), google.client_secret.as_deref()), ("a", Some("hush")));
+    assert_eq!((own.client_id.as_str(), own.client_secret.as_deref()), ("b", Some("hush")));
+    assert_eq!(
+        (own.issuer.as_deref(), &own.scopes[..]),
+        (Some("https://own.example"), &["mail".to_owned()][..])
+    );
+    assert_eq!((gitlab.issuer.as_deref(), gitlab.allow_insecure_http), (Some("http://127.0.0.1:1"), true));
+    assert_eq!(sso_host, "https://api.example/sso");
+    assert!(settled.warnings[0].starts_with("SSO_GITHUB_CLIENT_ID is ignored"), "{:?}", settled.warnings);
+    let shown = settled.to_string();
+    assert!(!shown.contains("hush") && !format!("{settled:?}").contains("hush"), "{shown}");
+    assert!(shown.contains("google = { client_id = \"a\", client_secret = \"***\" }"), "{shown}");
+}
+
+#[test]
+fn who_serves_others_says_where_browsers_come_back() {
+    let warnings = |file: &str| {
+        let said = Said::new().file("listen = '0.0.0.0:1'\n").file(file);
+        said.variable("SSO_GOOGLE_CLIENT_ID", "a").settle().unwrap().warnings
+    };
+    let told = "sso_host is not set: providers send browsers back to http://localhost:8000/sso";
+    assert_eq!(warnings(""), [told]);
+    assert!(warnings("sso_host = 'http://localhost:8000/sso'").is_empty());
+    assert!(Said::new().variable("SSO_GOOGLE_CLIENT_ID", "a").settle().unwrap().warnings.is_empty());
+}
+
+#[test]
+fn providers_that_do_not_fit() {
+    for (text, wanted) in [
+        (
+            "sso = 5",
+            "settings.toml:1: sso is \"***\", and should be tables by the names of providers, in TOML",
+        ),
+        ("\n[sso.google]", "sso.google has no client_id"),
+        (
+            "[sso.Google]\nclient_id = 'a'",
+            "settings.toml:1: sso has the provider \"Google\", which should be 1 to 40 lower-case letters, digits, '-' and '_'",
+        ),
+        ("[sso]\ngoogle = 'a'", "settings.toml:1: sso has google, which should be a table"),
+        ("[sso.google]\nclient_id = 5", "settings.toml:1: sso has google.client_id, which should be a text"),
+        (
+            "[sso.google]\nclientid = 'a'",
+            "settings.toml:1: sso has google.clientid, which is none of issuer, client_id, client_secret, tenant, scopes, trust_email, allow_insecure_http",
+        ),
+        (
+            "[sso.github]\nclient_id = 'a'",
+            "sso.github has no issuer, which is known beforehand for apple, gitlab, google, kakao, microsoft alone",
+        ),
+    ] {
+        assert_eq!(Said::new().file(text).faults(), wanted, "{text}");
+    }
+    let broken = Said::new().variable("WALKABOUT_SSO", "{ own = 'hush' ").faults();
+    assert_eq!(broken, "WALKABOUT_SSO is \"***\", and should be tables by the names of providers, in TOML");
+}
+
+#[test]
 fn numbers_as_toml_has_them() {
     let settled = Said::new().file("body_bytes_max = 0x1_000\nlease_ms = 12_000").settle().unwrap();
     assert_eq!(settled.config.body_bytes_max, 4096);
@@ -473,7 +557,7 @@ fn what_is_shown_is_a_file_again() {
 }
 
 /// Variables of Jac Cloud that mean nothing here, and why.
-const IGNORED: [(&str, &str); 15] = [
+const IGNORED: [(&str, &str); 16] = [
     ("`REDIS_*`, `SOCKET_REDIS_HOST`", "there is no Redis: processes share the database alone"),
     ("`TASK_CONSUMER_*`", "there is no consumer of tasks: due runs are taken up by themselves"),
     ("`SCHEDULER_MAX_THREAD`", "runs share the walker threads: `async_threads`"),
@@ -488,7 +572,14 @@ const IGNORED: [(&str, &str); 15] = [
         "`VERIFICATION_CODE_TIMEOUT`, `RESET_CODE_TIMEOUT`, `RESTRICT_UNVERIFIED_USER`",
         "no mail is sent, so nobody is asked to prove an address",
     ),
-    ("`SSO_*`", "there is no single sign-on"),
+    (
+        "`SSO_APPLE_CLIENT_TEAM_ID`, `SSO_APPLE_CLIENT_KEY`, `SSO_APPLE_CLIENT_CERTIFICATE`, `SSO_APPLE_CLIENT_CERTIFICATE_PATH`",
+        "`client_secret` is the token that is made of them",
+    ),
+    (
+        "the other `SSO_<PLATFORM>_*`",
+        "nobody signs in with these: see [For those who know Jac Cloud](jac-cloud.md)",
+    ),
     ("`APP_PATH`", "walkers are compiled into the program"),
     (
         "`LOGGER_NAME`, `LOGGER_FILE_PATH`, `LOGGER_ROLLOVER_*`, `LOGGER_MAX_BACKUP`, `LOGGER_USE_UTC`",
@@ -515,8 +606,9 @@ A flag holds before a variable, a variable before the file, the file before what
 Names end with their unit; sizes are bytes.
 
 The file is TOML: `--config`, or `WALKABOUT_CONFIG`, or `walkabout.toml` in the working directory if it is there.
-Numbers are numbers there, truths `true` or `false`, lists lists of texts.
-In flags and variables truths are `true`, `false`, `1` or `0` in any case, and lists have commas.
+Numbers are numbers there, truths `true` or `false`, lists lists of texts, tables tables.
+In flags and variables truths are `true`, `false`, `1` or `0` in any case, lists have commas, and tables are written as in the file: `{ google = { client_id = \"…\" } }`.
+What several places say of a table is put together, member by member.
 A flag that is true may stand alone. An empty variable is none.
 
 What does not fit ends the program before it serves, with all that is wrong and where, also where a stronger value holds.
@@ -526,6 +618,32 @@ A flag can be seen by everybody on the machine: give secrets by variable, or in 
 | setting | what it is | default | should be |
 |---|---|---|---|
 ";
+
+const PROVIDERS: &str = r#"
+## Providers of single sign-on
+
+```toml
+sso_host = "https://api.example.com/sso"
+
+[sso.google]
+client_id = "…"
+client_secret = "…"
+
+[sso.company]
+issuer = "https://login.example.com/realms/company"
+client_id = "…"
+```
+
+| member | what it is |
+|---|---|
+| `client_id` | what this application is called at the provider; needed |
+| `client_secret` | proves that it is this application; none where it is registered as a public client |
+| `issuer` | who the provider's tokens say that they are from. Known beforehand for `apple`, `gitlab`, `google`, `kakao`, and for `microsoft` with a tenant |
+| `tenant` | with `microsoft`, the id of the directory whose users may sign in |
+| `scopes` | a list: what is asked for beside `openid`; `email` unless given, with `kakao` `account_email` |
+| `trust_email` | whether its addresses count as verified although its tokens do not say so. Only for a provider that hands out the addresses itself |
+| `allow_insecure_http` | whether it may be called without TLS. For tests |
+"#;
 
 const JAC_CLOUD: &str = "
 ## Jac Cloud's variables
@@ -544,10 +662,15 @@ fn page() -> String {
         let fits = form.to_string().replace("https://example.com", "`https://example.com`");
         writeln!(page, "| `{name}` | {meaning} | {} | {fits} |", shown_default(setting, form)).unwrap();
     }
+    page += PROVIDERS;
     page += JAC_CLOUD;
     for setting in SETTINGS {
         let Some(foreign) = setting.form.jac_cloud else { continue };
-        let names = foreign.names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let names = match setting.name {
+            "sso" => vec!["`SSO_<PLATFORM>_CLIENT_ID`".to_owned(), "`…_CLIENT_SECRET` and so on".to_owned()],
+            _ => foreign.names.iter().map(|name| format!("`{name}`")).collect(),
+        };
+        let names = names.join(", ");
         writeln!(page, "| {names} | `{}` | {} |", setting.name, note(setting.name)).unwrap();
     }
     page += "| `TOKEN_ALGORITHM` | | `HS256`; anything else is an error |\n";
@@ -568,6 +691,9 @@ fn note(name: &str) -> &'static str {
         "database" => "when the address names none",
         "token_lifetime_s" => "in hours",
         "stop_grace_ms" => "in seconds",
+        "sso" => {
+            "of `apple`, `gitlab`, `google`, `kakao` and `microsoft`; `…_TENANT` is `tenant`, `…_BASE_ENDPOINT_URL` is `issuer`, `…_ALLOW_INSECURE_HTTP` is `allow_insecure_http`"
+        }
         "log_level" => "`DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`",
         _ => "",
     }

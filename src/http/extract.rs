@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     body::{Body, Bytes},
-    extract::{FromRequestParts, Path, Query},
+    extract::{FromRequestParts, Path, Query, Request},
     http::{HeaderMap, header, request::Parts},
 };
 use futures_util::StreamExt;
@@ -16,7 +16,13 @@ use super::{
     problem::{Detail, Refusal},
     tokens::Login,
 };
-use crate::{config::Config, runtime::Caller};
+use crate::{
+    Error,
+    config::Config,
+    input::{self, Input},
+    runtime::Caller,
+    walker::Spec,
+};
 
 /// Segments of the path, decoded. What is not UTF-8 names nothing.
 pub(crate) struct Segments<T>(pub(crate) T);
@@ -139,6 +145,20 @@ pub(crate) fn members(body: Option<Value>, required: bool) -> Result<Map<String,
             Err(Box::new(Detail::new("model_attributes_type", vec!["body".into()], msg).input(other)))
         }
     }
+}
+
+/// The login, and the body read as `T`. Who asks is looked at before what is asked.
+pub(crate) async fn body<T: DeserializeOwned>(
+    server: &Server,
+    request: Request,
+    spec: &Spec,
+) -> Result<(Login, T), Refusal> {
+    let (parts, body) = request.into_parts();
+    let config = server.runtime.config();
+    let body = json(&bytes(&parts.headers, body, config).await?, config.json_depth_max)?;
+    let (_, login) = login(server, &parts.headers).await?;
+    let members = members(body, true).map_err(|detail| Refusal::detail(*detail))?;
+    Ok((login, input::read(Input::of(spec, members)).map_err(Error::Invalid)?))
 }
 
 /// Whoever asks, who must have a token.

@@ -19,6 +19,7 @@ mod requests;
 mod router;
 mod runs;
 mod slash;
+mod sso;
 mod tls;
 mod tokens;
 pub(crate) mod users;
@@ -55,6 +56,7 @@ pub(crate) struct Server {
     pub(crate) keys: keys::Keys,
     /// Requests with files that may be read yet.
     pub(crate) forms: Arc<Semaphore>,
+    pub(crate) sso: sso::Sso,
     pub(crate) stopping: Stopping,
 }
 
@@ -167,10 +169,11 @@ async fn build(runtime: Runtime, stopping: Stopping) -> Result<Router> {
     let tokens = tokens::Tokens::new(&runtime).await?;
     let users = users::Users::new(&runtime)?;
     let keys = keys::Keys::new(&runtime).await?;
+    let sso = sso::Sso::new(&runtime).await?;
     let config = runtime.config().clone();
     let forms = Arc::new(Semaphore::new(form::FORMS_MAX));
     let requests = Arc::new(requests::Requests::new(&runtime));
-    let server = Server { runtime, tokens, users, keys, forms, stopping };
+    let server = Server { runtime, tokens, users, keys, sso, forms, stopping };
     let router = cors::open(router::router(Arc::new(server)), &config)?;
     Ok(router.layer(middleware::from_fn_with_state(requests, requests::note)))
 }

@@ -50,6 +50,10 @@ pub(crate) enum Refusal {
     NotDone(&'static str),
     /// Too many logins of this address failed lately.
     TooManyLogins,
+    /// Nobody signs in this way here.
+    NotOffered,
+    /// A provider of single sign-on is away, or says what cannot be trusted.
+    BadProvider,
     /// What the engine said.
     Engine(Error),
 }
@@ -249,6 +253,13 @@ impl IntoResponse for Refusal {
                 detail(StatusCode::TOO_MANY_REQUESTS, "Too many failed logins. Try again in a minute."),
                 header::RETRY_AFTER,
                 "60",
+            ),
+            Self::NotOffered => {
+                answer(StatusCode::NOT_IMPLEMENTED, &json!({ "message": "Feature not yet implemented!" }))
+            }
+            Self::BadProvider => detail(
+                StatusCode::BAD_GATEWAY,
+                "The sign-in provider did not answer as it should. Try again later.",
             ),
             Self::Engine(error) => Problem::from(error).into_response(),
         }

@@ -21,12 +21,12 @@ use axum::{
 };
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
-use walkabout_schema::Timestamp;
+use walkabout_schema::{Timestamp, User};
 
 use super::{
     Server, email, extract,
     problem::{Detail, Refusal, answer},
-    tokens::{Claims, TICKET_LIFETIME},
+    tokens::{Claims, Login, TICKET_LIFETIME},
 };
 use crate::{Error, Result, env::Env, runtime::Runtime, store::Registered};
 
@@ -138,7 +138,9 @@ pub(crate) async fn login(State(server): State<Arc<Server>>, request: Request) -
         return Err(Refusal::TooManyLogins);
     }
     let user = server.runtime.user(&email).await?;
-    let hash = user.as_ref().map_or_else(|| users.nobody.clone(), |user| user.password.clone());
+    // A user who only signs in with providers has none.
+    let hash = user.as_ref().map(|user| user.password.clone()).filter(|hash| !hash.is_empty());
+    let hash = hash.unwrap_or_else(|| users.nobody.clone());
     let matches = users.matches(hash, password).await?;
     let now = server.runtime.now();
     // Asked again: many guesses sent at once must not all be answered because none had failed when they came.
@@ -157,7 +159,8 @@ pub(crate) async fn login(State(server): State<Arc<Server>>, request: Request) -
     }
 }
 
-fn logged_in((token, claims): &(String, Claims)) -> Response {
+/// What a login answers.
+pub(crate) fn logged_in((token, claims): &(String, Claims)) -> Response {
     answer(StatusCode::OK, &json!({ "token": token, "user": claims }))
 }
 
@@ -243,6 +246,21 @@ pub(crate) async fn change_password(
     } else {
         Err(FAILED)
     }
+}
+
+/// Changes who is logged in. What is changed outlives the login, so that one is looked for once more where it is written.
+pub(crate) async fn change(
+    server: &Server,
+    login: &Login,
+    mut change: impl FnMut(&mut User) -> bool,
+) -> Result<bool, Refusal> {
+    let mut is_listed = true;
+    let changed = server.runtime.change_user(&login.email, |user| {
+        is_listed = login.is_listed(user);
+        is_listed && change(user)
+    });
+    let changed = changed.await?;
+    if is_listed { Ok(changed) } else { Err(Refusal::Unauthorized) }
 }
 
 #[derive(Debug, PartialEq)]

@@ -11,7 +11,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::Response,
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 use walkabout_schema::{Key, User, WebhookKey};
@@ -21,13 +21,9 @@ use super::{
     extract::{self, Segments},
     problem::{Detail, Refusal, answer},
     tokens::Login,
-    users::ALREADY_EXISTS,
+    users::{self, ALREADY_EXISTS},
 };
-use crate::{
-    Error,
-    input::{self, Input},
-    walker::{FieldKind, Spec},
-};
+use crate::walker::{FieldKind, Spec};
 
 /// Keys of one user.
 const KEYS_MAX: usize = 100;
@@ -101,20 +97,6 @@ impl Span {
     }
 }
 
-/// The login, and the body read as `T`. Who asks is looked at before what is asked.
-async fn body<T: DeserializeOwned>(
-    server: &Server,
-    request: Request,
-    spec: &Spec,
-) -> Result<(Login, T), Refusal> {
-    let (parts, body) = request.into_parts();
-    let config = server.runtime.config();
-    let body = extract::json(&extract::bytes(&parts.headers, body, config).await?, config.json_depth_max)?;
-    let (_, login) = extract::login(server, &parts.headers).await?;
-    let members = extract::members(body, true).map_err(|detail| Refusal::detail(*detail))?;
-    Ok((login, input::read(Input::of(spec, members)).map_err(Error::Invalid)?))
-}
-
 /// `GET /webhook`: the caller's keys, those that have ended too.
 pub(crate) async fn list(State(server): State<Arc<Server>>, headers: HeaderMap) -> Result<Response, Refusal> {
     let (_, login) = extract::login(&server, &headers).await?;
@@ -146,7 +128,7 @@ pub(crate) async fn generate(
         let spec = Spec::new().field("name", FieldKind::Required);
         optional.into_iter().fold(spec, |spec, name| spec.field(name, FieldKind::Optional))
     });
-    let (login, wanted) = body::<Wanted>(&server, request, &SPEC).await?;
+    let (login, wanted) = extract::body::<Wanted>(&server, request, &SPEC).await?;
     let (key, root) = add(&server, &login, checked(&server, wanted)?).await?;
     let text = server.keys.text(root, &key);
     let made = json!({ "id": key.id.0.simple(), "name": key.name, "key": text });
@@ -191,7 +173,7 @@ fn check_name(name: &str, loc: Vec<Value>, wrong: &mut Vec<Detail>) {
 /// Adds a key to those of its user; gives it with the root that it acts as.
 async fn add(server: &Server, login: &Login, key: WebhookKey) -> Result<(WebhookKey, Uuid), Refusal> {
     let (mut root, mut clash) = (None, None);
-    let is_added = change(server, login, |user| {
+    let is_added = users::change(server, login, |user| {
         root = Some(user.root_id.0);
         clash = clash_of(&key, &user.webhook_keys);
         if clash.is_none() {
@@ -227,13 +209,13 @@ pub(crate) async fn extend(
     static SPEC: LazyLock<Spec> = LazyLock::new(|| {
         Spec::new().field("count", FieldKind::Optional).field("interval", FieldKind::Optional)
     });
-    let (login, span) = body::<Span>(&server, request, &SPEC).await?;
+    let (login, span) = extract::body::<Span>(&server, request, &SPEC).await?;
     let mut wrong = Vec::new();
     let span = span.read(&["body"], &mut wrong).ok_or(Refusal::Unprocessable(wrong))?;
     let id = Uuid::try_parse(&id).map_err(|_| Refusal::NotFound)?;
     let latest = server.runtime.now().plus(SPAN_MAX);
     let mut is_too_far = false;
-    let is_extended = change(&server, &login, |user| {
+    let is_extended = users::change(&server, &login, |user| {
         let place = position(user, id);
         let Some(key) = place.and_then(|place| user.webhook_keys.get_mut(place)) else { return false };
         key.ends_at = key.ends_at.plus(span);
@@ -257,7 +239,7 @@ pub(crate) async fn delete(State(server): State<Arc<Server>>, request: Request) 
         ids: Vec<String>,
     }
     static SPEC: LazyLock<Spec> = LazyLock::new(|| Spec::new().field("ids", FieldKind::Required));
-    let (login, Which { ids }) = body(&server, request, &SPEC).await?;
+    let (login, Which { ids }) = extract::body(&server, request, &SPEC).await?;
     if ids.is_empty() {
         let msg = "List should have at least 1 item after validation, not 0";
         let ctx = json!({ "field_type": "List", "min_length": 1, "actual_length": 0 });
@@ -266,7 +248,7 @@ pub(crate) async fn delete(State(server): State<Arc<Server>>, request: Request) 
     }
     let ids: Result<BTreeSet<_>, _> = ids.iter().map(|id| Uuid::try_parse(id)).collect();
     let ids = ids.map_err(|_| Refusal::NotFound)?;
-    let are_deleted = change(&server, &login, |user| {
+    let are_deleted = users::change(&server, &login, |user| {
         let are_there = ids.iter().all(|id| position(user, *id).is_some());
         user.webhook_keys.retain(|key| !ids.contains(&key.id.0));
         are_there
@@ -275,21 +257,6 @@ pub(crate) async fn delete(State(server): State<Arc<Server>>, request: Request) 
         return Err(Refusal::NotFound);
     }
     Ok(answer(StatusCode::OK, &json!({ "message": "Successfully Deleted!" })))
-}
-
-/// Changes who is logged in. A key outlives the login, so that one is looked for once more where the key is written.
-async fn change(
-    server: &Server,
-    login: &Login,
-    mut change: impl FnMut(&mut User) -> bool,
-) -> Result<bool, Refusal> {
-    let mut is_listed = true;
-    let changed = server.runtime.change_user(&login.email, |user| {
-        is_listed = login.is_listed(user);
-        is_listed && change(user)
-    });
-    let changed = changed.await?;
-    if is_listed { Ok(changed) } else { Err(Refusal::Unauthorized) }
 }
 
 /// Which key of a user has this id.
@@ -305,6 +272,7 @@ mod tests {
     use crate::http::{
         Stopping,
         keys::Keys,
+        sso::Sso,
         tokens::{Tokens, tests::ann},
         users::Users,
     };
@@ -319,6 +287,7 @@ mod tests {
             users: Users::new(&runtime).unwrap(),
             keys: Keys::new(&runtime).await.unwrap(),
             forms: Arc::new(tokio::sync::Semaphore::new(1)),
+            sso: Sso::new(&runtime).await.unwrap(),
             stopping: Stopping(tokio::sync::watch::channel(false).1),
             runtime,
         };

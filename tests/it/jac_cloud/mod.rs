@@ -8,6 +8,7 @@ mod places;
 mod socket;
 mod socket_errors;
 mod specs;
+mod sso;
 mod users;
 mod util;
 mod webhook;
@@ -56,6 +57,7 @@ fn the_page_has_the_rows() {
     let rows = [
         errors::ROWS,
         users::ROWS,
+        sso::ROWS,
         webhook::ROWS,
         util::ROWS,
         specs::ROWS,
