@@ -51,6 +51,8 @@ mod graph;
 pub mod http;
 mod ids;
 mod input;
+#[cfg(feature = "mail")]
+pub mod mail;
 pub mod publish;
 pub mod registry;
 mod route;

@@ -232,6 +232,8 @@ impl Runtime {
         let engine = Arc::new(Engine {
             sockets: Sockets::new(config.socket_queue_max, config.sockets_max),
             files: store.files().unwrap_or_else(|| Folder::open(&config.data)),
+            #[cfg(feature = "mail")]
+            mail: crate::mail::Mailer::open(&config, &env)?,
             contention: Contention::default(),
             keeper: Timekeeper::default(),
             runs,

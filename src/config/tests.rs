@@ -126,6 +126,9 @@ fn sample(setting: &Setting, n: u64) -> Value {
         ("listen", _) => text(format!("127.0.0.{}:{}", n + 2, n + 9000)),
         ("store", _) => text(format!("mongodb://host{n}/?replicaSet=rs")),
         ("token_secret", _) => text(format!("{n} is a secret of thirty-two bytes")),
+        ("mail_url", _) => text(format!("smtps://host{n}")),
+        ("mail_from", _) => text(format!("us{n}@example.com")),
+        ("mail_links", _) => text(format!("https://{n}.example")),
         ("log_level", _) => text(["error", "info", "debug"][usize::try_from(n).unwrap()].to_owned()),
         _ => text(format!("text{n}")),
     }

@@ -170,6 +170,9 @@ impl From<Error> for Problem {
             Error::Busy(_) | Error::Hogged(_) => {
                 refused(StatusCode::SERVICE_UNAVAILABLE, "The server is busy. Try again later.")
             }
+            Error::MailNotSent(_) => {
+                refused(StatusCode::SERVICE_UNAVAILABLE, "The mail could not be sent. Try again later.")
+            }
             Error::Store(inner) => match inner {
                 store::Error::Conflict(_) => Self::Failed {
                     status: StatusCode::CONFLICT,

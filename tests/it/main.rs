@@ -25,6 +25,7 @@ mod hogs;
 mod http;
 mod jac_cloud;
 mod macros;
+mod mail;
 mod matrix;
 mod mongodb;
 mod respond;
