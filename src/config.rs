@@ -128,6 +128,14 @@ settings! {
     /// mail has the code alone.
     mail_links: Option<String> = None,
         text("URL", "an address that begins with https:// or http://").check(setting::is_web_address).by_default("none");
+    /// Whether users log in only when their address is verified.
+    restrict_unverified_user: bool = false, flag().jac_cloud(&["RESTRICT_UNVERIFIED_USER"]);
+    /// How long a code is good that verifies an address.
+    verification_code_lifetime as verification_code_lifetime_s: Duration = Duration::from_secs(24 * 3600),
+        seconds().from(1).jac_cloud_as(&["VERIFICATION_CODE_TIMEOUT"], jac_cloud::hours);
+    /// How long a code is good that sets a password.
+    reset_code_lifetime as reset_code_lifetime_s: Duration = Duration::from_secs(24 * 3600),
+        seconds().from(1).jac_cloud_as(&["RESET_CODE_TIMEOUT"], jac_cloud::hours);
     /// How long it may take to send a mail.
     mail_time_max as mail_time_max_s: Duration = Duration::from_secs(30), seconds().from(1).to(3600);
     /// Whether walkers that do not say `auth` or `public` ask for a login.

@@ -63,7 +63,7 @@ pub mod store;
 mod submit;
 pub mod testing;
 pub mod traverse;
-mod users;
+pub mod users;
 mod walk;
 pub mod walker;
 

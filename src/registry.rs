@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use walkabout_schema::{Fields, Kind, Name};
 
@@ -15,6 +16,7 @@ use crate::{
     config::Config,
     input::{self, Input},
     route::{self, Route, Template},
+    users::OwnFields,
     walk::{ORDER, Stage},
     walker::{
         Abilities, Ability, AnyWalker, Archetype, Edge, FieldKind, KeyPlace, Node, NodeAbilities, Object,
@@ -30,6 +32,9 @@ pub struct Registry {
     places: HashMap<(Kind, &'static str), PlaceType>,
     /// What the types themselves say about access.
     pub(crate) rules: Arc<Rules>,
+    /// What users have beside what the system knows of them.
+    pub(crate) own_fields: OwnFields,
+    user_type: Option<TypeId>,
     errors: Vec<String>,
 }
 
@@ -155,6 +160,18 @@ impl Registry {
     /// Adds an object type. One without an access rule need not be added.
     pub fn object<O: Object>(&mut self) -> &mut Self {
         self.place::<O>(|_| {})
+    }
+
+    /// Says what users have beside address and password: see [`Walkabout::user`](crate::Walkabout::user).
+    pub fn user<T: Serialize + DeserializeOwned + 'static>(&mut self) -> &mut Self {
+        match OwnFields::of::<T>() {
+            _ if self.user_type.is_some_and(|known| known != TypeId::of::<T>()) => {
+                self.errors.push("two user types are registered: users have the fields of one".to_owned());
+            }
+            Ok(own) => (self.own_fields, self.user_type) = (own, Some(TypeId::of::<T>())),
+            Err(error) => self.errors.push(error),
+        }
+        self
     }
 
     fn place<T: Archetype>(&mut self, register: fn(&mut NodeAbilities<T>)) -> &mut Self {

@@ -264,7 +264,7 @@ pub struct User {
     pub password: String,
     /// The root of the user's graph.
     pub root_id: Key,
-    /// May log in.
+    /// The address is verified, or need not be.
     pub is_activated: bool,
     /// May act on everybody's runs.
     pub is_admin: bool,
@@ -282,6 +282,9 @@ pub struct User {
     /// The keys that others call the user's walkers with, in the order in which they were made.
     #[serde(default)]
     pub webhook_keys: Vec<WebhookKey>,
+    /// What the application's users have beside all this.
+    #[serde(default)]
+    pub fields: Fields,
 }
 
 /// One login.

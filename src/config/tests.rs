@@ -93,6 +93,9 @@ fn as_text(value: &Value) -> String {
     }
 }
 
+/// What Jac Cloud says in hours.
+const IN_HOURS: [&str; 3] = ["token_lifetime_s", "verification_code_lifetime_s", "reset_code_lifetime_s"];
+
 /// The variables by which Jac Cloud says it.
 fn in_jac_cloud(setting: &Setting, value: &Value) -> Vec<(&'static str, String)> {
     let names = setting.form.jac_cloud.unwrap().names;
@@ -101,7 +104,7 @@ fn in_jac_cloud(setting: &Setting, value: &Value) -> Vec<(&'static str, String)>
             let (host, port) = text.rsplit_once(':').unwrap();
             vec![host.to_owned(), port.to_owned()]
         }
-        ("token_lifetime_s", Value::Number(seconds)) => vec![(seconds / 3600).to_string()],
+        (name, Value::Number(seconds)) if IN_HOURS.contains(&name) => vec![(seconds / 3600).to_string()],
         ("stop_grace_ms", Value::Number(millis)) => vec![(millis / 1000).to_string()],
         ("log_level", Value::Text(level)) => vec![level.to_uppercase()],
         _ => vec![as_text(value)],
@@ -114,7 +117,7 @@ fn sample(setting: &Setting, n: u64) -> Value {
     let text = |text: String| Value::Text(text);
     match (setting.name, setting.form.kind) {
         (_, Kind::Number { least, .. }) => match setting.name {
-            "token_lifetime_s" => Value::Number(3600 * (n + 1)),
+            name if IN_HOURS.contains(&name) => Value::Number(3600 * (n + 1)),
             "stop_grace_ms" => Value::Number(1000 * (n + 1)),
             _ => Value::Number(least + n + 100),
         },
@@ -474,7 +477,7 @@ fn what_is_shown_is_a_file_again() {
 }
 
 /// Variables of Jac Cloud that mean nothing here, and why.
-const IGNORED: [(&str, &str); 15] = [
+const IGNORED: [(&str, &str); 14] = [
     ("`REDIS_*`, `SOCKET_REDIS_HOST`", "there is no Redis: processes share the database alone"),
     ("`TASK_CONSUMER_*`", "there is no consumer of tasks: due runs are taken up by themselves"),
     ("`SCHEDULER_MAX_THREAD`", "runs share the walker threads: `async_threads`"),
@@ -484,11 +487,7 @@ const IGNORED: [(&str, &str); 15] = [
     ),
     ("`DISABLE_AUTO_CLEANUP`", "what no root reaches stays until a walker destroys it"),
     ("`SINGLE_QUERY`", "edges are fetched as the walker asks for them"),
-    ("`SENDGRID_*`", "no mail is sent"),
-    (
-        "`VERIFICATION_CODE_TIMEOUT`, `RESET_CODE_TIMEOUT`, `RESTRICT_UNVERIFIED_USER`",
-        "no mail is sent, so nobody is asked to prove an address",
-    ),
+    ("`SENDGRID_*`", "mail is sent by SMTP: `mail_url`, `mail_from`, `mail_links`"),
     ("`SSO_*`", "there is no single sign-on"),
     ("`APP_PATH`", "walkers are compiled into the program"),
     (

@@ -4,7 +4,9 @@
 //! nothing here knows the store. `router` lists the routes; `problem` is the only place where an error
 //! becomes a status code.
 
+mod codes;
 mod cors;
+mod counted;
 mod done;
 pub(crate) mod email;
 mod extract;
@@ -14,6 +16,7 @@ mod govern;
 mod health;
 mod json;
 mod keys;
+mod letters;
 mod problem;
 mod router;
 mod runs;
@@ -21,6 +24,7 @@ mod slash;
 mod tokens;
 pub(crate) mod users;
 mod util;
+mod verify;
 mod walkers;
 mod webhook;
 mod ws;
@@ -46,7 +50,24 @@ pub(crate) struct Server {
     pub(crate) keys: keys::Keys,
     /// Requests with files that may be read yet.
     pub(crate) forms: Semaphore,
+    pub(crate) codes: codes::Codes,
+    pub(crate) outbox: letters::Outbox,
     pub(crate) stopping: Stopping,
+}
+
+impl Server {
+    async fn new(runtime: Runtime, stopping: Stopping, outbox: letters::Outbox) -> Result<Self> {
+        Ok(Self {
+            tokens: tokens::Tokens::new(&runtime).await?,
+            users: users::Users::new(&runtime)?,
+            keys: keys::Keys::new(&runtime).await?,
+            codes: codes::Codes::new(&runtime).await?,
+            forms: Semaphore::new(form::FORMS_MAX),
+            outbox,
+            stopping,
+            runtime,
+        })
+    }
 }
 
 /// Tells those who would stay for long that the server wants to end.
@@ -68,7 +89,7 @@ impl Stopping {
 /// When the store cannot keep the secret that signs login tokens.
 pub async fn app(runtime: Runtime) -> Result<Router> {
     let (_, stopping) = watch::channel(false);
-    build(runtime, Stopping(stopping)).await
+    build(runtime, Stopping(stopping), letters::Outbox::new()).await
 }
 
 /// Serves until `shutdown` ends, then lets open connections finish for a while; WebSockets are closed at
@@ -83,7 +104,8 @@ pub async fn serve(
 ) -> Result<()> {
     let (stop, stopping) = watch::channel(false);
     let mut stopped = Stopping(stopping.clone());
-    let router = build(runtime, Stopping(stopping)).await?;
+    let outbox = letters::Outbox::new();
+    let router = build(runtime, Stopping(stopping), outbox.clone()).await?;
     let listener = listener.tap_io(|stream| {
         // Answers are written whole, so waiting for more to send only delays them.
         if let Err(error) = stream.set_nodelay(true) {
@@ -110,6 +132,11 @@ pub async fn serve(
         }
         () = hard_stop => tracing::warn!("connections were still open {GRACE:?} after the shutdown began"),
     }
+    if tokio::time::timeout(GRACE, outbox.empty()).await.is_err() {
+        tracing::warn!(
+            "letters to users were not sent {GRACE:?} after the shutdown began: their readers ask again"
+        );
+    }
     // Every socket and stream holds a receiver: this ends when the last of them has.
     drop(stopped);
     if tokio::time::timeout(GRACE, stop.closed()).await.is_err() {
@@ -118,12 +145,8 @@ pub async fn serve(
     Ok(())
 }
 
-async fn build(runtime: Runtime, stopping: Stopping) -> Result<Router> {
-    let tokens = tokens::Tokens::new(&runtime).await?;
-    let users = users::Users::new(&runtime)?;
-    let keys = keys::Keys::new(&runtime).await?;
-    let config = runtime.config().clone();
-    let forms = Semaphore::new(form::FORMS_MAX);
-    let server = Server { runtime, tokens, users, keys, forms, stopping };
+async fn build(runtime: Runtime, stopping: Stopping, outbox: letters::Outbox) -> Result<Router> {
+    let server = Server::new(runtime, stopping, outbox).await?;
+    let config = server.runtime.config().clone();
     cors::open(router::router(Arc::new(server)), &config)
 }

@@ -17,7 +17,7 @@ use super::{
     problem::Refusal,
     runs,
     slash::Paths,
-    users, util,
+    users, util, verify,
     walkers::{self, Target},
     webhook, ws,
 };
@@ -42,7 +42,7 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .with_state(server)
 }
 
-fn own() -> [(&'static str, MethodRouter<Arc<Server>>); 28] {
+fn own() -> [(&'static str, MethodRouter<Arc<Server>>); 32] {
     // `/walker/{walker_id}/cancel` and its like
     let one = |verb| post(move |State(server), Segments(id), request| govern::one(server, id, verb, request));
     let many = |verb| post(move |State(server), request| govern::many(server, verb, request));
@@ -65,6 +65,10 @@ fn own() -> [(&'static str, MethodRouter<Arc<Server>>); 28] {
         ("/user/refresh", post(users::refresh)),
         ("/user/ticket", post(users::ticket)),
         ("/user/change_password", post(users::change_password)),
+        ("/user/send-verification-code", post(verify::send_code)),
+        ("/user/verify", post(verify::verify)),
+        ("/user/forgot_password", post(verify::forgot_password)),
+        ("/user/reset_password", post(verify::reset_password)),
         ("/webhook", get(webhook::list)),
         ("/webhook/generate-key", post(webhook::generate)),
         ("/webhook/extend/{id}", patch(webhook::extend)),

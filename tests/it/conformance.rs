@@ -309,6 +309,7 @@ fn user(env: &Env, email: &str) -> User {
         sessions: Vec::new(),
         tickets: Vec::new(),
         webhook_keys: Vec::new(),
+        fields: walkabout_schema::Fields::default(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Server, example, stock};
+use crate::support::{Client, Server, example, stock, store_of, told};
 
 const UNAUTHORIZED: (u16, &str) = (401, "Unauthorized");
 
@@ -191,4 +191,93 @@ async fn a_ticket_opens_a_stream_of_events_once() {
     assert_eq!(ann.post("/user/logout", &json!({})).await.0, 200);
     let ended = tokio::time::timeout(std::time::Duration::from_secs(120), stream.text()).await;
     assert!(ended.expect("the stream ends").unwrap().contains("waiting"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_have_the_fields_of_the_application() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(&example("accounts"), folder.path(), &[]);
+    let nobody = Client::anonymous(&server.url);
+    let register = async |body: Value| nobody.post("/user/register", &body).await;
+    let unfit = register(json!({ "email": "ann", "password": "", "language": "dutch", "more": 1 })).await;
+    let wanted = [
+        "value_error body.email",
+        "string_too_short body.password",
+        "missing body.name",
+        "enum body.language",
+    ];
+    assert_eq!(told(&unfit), wanted);
+    assert!(!unfit.1.to_string().contains("correct"), "{}", unfit.1);
+    let ann = json!({ "email": "ann@example.com", "password": "correct horse" });
+    let missing = register(ann.clone()).await;
+    assert_eq!(told(&missing), ["missing body.name"]);
+    assert!(!missing.1.to_string().contains("correct horse"), "no password is sent back: {}", missing.1);
+    let with = |more: Value| {
+        let mut body = ann.clone();
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let long = register(with(json!({ "name": "x".repeat(2048) }))).await;
+    assert_eq!(told(&long), ["too_long body"]);
+    assert_eq!(
+        register(with(json!({ "name": "Ann", "language": "french", "is_admin": true, "id": 5 }))).await.0,
+        201
+    );
+
+    let mut ann = nobody.clone();
+    ann.login("ann@example.com").await;
+    let shown = ["name", "language", "is_admin"].map(|name| ann.user[name].clone());
+    assert_eq!(shown, [json!("Ann"), json!("french"), json!(false)], "{}", ann.user);
+    assert_eq!(ann.post("/walker/greet", &json!({})).await.1["reports"], json!(["Bonjour, Ann"]));
+    let (_, answer) = ann.post("/user/refresh", &json!({})).await;
+    assert_eq!(answer["user"]["name"], "Ann");
+    let claims = answer["token"].as_str().unwrap().split('.').nth(1).unwrap();
+    let claims = decoded(claims);
+    assert_eq!((&claims["name"], &claims["state"]), (&json!("Ann"), &answer["user"]["state"]));
+
+    // The longest fields that may be still make a token that is taken.
+    let most =
+        json!({ "email": "long@example.com", "password": "correct horse", "name": "\u{1}".repeat(330) });
+    assert_eq!(register(most).await.0, 201);
+    let mut long = nobody.clone();
+    long.login("long@example.com").await;
+    assert_eq!(long.get("/walkers").await.0, 200);
+
+    // An administrator is a user as well.
+    server.kill();
+    let create = |fields: &[&str]| {
+        let mut command = std::process::Command::new(example("accounts"));
+        command.args(["admin", "create", "--email", "root@example.com", "--password", "correct horse"]);
+        command.args(fields).arg("--data").arg(folder.path()).args(store_of(folder.path())).output().unwrap()
+    };
+    for (fields, wanted) in [
+        (&[][..], "--fields name: Field required"),
+        (&["--fields", "name"], "--fields is no JSON object"),
+        (&["--fields", r#"{"name": 5}"#], "--fields name: Input should be a valid string"),
+    ] {
+        let refused = create(fields);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains(wanted) && !refused.status.success(), "{said}");
+    }
+    let made = create(&["--fields", r#"{"name": "Root"}"#]);
+    assert!(made.status.success(), "{made:?}");
+    let server = Server::start(&example("accounts"), folder.path(), &[]);
+    let mut root = Client::anonymous(&server.url);
+    root.login("root@example.com").await;
+    assert_eq!((&root.user["name"], &root.user["language"]), (&json!("Root"), &json!("english")));
+    // Several act as the system root.
+    assert_eq!(root.post("/walker/greet", &json!({})).await.1["reports"], json!([null]));
+}
+
+/// What a part of a token says.
+fn decoded(text: &str) -> Value {
+    let digit = |byte: u8| {
+        let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        digits.iter().position(|digit| *digit == byte).unwrap() as u32
+    };
+    let bytes = text.as_bytes().chunks(4).flat_map(|chunk| {
+        let bits = chunk.iter().fold(0, |bits, byte| (bits << 6) | digit(*byte)) << (6 * (4 - chunk.len()));
+        bits.to_be_bytes()[1..chunk.len()].to_vec()
+    });
+    serde_json::from_slice(&bytes.collect::<Vec<u8>>()).unwrap()
 }

@@ -193,6 +193,7 @@ fn user(owner: uuid::Uuid) -> (User, Arc<Element>) {
         sessions: Vec::new(),
         tickets: Vec::new(),
         webhook_keys: Vec::new(),
+        fields: walkabout_schema::Fields::default(),
     };
     (user, Arc::new(root))
 }
