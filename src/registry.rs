@@ -294,7 +294,10 @@ impl Registry {
         if let Some(plan) = walker.plans.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Arc::clone(plan);
         }
-        let place = self.place_of(kind, name).map_or(&[][..], |place| &place.abilities);
+        let place = self
+            .place_of(kind, name)
+            .filter(|_| !walker.spec.unnoticed)
+            .map_or(&[][..], |place| &place.abilities);
         let mut plan = Plan::new();
         for stage in ORDER {
             let (list, when, untyped) = match stage {

@@ -1,5 +1,6 @@
 //! Users: registered, found, changed. Each has a root of its own; administrators of the system act as its root.
 
+mod leave;
 mod own;
 
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use crate::{
     store::{self, Registered},
 };
 
+pub(crate) use leave::ForgetUser;
+pub use leave::Removed;
 pub use own::Profile;
 pub(crate) use own::{OwnFields, shown};
 

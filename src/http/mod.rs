@@ -16,6 +16,7 @@ mod govern;
 mod health;
 mod json;
 mod keys;
+mod leave;
 mod letters;
 mod problem;
 mod router;

@@ -13,7 +13,7 @@ use super::{
     Server,
     extract::Segments,
     govern::{self, Verb},
-    health,
+    health, leave,
     problem::Refusal,
     runs,
     slash::Paths,
@@ -42,7 +42,7 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .with_state(server)
 }
 
-fn own() -> [(&'static str, MethodRouter<Arc<Server>>); 32] {
+fn own() -> [(&'static str, MethodRouter<Arc<Server>>); 33] {
     // `/walker/{walker_id}/cancel` and its like
     let one = |verb| post(move |State(server), Segments(id), request| govern::one(server, id, verb, request));
     let many = |verb| post(move |State(server), request| govern::many(server, verb, request));
@@ -66,6 +66,7 @@ fn own() -> [(&'static str, MethodRouter<Arc<Server>>); 32] {
         ("/user/ticket", post(users::ticket)),
         ("/user/change_password", post(users::change_password)),
         ("/user/send-verification-code", post(verify::send_code)),
+        ("/user", delete(leave::delete)),
         ("/user/verify", post(verify::verify)),
         ("/user/forgot_password", post(verify::forgot_password)),
         ("/user/reset_password", post(verify::reset_password)),

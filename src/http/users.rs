@@ -17,6 +17,7 @@ use axum::{
 };
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
+use walkabout_schema::User;
 
 use super::{
     Server,
@@ -24,7 +25,7 @@ use super::{
     counted::Counted,
     email, extract,
     problem::{Detail, Refusal, answer},
-    tokens::{Claims, TICKET_LIFETIME},
+    tokens::{Claims, Login, TICKET_LIFETIME},
 };
 use crate::{Error, Result, env::Env, runtime::Runtime, store::Registered, users::Registration};
 
@@ -53,6 +54,8 @@ pub(crate) struct Users {
     pub(super) failures: Counted,
     /// Letters with codes.
     pub(super) letters: Counted,
+    /// Held by who removes a user.
+    pub(super) leaving: tokio::sync::Mutex<()>,
     /// The hash that the password of an unknown address is compared with, so that it takes as long as a known
     /// one's.
     nobody: String,
@@ -66,6 +69,7 @@ impl Users {
             waiting: Semaphore::new(WAITING_MAX),
             failures: Counted::new(FAILURES_MAX, FAILURES_WINDOW),
             letters: Counted::new(LETTERS_MAX, LETTERS_WINDOW),
+            leaving: tokio::sync::Mutex::default(),
             nobody: nobody(runtime)?,
         })
     }
@@ -240,22 +244,8 @@ pub(crate) async fn change_password(
     let (_, login) = extract::login(&server, &parts.headers).await?;
     let mut members = extract::members(body, true).map_err(|detail| Refusal::detail(*detail))?;
     let (old, new) = both(secret(&mut members, "old_password"), secret(&mut members, "new_password"))?;
-    let users = &server.users;
-    // Who has found a token may not guess the password.
-    if users.failures.is_full(&login.email, server.runtime.now()) {
-        return Err(Refusal::TooManyLogins);
-    }
-    let user = server.runtime.user(&login.email).await?.ok_or(Refusal::Unauthorized)?;
-    let matches = users.matches(user.password.clone(), old).await?;
-    // Asked again, as at a login: of many guesses at once none had failed when they came.
-    if users.failures.is_full(&login.email, server.runtime.now()) {
-        return Err(Refusal::TooManyLogins);
-    }
-    if !matches {
-        users.failures.note(login.email, server.runtime.now());
-        return Err(FAILED);
-    }
-    let hash = users.hash(&server.runtime, new).await?;
+    let user = prove(&server, &login, old, FAILED).await?;
+    let hash = server.users.hash(&server.runtime, new).await?;
     let changed = server.runtime.change_user(&login.email, |stored| {
         let is_same = stored.id == user.id && stored.password == user.password;
         stored.password.clone_from(&hash);
@@ -269,6 +259,30 @@ pub(crate) async fn change_password(
     } else {
         Err(FAILED)
     }
+}
+
+/// The user of a login who knows the password as well; else `failed`. Who has found a token may not guess the password.
+pub(super) async fn prove(
+    server: &Server,
+    login: &Login,
+    password: String,
+    failed: Refusal,
+) -> Result<User, Refusal> {
+    let failures = &server.users.failures;
+    if failures.is_full(&login.email, server.runtime.now()) {
+        return Err(Refusal::TooManyLogins);
+    }
+    let user = server.runtime.user(&login.email).await?.ok_or(Refusal::Unauthorized)?;
+    let matches = server.users.matches(user.password.clone(), password).await?;
+    // Asked again, as at a login: of many guesses at once none had failed when they came.
+    if failures.is_full(&login.email, server.runtime.now()) {
+        return Err(Refusal::TooManyLogins);
+    }
+    if !matches {
+        failures.note(login.email.clone(), server.runtime.now());
+        return Err(failed);
+    }
+    Ok(user)
 }
 
 #[derive(Debug, PartialEq)]
