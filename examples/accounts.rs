@@ -6,7 +6,10 @@
 
 use std::process::ExitCode;
 
-use walkabout::{mail::Mail, prelude::*};
+use walkabout::{
+    mail::{Letter, Mail, Purpose},
+    prelude::*,
+};
 
 /// What a user has beside address and password.
 #[derive(Serialize, Deserialize)]
@@ -79,7 +82,24 @@ impl Invite {
     }
 }
 
+/// The letters that the server writes, in the language of the user.
+fn letter(letter: &Letter) -> Mail {
+    match (letter.fields::<Account>(), letter.purpose) {
+        (Some(account @ Account { language: Language::French, .. }), Purpose::Verify) => {
+            let text = format!("{}.\n\nVoici votre code :\n\n{}\n", account.greeting(), letter.code);
+            Mail::new("Vérifiez votre adresse", text)
+        }
+        _ => letter.mail(),
+    }
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    walkabout::Walkabout::new().user::<Account>().walker::<Greet>().walker::<Invite>().serve().await
+    walkabout::Walkabout::new()
+        .user::<Account>()
+        .letters(letter)
+        .walker::<Greet>()
+        .walker::<Invite>()
+        .serve()
+        .await
 }

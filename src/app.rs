@@ -14,6 +14,7 @@ use crate::{
     config::{Config, Settled},
     env::Env,
     http,
+    mail::{Letter, Mail},
     registry::Registry,
     runtime::Runtime,
     store::{self, Registered, Store},
@@ -75,6 +76,25 @@ impl Walkabout {
     #[must_use]
     pub fn user<T: Serialize + DeserializeOwned + 'static>(mut self) -> Self {
         self.registry.user::<T>();
+        self
+    }
+
+    /// Writes the letters that users get, with the codes that verify an address or set a password, in words of your own. Whom they go to
+    /// is not theirs to say.
+    ///
+    /// ```no_run
+    /// # async fn serve() -> std::process::ExitCode {
+    /// use walkabout::mail::Mail;
+    ///
+    /// walkabout::Walkabout::new()
+    ///     .letters(|letter| Mail::new("Willkommen", format!("Dein Code: {}", letter.code)))
+    ///     .serve()
+    ///     .await
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn letters(mut self, write: fn(&Letter) -> Mail) -> Self {
+        self.registry.letters(write);
         self
     }
 

@@ -5,6 +5,8 @@
 //!
 //! [`Context::mail`]: crate::walker::Context::mail
 
+mod letter;
+
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use lettre::{
@@ -24,6 +26,8 @@ use crate::{
     env::Env,
     walker::{Context, Failure, fail},
 };
+
+pub use letter::{Letter, Purpose};
 
 /// Whom one mail may go to.
 const RECIPIENTS_MAX: usize = 50;
@@ -61,6 +65,12 @@ impl Mail {
     pub fn html(mut self, html: impl Into<String>) -> Self {
         self.html = Some(html.into());
         self
+    }
+
+    /// The same to somebody else alone.
+    #[cfg(feature = "http")]
+    pub(crate) fn only_to(self, address: String) -> Self {
+        Self { to: vec![address], ..self }
     }
 
     /// Whom it goes to, or why it can be sent to nobody.
@@ -123,6 +133,7 @@ impl Unsent {
     }
 }
 
+#[cfg(feature = "http")]
 impl From<Unsent> for Error {
     fn from(unsent: Unsent) -> Self {
         Self::MailNotSent(unsent.to_string())

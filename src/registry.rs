@@ -35,6 +35,9 @@ pub struct Registry {
     /// What users have beside what the system knows of them.
     pub(crate) own_fields: OwnFields,
     user_type: Option<TypeId>,
+    /// Writes letters to users in the application's words.
+    #[cfg(feature = "http")]
+    pub(crate) letters: Option<fn(&crate::mail::Letter) -> crate::mail::Mail>,
     errors: Vec<String>,
 }
 
@@ -171,6 +174,13 @@ impl Registry {
             Ok(own) => (self.own_fields, self.user_type) = (own, Some(TypeId::of::<T>())),
             Err(error) => self.errors.push(error),
         }
+        self
+    }
+
+    /// Writes letters to users: see [`Walkabout::letters`](crate::Walkabout::letters).
+    #[cfg(feature = "http")]
+    pub fn letters(&mut self, write: fn(&crate::mail::Letter) -> crate::mail::Mail) -> &mut Self {
+        self.letters = Some(write);
         self
     }
 

@@ -85,9 +85,16 @@ impl Runtime {
     }
 
     /// What sends mail to users; none when the settings say nothing of it.
-    #[cfg(feature = "mail")]
+    #[cfg(feature = "http")]
     pub(crate) fn mailer(&self) -> Option<&crate::mail::Mailer> {
         self.engine().mail.as_ref()
+    }
+
+    /// A letter, in the words of the application if it has some.
+    #[cfg(feature = "http")]
+    pub(crate) fn written(&self, letter: &crate::mail::Letter) -> crate::mail::Mail {
+        let write = self.engine().registry.letters.unwrap_or(crate::mail::Letter::mail);
+        write(letter)
     }
 
     /// Those who act as a root: one, or all administrators of the system.

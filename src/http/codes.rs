@@ -7,19 +7,10 @@ use sha2::Sha256;
 use uuid::Uuid;
 use walkabout_schema::{Timestamp, User};
 
-use crate::{Result, runtime::Runtime};
+use crate::{Result, mail::Purpose, runtime::Runtime};
 
 /// Hexadecimal digits of an id, and of a code's signature.
 const DIGITS: usize = 32;
-
-/// What a code is for. One for the one thing is none for the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// To verify an address.
-    Verify,
-    /// To set a password without the one before.
-    Reset,
-}
 
 /// Makes and checks codes.
 pub(crate) struct Codes(Hmac<Sha256>);

@@ -21,13 +21,14 @@ use walkabout_schema::User;
 
 use super::{
     Server,
-    codes::Purpose,
     counted::Counted,
     email, extract,
     problem::{Detail, Refusal, answer},
     tokens::{Claims, Login, TICKET_LIFETIME},
 };
-use crate::{Error, Result, env::Env, runtime::Runtime, store::Registered, users::Registration};
+use crate::{
+    Error, Result, env::Env, mail::Purpose, runtime::Runtime, store::Registered, users::Registration,
+};
 
 /// Of what there can be only one.
 pub(crate) const ALREADY_EXISTS: &str = "Already Exists!";

@@ -10,12 +10,11 @@ use axum::{
 use serde_json::json;
 
 use super::{
-    Server,
-    codes::Purpose,
-    extract, letters,
+    Server, extract, letters,
     problem::{Refusal, answer},
     users::{address, both, members, secret},
 };
+use crate::mail::Purpose;
 
 fn done(message: &str) -> Response {
     answer(StatusCode::OK, &json!({ "message": message }))

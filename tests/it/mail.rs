@@ -454,4 +454,71 @@ async fn a_walker_writes_to_its_user_and_to_others() {
         assert!(error(bad).await.contains("is no address that a mail can go to"), "{bad}");
     }
     assert_eq!(mails.all().len(), 3, "nothing went out");
+
+    // The application writes in the language of the user.
+    let body = json!({ "email": "eve@example.com", "password": "p", "name": "Ève", "language": "french" });
+    assert_eq!(ann.post("/user/register", &body).await.0, 201);
+    let letter = mails.until(4).await.pop().unwrap();
+    assert!(header(&letter, "To") == "eve@example.com" && letter.contains("Voici votre code"), "{letter}");
+    assert_eq!(ann.post("/user/verify", &json!({ "code": code(&letter) })).await.0, 200);
+}
+
+mod repeated {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use walkabout::{config::Config, env::Env, mail::Mail, prelude::*, testing::Bench};
+
+    use super::{Mails, header};
+
+    static TRIES: AtomicU32 = AtomicU32::new(0);
+
+    /// Fails at its first try, with the mails sent.
+    #[derive(Walker, Serialize, Deserialize)]
+    #[walker(async, retry(attempts = 2, delay = "1ms"))]
+    struct Insist {}
+
+    #[abilities]
+    impl Insist {
+        #[entry]
+        async fn start(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+            let time = cx.now().to_string();
+            for subject in ["One", "Two"] {
+                cx.mail(Mail::new(subject, &time).to("ann@example.com")).await?;
+            }
+            if TRIES.fetch_add(1, Ordering::SeqCst) == 0 { Err(fail("not yet")) } else { cx.then("last") }
+        }
+        #[step]
+        async fn last(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+            cx.mail(Mail::new("One", "").to("ann@example.com")).await?;
+            DONE
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_repeated_visit_writes_again_under_the_same_ids() {
+        let folder = tempfile::tempdir().unwrap();
+        let mails = Mails::of(folder.path());
+        let config = Config {
+            mail_url: Some(format!("file://{}", mails.0.display())),
+            mail_from: Some("us@example.com".to_owned()),
+            disk_free_min: 0,
+            ..Config::default()
+        };
+        let bench = Bench::build(
+            |types| {
+                types.walker::<Insist>();
+            },
+            config,
+            Env::system(),
+        )
+        .await
+        .unwrap();
+        let ran = bench.run(&bench.register().await, Insist {}).await;
+        assert_eq!(ran.error, None);
+        let all = mails.all();
+        let ids: Vec<_> = all.iter().map(|mail| header(mail, "Message-ID")).collect();
+        let [one, two, one_again, two_again, last] = ids[..] else { panic!("{all:?}") };
+        assert_eq!((one, two), (one_again, two_again));
+        assert!(one != two && last != one, "another visit, another mail");
+    }
 }
