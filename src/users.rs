@@ -1,6 +1,7 @@
 //! Users: registered, found, changed. Each has a root of its own; administrators of the system act as its root.
 
 mod leave;
+#[cfg_attr(not(feature = "http"), expect(dead_code, reason = "only the server registers users"))]
 mod own;
 
 use std::sync::Arc;
@@ -17,8 +18,10 @@ use crate::{
 
 pub(crate) use leave::ForgetUser;
 pub use leave::Removed;
+pub(crate) use own::OwnFields;
 pub use own::Profile;
-pub(crate) use own::{OwnFields, shown};
+#[cfg(feature = "http")]
+pub(crate) use own::shown;
 
 /// A user to be.
 #[derive(Debug, Clone)]

@@ -53,6 +53,7 @@ impl AdminArgs {
     ///
     /// # Errors
     /// [`Error::Config`] with all that does not fit.
+    #[cfg_attr(not(feature = "embedded"), expect(dead_code, reason = "an application makes administrators"))]
     pub(crate) fn own_fields(&self, own: &OwnFields) -> Result<Fields> {
         let given = serde_json::from_str(&self.fields)
             .map_err(|error| Error::Config(format!("--fields is no JSON object: {error}")))?;

@@ -262,6 +262,12 @@ pub(crate) async fn change_password(
     }
 }
 
+/// The user of a login. Another one may have the address by now.
+pub(super) async fn of_login(server: &Server, login: &Login) -> Result<User, Refusal> {
+    let user = server.runtime.user(&login.email).await?;
+    user.filter(|user| login.is_listed(user)).ok_or(Refusal::Unauthorized)
+}
+
 /// The user of a login who knows the password as well; else `failed`. Who has found a token may not guess the password.
 pub(super) async fn prove(
     server: &Server,
@@ -273,7 +279,7 @@ pub(super) async fn prove(
     if failures.is_full(&login.email, server.runtime.now()) {
         return Err(Refusal::TooManyLogins);
     }
-    let user = server.runtime.user(&login.email).await?.ok_or(Refusal::Unauthorized)?;
+    let user = of_login(server, login).await?;
     let matches = server.users.matches(user.password.clone(), password).await?;
     // Asked again, as at a login: of many guesses at once none had failed when they came.
     if failures.is_full(&login.email, server.runtime.now()) {

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{
     Server, extract, letters,
     problem::{Refusal, answer},
-    users::{address, both, members, secret},
+    users::{address, both, members, of_login, secret},
 };
 use crate::mail::Purpose;
 
@@ -26,7 +26,7 @@ pub(crate) async fn send_code(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let (_, login) = extract::login(&server, &headers).await?;
-    let user = server.runtime.user(&login.email).await?.ok_or(Refusal::Unauthorized)?;
+    let user = of_login(&server, &login).await?;
     if user.is_activated {
         return Err(Refusal::AlreadyVerified);
     }

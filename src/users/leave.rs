@@ -174,6 +174,7 @@ impl walker::Walker for ForgetUser {
     fn abilities(on: &mut Abilities<Self>) {
         on.entry("arrive", Self::arrive);
         on.step("begin", Self::begin);
+        on.step("cut", Self::cut);
     }
 }
 
@@ -187,7 +188,7 @@ impl ForgetUser {
             }
             return DONE;
         }
-        if self.began { self.cut(&here, cx).await } else { self.begin(here, cx).await }
+        if self.began { self.cut(here, cx).await } else { self.begin(here, cx).await }
     }
 
     async fn begin(&mut self, root: Here<AnyNode>, cx: &mut Context) -> Outcome {
@@ -197,18 +198,21 @@ impl ForgetUser {
         }
         self.began = true;
         cx.visit(root.both()).await?;
-        cx.visit_one(&root)
+        // Once more, behind all that hangs from it, and not for each of those.
+        let again = cx.visit_one(&root);
+        cx.ignore(&root);
+        again
     }
 
     /// Removes the edges that lead from the root to what stays.
-    async fn cut(&mut self, here: &Here<AnyNode>, cx: &mut Context) -> Outcome {
-        let edges = cx.list(here.both().edges()).await?;
+    async fn cut(&mut self, root: Here<AnyNode>, cx: &mut Context) -> Outcome {
+        let edges = cx.list(root.both().edges()).await?;
         for edge in edges.iter().take(CUT_MAX) {
             cx.destroy(edge)?;
         }
         if edges.len() > CUT_MAX {
             cx.checkpoint();
-            return cx.visit_one(here);
+            return cx.then("cut");
         }
         DONE
     }
