@@ -285,13 +285,15 @@ struct Address {
 
 impl Address {
     fn of(rest: &str) -> Self {
+        let (rest, _) = rest.split_once('#').unwrap_or((rest, ""));
         let (whole, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (user, place) = whole.rsplit_once('@').unwrap_or(("", whole));
-        let (host, path) = place.split_once('/').unwrap_or((place, ""));
+        let (place, path) = whole.split_once('/').unwrap_or((whole, ""));
+        let (user, host) = place.rsplit_once('@').unwrap_or(("", place));
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']);
         Self {
             has_password: user.contains(':'),
-            is_encrypted: query.split('&').any(|part| part == "tls=required"),
+            // Of several the first one holds.
+            is_encrypted: query.split('&').find(|part| part.starts_with("tls=")) == Some("tls=required"),
             is_here: name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()),
             has_path: !path.trim_matches('/').is_empty(),
         }
@@ -374,9 +376,13 @@ mod tests {
         }
         assert!(refusal("file://mails").contains("a whole path"));
         assert!(refusal("file:///dev/null/mails").contains("cannot be a folder"));
-        for url in
-            ["smtp://ann:secret@mail.example.com", "smtp://ann:secret@mail.example.com:25?tls=opportunistic"]
-        {
+        for url in [
+            "smtp://ann:secret@mail.example.com",
+            "smtp://ann:secret@mail.example.com:25?tls=opportunistic",
+            "smtp://ann:secret@mail.example.com?tls=opportunistic&tls=required",
+            "smtp://ann:secret@mail.example.com/@localhost",
+            "smtp://ann:secret@mail.example.com#@localhost?tls=required",
+        ] {
             let said = refusal(url);
             assert!(said.contains("unencrypted") && !said.contains("secret"), "{said}");
         }
