@@ -39,9 +39,19 @@ impl Mails {
 
     /// Waits until there are as many, and gives them.
     pub async fn until(&self, count: usize) -> Vec<String> {
+        self.wait(count, |_| true).await
+    }
+
+    /// The codes that went to an address, once there are as many.
+    pub async fn codes(&self, email: &str, count: usize) -> Vec<String> {
+        self.wait(count, |mail| header(mail, "To") == email).await.iter().map(|mail| code(mail)).collect()
+    }
+
+    async fn wait(&self, count: usize, is_meant: impl Fn(&str) -> bool) -> Vec<String> {
         let there = async {
             loop {
-                let mails = self.all();
+                let mut mails = self.all();
+                mails.retain(|mail| is_meant(mail));
                 if mails.len() >= count {
                     return mails;
                 }
