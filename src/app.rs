@@ -2,6 +2,7 @@
 
 use std::{io::Write, process::ExitCode, sync::Arc};
 
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -13,10 +14,11 @@ use crate::{
     config::{Config, LogFormat, Settled},
     env::Env,
     http, log,
+    mail::{Letter, Mail},
     registry::Registry,
     runtime::Runtime,
     store::{self, Registered, Store},
-    users::register_administrator,
+    users::{Registration, register_administrator},
     walker::{Node, Walker},
 };
 
@@ -55,6 +57,44 @@ impl Walkabout {
     #[must_use]
     pub fn node<N: Node>(mut self) -> Self {
         self.registry.node::<N>();
+        self
+    }
+
+    /// Says what users have beside address and password: the fields of a struct. Those without a default are required at the
+    /// registration. They are part of what a login answers as `user` and of its token, so they are no place for secrets, and take 2 KiB
+    /// at most; walkers read them by [`Context::user`](crate::walker::Context::user).
+    ///
+    /// ```no_run
+    /// # use walkabout::prelude::*;
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Account { name: String, #[serde(default)] newsletter: bool }
+    ///
+    /// # async fn serve() -> std::process::ExitCode {
+    /// walkabout::Walkabout::new().user::<Account>().serve().await
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn user<T: Serialize + DeserializeOwned + 'static>(mut self) -> Self {
+        self.registry.user::<T>();
+        self
+    }
+
+    /// Writes the letters that users get, with the codes that verify an address or set a password, in words of your own. Whom they go to
+    /// is not theirs to say.
+    ///
+    /// ```no_run
+    /// # async fn serve() -> std::process::ExitCode {
+    /// use walkabout::mail::Mail;
+    ///
+    /// walkabout::Walkabout::new()
+    ///     .letters(|letter| Mail::new("Willkommen", format!("Dein Code: {}", letter.code)))
+    ///     .serve()
+    ///     .await
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn letters(mut self, write: fn(&Letter) -> Mail) -> Self {
+        self.registry.letters(write);
         self
     }
 
@@ -121,7 +161,7 @@ impl Walkabout {
                 ExitCode::SUCCESS
             }
             Command::Admin(AdminCommand::Create(args)) => {
-                match make_administrator(&settled.config, &args).await {
+                match make_administrator(&settled.config, &self.registry, &args).await {
                     Ok(email) => {
                         say(&format!("{email} is an administrator of the system"));
                         ExitCode::SUCCESS
@@ -185,12 +225,15 @@ impl Walkabout {
 }
 
 /// Makes an administrator in the store of the settings, and gives the address.
-async fn make_administrator(config: &Config, args: &AdminArgs) -> Result<String> {
+async fn make_administrator(config: &Config, types: &Registry, args: &AdminArgs) -> Result<String> {
+    types.check()?;
     let env = Env::system();
+    let fields = args.own_fields(&types.own_fields)?;
     let (email, password) = args.account()?;
     let password = http::users::hash(&env, &password)?;
     let store = open(config, &env).await?;
-    let registered = register_administrator(&*store, &env, email.clone(), password).await;
+    let registration = Registration { fields, ..Registration::new(email.clone(), password) };
+    let registered = register_administrator(&*store, &env, registration).await;
     store.close().await?;
     match registered? {
         Registered::New => Ok(email),

@@ -127,6 +127,26 @@ settings! {
         seconds().from(1).jac_cloud_as(&["TOKEN_TIMEOUT"], jac_cloud::hours);
     /// Whether a WebSocket may bring its token in the query, where the logs of others see it.
     allow_query_token: bool = false, flag();
+    /// How mail is sent: `smtps://user:password@host`, `smtp://host?tls=required`, or `file:///folder`, where each is written into a file.
+    /// Without it none is, and the address of a user is not verified.
+    mail_url: Option<String> = None,
+        text("URL", "an address that begins with smtps://, smtp:// or file:///").check(setting::is_mail_url).shows_no_password().by_default("none");
+    /// Whom mails come from: `no-reply@example.com`, perhaps with a name before it.
+    mail_from: Option<String> = None, text("ADDRESS", "an address, as Us <no-reply@example.com>").check(setting::is_mailbox).by_default("none");
+    /// What links in mails begin with, as `https://app.example.com`: `/verify?code=…` and `/reset_password?code=…` are below it. Without it a
+    /// mail has the code alone.
+    mail_links: Option<String> = None,
+        text("URL", "an address that begins with https:// or http://").check(setting::is_web_address).by_default("none");
+    /// Whether users log in only when their address is verified.
+    restrict_unverified_user: bool = false, flag().jac_cloud(&["RESTRICT_UNVERIFIED_USER"]);
+    /// How long a code is good that verifies an address.
+    verification_code_lifetime as verification_code_lifetime_s: Duration = Duration::from_secs(24 * 3600),
+        seconds().from(1).jac_cloud_as(&["VERIFICATION_CODE_TIMEOUT"], jac_cloud::hours);
+    /// How long a code is good that sets a password.
+    reset_code_lifetime as reset_code_lifetime_s: Duration = Duration::from_secs(24 * 3600),
+        seconds().from(1).jac_cloud_as(&["RESET_CODE_TIMEOUT"], jac_cloud::hours);
+    /// How long it may take to send a mail.
+    mail_time_max as mail_time_max_s: Duration = Duration::from_secs(30), seconds().from(1).to(3600);
     /// Whether walkers that do not say `auth` or `public` ask for a login.
     require_auth_by_default: bool = true, flag().jac_cloud(&["REQUIRE_AUTH_BY_DEFAULT"]);
     /// Whether walkers that do not say how they are called have no endpoint.

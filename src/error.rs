@@ -57,6 +57,9 @@ pub enum Error {
     /// Walkers hold as many threads as can be made up for.
     #[error("{0} threads are held by walkers that never await")]
     Hogged(usize),
+    /// A mail was not sent. The sentence is safe.
+    #[error("{0}")]
+    MailNotSent(String),
     /// The store said no.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -112,6 +115,7 @@ impl Error {
             Self::TraverseTooLarge => "traverse-too-large",
             Self::Busy(_) => "busy",
             Self::Hogged(_) => "hogged",
+            Self::MailNotSent(_) => "mail-not-sent",
             Self::Store(store::Error::Conflict(_)) => "conflict",
             Self::Store(store::Error::NotANumber { .. }) => "walker-failed",
             Self::Store(store::Error::LeaseLost) => "lease-lost",
@@ -132,6 +136,7 @@ impl Error {
             self,
             Self::Busy(_)
                 | Self::Hogged(_)
+                | Self::MailNotSent(_)
                 | Self::Store(
                     store::Error::Conflict(_)
                         | store::Error::Full(_)

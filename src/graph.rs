@@ -102,6 +102,11 @@ impl Graph {
         if self.is_elevated() { SYSTEM_ROOT } else { self.caller }
     }
 
+    /// The root that the attempt was begun for.
+    pub(crate) fn caller(&self) -> Uuid {
+        self.caller
+    }
+
     /// Whether it acts as the system root, though it was not begun for that.
     pub(crate) fn is_elevated(&self) -> bool {
         self.elevated.load(Ordering::Relaxed)

@@ -58,6 +58,8 @@ mod ids;
 mod input;
 #[cfg(all(feature = "embedded", feature = "http"))]
 mod log;
+#[cfg(feature = "mail")]
+pub mod mail;
 pub mod publish;
 pub mod registry;
 mod route;
@@ -68,7 +70,7 @@ pub mod store;
 mod submit;
 pub mod testing;
 pub mod traverse;
-mod users;
+pub mod users;
 mod walk;
 pub mod walker;
 

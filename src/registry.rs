@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use walkabout_schema::{Fields, Kind, Name};
 
@@ -15,6 +16,7 @@ use crate::{
     config::Config,
     input::{self, Input},
     route::{self, Route, Template},
+    users::OwnFields,
     walk::{ORDER, Stage},
     walker::{
         Abilities, Ability, AnyWalker, Archetype, Edge, FieldKind, KeyPlace, Node, NodeAbilities, Object,
@@ -30,6 +32,12 @@ pub struct Registry {
     places: HashMap<(Kind, &'static str), PlaceType>,
     /// What the types themselves say about access.
     pub(crate) rules: Arc<Rules>,
+    /// What users have beside what the system knows of them.
+    pub(crate) own_fields: OwnFields,
+    user_type: Option<TypeId>,
+    /// Writes letters to users in the application's words.
+    #[cfg(feature = "http")]
+    pub(crate) letters: Option<fn(&crate::mail::Letter) -> crate::mail::Mail>,
     errors: Vec<String>,
 }
 
@@ -157,6 +165,25 @@ impl Registry {
         self.place::<O>(|_| {})
     }
 
+    /// Says what users have beside address and password: see [`Walkabout::user`](crate::Walkabout::user).
+    pub fn user<T: Serialize + DeserializeOwned + 'static>(&mut self) -> &mut Self {
+        match OwnFields::of::<T>() {
+            _ if self.user_type.is_some_and(|known| known != TypeId::of::<T>()) => {
+                self.errors.push("two user types are registered: users have the fields of one".to_owned());
+            }
+            Ok(own) => (self.own_fields, self.user_type) = (own, Some(TypeId::of::<T>())),
+            Err(error) => self.errors.push(error),
+        }
+        self
+    }
+
+    /// Writes letters to users: see [`Walkabout::letters`](crate::Walkabout::letters).
+    #[cfg(feature = "http")]
+    pub fn letters(&mut self, write: fn(&crate::mail::Letter) -> crate::mail::Mail) -> &mut Self {
+        self.letters = Some(write);
+        self
+    }
+
     fn place<T: Archetype>(&mut self, register: fn(&mut NodeAbilities<T>)) -> &mut Self {
         if let Err(error) = Name::new(T::NAME) {
             self.errors.push(format!("type {}: {error}", std::any::type_name::<T>()));
@@ -277,7 +304,10 @@ impl Registry {
         if let Some(plan) = walker.plans.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Arc::clone(plan);
         }
-        let place = self.place_of(kind, name).map_or(&[][..], |place| &place.abilities);
+        let place = self
+            .place_of(kind, name)
+            .filter(|_| !walker.spec.unnoticed)
+            .map_or(&[][..], |place| &place.abilities);
         let mut plan = Plan::new();
         for stage in ORDER {
             let (list, when, untyped) = match stage {

@@ -29,6 +29,7 @@ use crate::{
         Submitted, no_fields,
     },
     submit::{self, Checked},
+    users::ForgetUser,
     walker::{Body, DecodedCell, Response, Spec, fail},
 };
 #[cfg(feature = "http")]
@@ -222,6 +223,7 @@ impl Runtime {
         pools: Pools,
     ) -> Result<Self> {
         config.check()?;
+        registry.walker::<ForgetUser>();
         registry.settle(&config)?;
         registry.check()?;
         let runs = Runs::new(config.subscriber_lag_max);
@@ -232,6 +234,8 @@ impl Runtime {
         let engine = Arc::new(Engine {
             sockets: Sockets::new(config.socket_queue_max, config.sockets_max),
             files: store.files().unwrap_or_else(|| Folder::open(&config.data)),
+            #[cfg(feature = "mail")]
+            mail: crate::mail::Mailer::open(&config, &env)?,
             contention: Contention::default(),
             keeper: Timekeeper::default(),
             runs,

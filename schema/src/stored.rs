@@ -267,7 +267,7 @@ pub struct User {
     pub password: String,
     /// The root of the user's graph.
     pub root_id: Key,
-    /// May log in.
+    /// The address is verified, or need not be.
     pub is_activated: bool,
     /// May act on everybody's runs.
     pub is_admin: bool,
@@ -291,6 +291,9 @@ pub struct User {
     /// Whether the address was shown to be the user's own.
     #[serde(default)]
     pub is_verified: bool,
+    /// What the application's users have beside all this.
+    #[serde(default)]
+    pub fields: Fields,
 }
 
 /// Who a user is at a provider of single sign-on.

@@ -4,10 +4,13 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 use clap::{Args, Subcommand};
 
+use walkabout_schema::Fields;
+
 use super::ServeArgs;
 use crate::{
-    Error, Result,
+    Error, FieldError, Result,
     http::{email, users::PASSWORD_MAX},
+    users::OwnFields,
 };
 
 /// How often something is asked for.
@@ -37,12 +40,32 @@ pub struct AdminArgs {
     /// The password, which others on the machine can see here; asked for unless it is given, or the first line of the standard input
     #[arg(long)]
     pub password: Option<String>,
+    /// The fields that the application's users have beside these, as a JSON object
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    pub fields: String,
     /// Which store
     #[command(flatten)]
     pub settings: ServeArgs,
 }
 
 impl AdminArgs {
+    /// The own fields of the user.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with all that does not fit.
+    #[cfg_attr(not(feature = "embedded"), expect(dead_code, reason = "an application makes administrators"))]
+    pub(crate) fn own_fields(&self, own: &OwnFields) -> Result<Fields> {
+        let given = serde_json::from_str(&self.fields)
+            .map_err(|error| Error::Config(format!("--fields is no JSON object: {error}")))?;
+        own.read(given).map_err(|wrong| {
+            let told = |error: &FieldError| {
+                let loc: Vec<_> = error.loc.iter().map(|part| part.to_string().replace('"', "")).collect();
+                format!("--fields {}: {}", loc.join("."), error.msg)
+            };
+            Error::Config(wrong.iter().map(told).collect::<Vec<_>>().join("\n"))
+        })
+    }
+
     /// Address and password, asked for where they were not given.
     ///
     /// # Errors

@@ -433,6 +433,22 @@ pub(super) fn is_origin(text: &str) -> bool {
     text == "*" || text.split_once("://").is_some_and(|(scheme, host)| is_scheme(scheme) && is_host(host))
 }
 
+/// What mail can be sent by. Whether the rest of it fits is seen when it is opened.
+pub(super) fn is_mail_url(text: &str) -> bool {
+    ["smtps://", "smtp://", "file:///"].iter().any(|scheme| text.starts_with(scheme))
+}
+
+/// Something with an `@` in it, on one line. Whether it is an address is seen when mail is sent by it.
+pub(super) fn is_mailbox(text: &str) -> bool {
+    text.contains('@') && !text.contains(char::is_control)
+}
+
+/// What a link can begin with.
+pub(super) fn is_web_address(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    host.is_some_and(|host| !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic()))
+}
+
 /// A method or the name of a header: RFC 9110, section 5.6.2. `*` is one.
 pub(super) fn is_token(text: &str) -> bool {
     let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);

@@ -94,6 +94,9 @@ fn as_text(value: &Value) -> String {
     }
 }
 
+/// What Jac Cloud says in hours.
+const IN_HOURS: [&str; 3] = ["token_lifetime_s", "verification_code_lifetime_s", "reset_code_lifetime_s"];
+
 /// The variables by which Jac Cloud says it.
 fn in_jac_cloud(setting: &Setting, value: &Value) -> Vec<(&'static str, String)> {
     let names = setting.form.jac_cloud.unwrap().names;
@@ -102,7 +105,7 @@ fn in_jac_cloud(setting: &Setting, value: &Value) -> Vec<(&'static str, String)>
             let (host, port) = text.rsplit_once(':').unwrap();
             vec![host.to_owned(), port.to_owned()]
         }
-        ("token_lifetime_s", Value::Number(seconds)) => vec![(seconds / 3600).to_string()],
+        (name, Value::Number(seconds)) if IN_HOURS.contains(&name) => vec![(seconds / 3600).to_string()],
         ("stop_grace_ms", Value::Number(millis)) => vec![(millis / 1000).to_string()],
         ("log_level", Value::Text(level)) => vec![level.to_uppercase()],
         ("sso", Value::Table(providers)) => {
@@ -119,7 +122,7 @@ fn sample(setting: &Setting, n: u64) -> Value {
     let text = |text: String| Value::Text(text);
     match (setting.name, setting.form.kind) {
         (_, Kind::Number { least, .. }) => match setting.name {
-            "token_lifetime_s" => Value::Number(3600 * (n + 1)),
+            name if IN_HOURS.contains(&name) => Value::Number(3600 * (n + 1)),
             "stop_grace_ms" => Value::Number(1000 * (n + 1)),
             _ => Value::Number(least + n + 100),
         },
@@ -142,6 +145,9 @@ fn sample(setting: &Setting, n: u64) -> Value {
         ("token_secret", _) => text(format!("{n} is a secret of thirty-two bytes")),
         ("log_format", _) => text(if n == 0 { "ecs" } else { "text" }.to_owned()),
         ("status_words", _) => text(if n == 0 { "jac_cloud" } else { "own" }.to_owned()),
+        ("mail_url", _) => text(format!("smtps://host{n}")),
+        ("mail_from", _) => text(format!("us{n}@example.com")),
+        ("mail_links", _) => text(format!("https://{n}.example")),
         ("log_level", _) => text(["error", "info", "debug"][usize::try_from(n).unwrap()].to_owned()),
         _ => text(format!("text{n}")),
     }
@@ -557,7 +563,7 @@ fn what_is_shown_is_a_file_again() {
 }
 
 /// Variables of Jac Cloud that mean nothing here, and why.
-const IGNORED: [(&str, &str); 16] = [
+const IGNORED: [(&str, &str); 15] = [
     ("`REDIS_*`, `SOCKET_REDIS_HOST`", "there is no Redis: processes share the database alone"),
     ("`TASK_CONSUMER_*`", "there is no consumer of tasks: due runs are taken up by themselves"),
     ("`SCHEDULER_MAX_THREAD`", "runs share the walker threads: `async_threads`"),
@@ -567,11 +573,7 @@ const IGNORED: [(&str, &str); 16] = [
     ),
     ("`DISABLE_AUTO_CLEANUP`", "what no root reaches stays until a walker destroys it"),
     ("`SINGLE_QUERY`", "edges are fetched as the walker asks for them"),
-    ("`SENDGRID_*`", "no mail is sent"),
-    (
-        "`VERIFICATION_CODE_TIMEOUT`, `RESET_CODE_TIMEOUT`, `RESTRICT_UNVERIFIED_USER`",
-        "no mail is sent, so nobody is asked to prove an address",
-    ),
+    ("`SENDGRID_*`", "mail is sent by SMTP: `mail_url`, `mail_from`, `mail_links`"),
     (
         "`SSO_APPLE_CLIENT_TEAM_ID`, `SSO_APPLE_CLIENT_KEY`, `SSO_APPLE_CLIENT_CERTIFICATE`, `SSO_APPLE_CLIENT_CERTIFICATE_PATH`",
         "`client_secret` is the token that is made of them",

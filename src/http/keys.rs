@@ -45,7 +45,7 @@ impl Keys {
     pub(crate) async fn caller(&self, runtime: &Runtime, text: &str) -> Result<Option<Caller>> {
         let Some(held) = Held::parse(text) else { return Ok(None) };
         let (users, now) = (runtime.users_of(held.root).await?, runtime.now());
-        let mut keys = users.iter().filter(|user| user.is_activated).flat_map(|user| &user.webhook_keys);
+        let mut keys = users.iter().filter(|user| runtime.admits(user)).flat_map(|user| &user.webhook_keys);
         let found = keys.find(|key| key.ends_at > now && self.is(&held, key));
         Ok(found.map(|key| {
             let (walkers, nodes) = (key.walkers.clone(), key.nodes.clone());
@@ -94,7 +94,7 @@ mod tests {
     use walkabout_schema::{Key, Timestamp};
 
     use super::*;
-    use crate::http::tokens::tests::ann;
+    use crate::{config::Config, http::tokens::tests::ann_with};
 
     fn key(id: u128) -> WebhookKey {
         let at = Timestamp::from_millis(1_700_000_000_999);
@@ -141,7 +141,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_ends_and_its_user_with_it() {
-        let (bench, user) = ann().await;
+        let config = Config { restrict_unverified_user: true, ..Config::default() };
+        let (bench, user) = ann_with(config).await;
         let runtime = &bench.runtime;
         let keys = Keys::new(runtime).await.unwrap();
         let made =
@@ -161,7 +162,7 @@ mod tests {
         let caller = Caller { scope: Some(scope.into()), ..Caller::user(user.root_id.0) };
         assert_eq!(keys.caller(runtime, &text).await.unwrap(), Some(caller));
         change(false, &made).await;
-        assert_eq!(keys.caller(runtime, &text).await.unwrap(), None, "the user may not log in");
+        assert_eq!(keys.caller(runtime, &text).await.unwrap(), None, "the address is not verified");
         change(true, &made).await;
         bench.advance(std::time::Duration::from_millis(999));
         assert!(keys.caller(runtime, &text).await.unwrap().is_some());

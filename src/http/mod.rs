@@ -4,7 +4,9 @@
 //! nothing here knows the store. `router` lists the routes; `problem` is the only place where an error
 //! becomes a status code.
 
+mod codes;
 mod cors;
+mod counted;
 mod done;
 pub(crate) mod email;
 mod extract;
@@ -14,6 +16,8 @@ mod govern;
 mod health;
 mod json;
 mod keys;
+mod leave;
+mod letters;
 mod problem;
 mod requests;
 mod router;
@@ -24,6 +28,7 @@ mod tls;
 mod tokens;
 pub(crate) mod users;
 mod util;
+mod verify;
 mod walkers;
 mod webhook;
 mod ws;
@@ -57,7 +62,25 @@ pub(crate) struct Server {
     /// Requests with files that may be read yet.
     pub(crate) forms: Arc<Semaphore>,
     pub(crate) sso: sso::Sso,
+    pub(crate) codes: codes::Codes,
+    pub(crate) outbox: letters::Outbox,
     pub(crate) stopping: Stopping,
+}
+
+impl Server {
+    async fn new(runtime: Runtime, stopping: Stopping, outbox: letters::Outbox) -> Result<Self> {
+        Ok(Self {
+            tokens: tokens::Tokens::new(&runtime).await?,
+            users: users::Users::new(&runtime)?,
+            keys: keys::Keys::new(&runtime).await?,
+            codes: codes::Codes::new(&runtime).await?,
+            forms: Arc::new(Semaphore::new(form::FORMS_MAX)),
+            sso: sso::Sso::new(&runtime).await?,
+            outbox,
+            stopping,
+            runtime,
+        })
+    }
 }
 
 /// Tells those who would stay for long that the server wants to end.
@@ -79,7 +102,7 @@ impl Stopping {
 /// When the store cannot keep the secret that signs login tokens.
 pub async fn app(runtime: Runtime) -> Result<Router> {
     let (_, stopping) = watch::channel(false);
-    build(runtime, Stopping(stopping)).await
+    build(runtime, Stopping(stopping), letters::Outbox::new()).await
 }
 
 /// Serves until `shutdown` ends, then lets open connections finish for a while; WebSockets are closed at
@@ -105,7 +128,8 @@ pub(crate) async fn serve_with(
 ) -> Result<()> {
     let (stop, stopping) = watch::channel(false);
     let mut stopped = Stopping(stopping.clone());
-    let router = build(runtime, Stopping(stopping)).await?;
+    let outbox = letters::Outbox::new();
+    let router = build(runtime, Stopping(stopping), outbox.clone()).await?;
     let stop = Arc::new(stop);
     let signal = {
         let stop = Arc::clone(&stop);
@@ -137,6 +161,11 @@ pub(crate) async fn serve_with(
         }
         () = hard_stop => tracing::warn!("connections were still open {GRACE:?} after the shutdown began"),
     }
+    if tokio::time::timeout(GRACE, outbox.empty()).await.is_err() {
+        tracing::warn!(
+            "letters to users were not sent {GRACE:?} after the shutdown began: their readers ask again"
+        );
+    }
     // Every socket and stream holds a receiver: this ends when the last of them has.
     drop(stopped);
     if tokio::time::timeout(GRACE, stop.closed()).await.is_err() {
@@ -165,15 +194,10 @@ fn send_at_once(stream: &TcpStream) {
     }
 }
 
-async fn build(runtime: Runtime, stopping: Stopping) -> Result<Router> {
-    let tokens = tokens::Tokens::new(&runtime).await?;
-    let users = users::Users::new(&runtime)?;
-    let keys = keys::Keys::new(&runtime).await?;
-    let sso = sso::Sso::new(&runtime).await?;
-    let config = runtime.config().clone();
-    let forms = Arc::new(Semaphore::new(form::FORMS_MAX));
+async fn build(runtime: Runtime, stopping: Stopping, outbox: letters::Outbox) -> Result<Router> {
     let requests = Arc::new(requests::Requests::new(&runtime));
-    let server = Server { runtime, tokens, users, keys, sso, forms, stopping };
+    let server = Server::new(runtime, stopping, outbox).await?;
+    let config = server.runtime.config().clone();
     let router = cors::open(router::router(Arc::new(server)), &config)?;
     Ok(router.layer(middleware::from_fn_with_state(requests, requests::note)))
 }

@@ -46,6 +46,12 @@ pub(crate) enum Refusal {
     Clash(&'static str),
     /// Address and password do not belong together.
     BadLogin,
+    /// The address is to be verified first.
+    NotVerified,
+    /// There is nothing to verify.
+    AlreadyVerified,
+    /// Too many mails went to this address lately.
+    TooManyMails,
     /// What user management could not do, in its words.
     NotDone(&'static str),
     /// Too many logins of this address failed lately.
@@ -62,6 +68,18 @@ impl Refusal {
     /// One thing that does not fit.
     pub(crate) fn detail(detail: Detail) -> Self {
         Self::Unprocessable(vec![detail])
+    }
+
+    /// Both, or everything that does not fit of them.
+    pub(crate) fn both<A, B>(one: Result<A, Self>, other: Result<B, Self>) -> Result<(A, B), Self> {
+        match (one, other) {
+            (Ok(one), Ok(other)) => Ok((one, other)),
+            (Err(Self::Unprocessable(mut wrong)), Err(Self::Unprocessable(more))) => {
+                wrong.extend(more);
+                Err(Self::Unprocessable(wrong))
+            }
+            (Err(refusal), _) | (_, Err(refusal)) => Err(refusal),
+        }
     }
 }
 
@@ -174,6 +192,9 @@ impl From<Error> for Problem {
             Error::Busy(_) | Error::Hogged(_) => {
                 refused(StatusCode::SERVICE_UNAVAILABLE, "The server is busy. Try again later.")
             }
+            Error::MailNotSent(_) => {
+                refused(StatusCode::SERVICE_UNAVAILABLE, "The mail could not be sent. Try again later.")
+            }
             Error::Store(inner) => match inner {
                 store::Error::Conflict(_) => Self::Failed {
                     status: StatusCode::CONFLICT,
@@ -248,6 +269,20 @@ impl IntoResponse for Refusal {
             Self::BadLogin => {
                 answer(StatusCode::BAD_REQUEST, &json!({ "message": "Invalid Email/Password!" }))
             }
+            Self::NotVerified => {
+                detail(StatusCode::BAD_REQUEST, "Account not yet verified! Resending verification code...")
+            }
+            Self::AlreadyVerified => {
+                answer(StatusCode::BAD_REQUEST, &json!({ "message": "Account is already verified!" }))
+            }
+            Self::TooManyMails => with_header(
+                detail(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "Too many mails to this address. Try again in a quarter of an hour.",
+                ),
+                header::RETRY_AFTER,
+                "900",
+            ),
             Self::NotDone(message) => answer(StatusCode::FORBIDDEN, &json!({ "message": message })),
             Self::TooManyLogins => with_header(
                 detail(StatusCode::TOO_MANY_REQUESTS, "Too many failed logins. Try again in a minute."),

@@ -13,11 +13,11 @@ use super::{
     Server,
     extract::Segments,
     govern::{self, Verb},
-    health,
+    health, leave,
     problem::Refusal,
     runs,
     slash::Paths,
-    sso, users, util,
+    sso, users, util, verify,
     walkers::{self, Target},
     webhook, ws,
 };
@@ -42,7 +42,7 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .with_state(server)
 }
 
-fn own() -> [(&'static str, MethodRouter<Arc<Server>>); 32] {
+fn own() -> [(&'static str, MethodRouter<Arc<Server>>); 37] {
     // `/walker/{walker_id}/cancel` and its like
     let one = |verb| post(move |State(server), Segments(id), request| govern::one(server, id, verb, request));
     let many = |verb| post(move |State(server), request| govern::many(server, verb, request));
@@ -69,6 +69,11 @@ fn own() -> [(&'static str, MethodRouter<Arc<Server>>); 32] {
         ("/sso/detach", delete(sso::detach)),
         ("/sso/{platform}/{operation}", get(sso::begin)),
         ("/sso/{platform}/{operation}/callback", get(sso::callback).post(sso::posted)),
+        ("/user/send-verification-code", post(verify::send_code)),
+        ("/user", delete(leave::delete)),
+        ("/user/verify", post(verify::verify)),
+        ("/user/forgot_password", post(verify::forgot_password)),
+        ("/user/reset_password", post(verify::reset_password)),
         ("/webhook", get(webhook::list)),
         ("/webhook/generate-key", post(webhook::generate)),
         ("/webhook/extend/{id}", patch(webhook::extend)),

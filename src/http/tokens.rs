@@ -11,6 +11,7 @@ use std::{
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 use walkabout_schema::{Session, Ticket, Timestamp, User};
@@ -18,13 +19,14 @@ use walkabout_schema::{Session, Ticket, Timestamp, User};
 use crate::{
     Error, Result,
     runtime::{Caller, Runtime},
+    users::shown,
 };
 
 /// How many verified tokens are remembered, so that a request with one of them costs no signature.
 const REMEMBERED_MAX: usize = 10_000;
 /// How long what the store said of a login is taken for true. In the process that ends a login, it ends at once.
 const FRESH: Duration = Duration::from_secs(1);
-/// The longest token that is looked at. Ours have about 400 characters.
+/// The longest token that is looked at. Ours have about 400 characters, and at most 2,800 more for the own fields of users.
 const TOKEN_MAX: usize = 4096;
 /// Logins of one user at a time; one more ends the oldest.
 const SESSIONS_MAX: usize = 1000;
@@ -43,7 +45,7 @@ pub(crate) struct Claims {
     pub(crate) email: String,
     /// The root's UUID, 32 hexadecimal digits.
     pub(crate) root_id: String,
-    /// May log in.
+    /// The address is verified, or need not be.
     pub(crate) is_activated: bool,
     /// May act on everybody's runs.
     pub(crate) is_admin: bool,
@@ -51,6 +53,9 @@ pub(crate) struct Claims {
     pub(crate) expiration: i64,
     /// Eight random digits: no two logins have the same token.
     pub(crate) state: String,
+    /// What the application's users have beside these.
+    #[serde(flatten)]
+    pub(crate) own: Map<String, Value>,
 }
 
 impl Claims {
@@ -63,6 +68,7 @@ impl Claims {
             is_admin: user.is_admin,
             expiration: session.ends_at.millis().div_euclid(1000),
             state: session.state.clone(),
+            own: shown(&user.fields),
         }
     }
 }
@@ -263,7 +269,7 @@ impl Tokens {
         let Some(login) = login else { return Ok(None) };
         let ended = self.ended.load(Ordering::SeqCst);
         let user = runtime.user(&login.email).await?;
-        let Some(user) = user.filter(|user| login.is_listed(user) && user.is_activated) else {
+        let Some(user) = user.filter(|user| login.is_listed(user) && runtime.admits(user)) else {
             if was_known {
                 self.forget(&login);
             }
@@ -311,8 +317,13 @@ pub(crate) mod tests {
 
     /// A bench at the beginning of time, with a user.
     pub(crate) async fn ann() -> (Bench, User) {
+        ann_with(Config::default()).await
+    }
+
+    /// The same with settings of its own.
+    pub(crate) async fn ann_with(config: Config) -> (Bench, User) {
         let env = Env::manual(Timestamp::from_millis(0), 1);
-        let bench = Bench::build(|_| {}, Config::default(), env).await.unwrap();
+        let bench = Bench::build(|_| {}, config, env).await.unwrap();
         let email = "ann@example.com";
         bench.runtime.register(email.to_owned(), "hash".to_owned()).await.unwrap();
         let user = bench.runtime.user(email).await.unwrap().unwrap();
@@ -328,6 +339,7 @@ pub(crate) mod tests {
             is_admin: false,
             expiration,
             state: "12345678".into(),
+            own: Map::new(),
         }
     }
 
@@ -387,6 +399,23 @@ pub(crate) mod tests {
             None,
             "the password is not that any more"
         );
+    }
+
+    #[tokio::test]
+    async fn who_has_not_verified_the_address_is_somebody_unless_that_is_asked_for() {
+        for restrict_unverified_user in [false, true] {
+            let (bench, user) = ann_with(Config { restrict_unverified_user, ..Config::default() }).await;
+            let runtime = &bench.runtime;
+            let tokens = Tokens::new(runtime).await.unwrap();
+            let (token, _) = tokens.issue(runtime, &user, None).await.unwrap().unwrap();
+            let changed = runtime.change_user(&user.email, |user| {
+                user.is_activated = false;
+                true
+            });
+            assert!(changed.await.unwrap());
+            let caller = tokens.verify(runtime, &token).await.unwrap();
+            assert_eq!(caller.is_none(), restrict_unverified_user);
+        }
     }
 
     #[tokio::test]

@@ -1,10 +1,6 @@
 //! Registers users, logs them in and out, and changes their passwords.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use argon2::{
     ARGON2ID_IDENT, Argon2, Params, Version,
@@ -21,25 +17,31 @@ use axum::{
 };
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
-use walkabout_schema::{Timestamp, User};
+use walkabout_schema::User;
 
 use super::{
-    Server, email, extract,
+    Server,
+    counted::Counted,
+    email, extract,
     problem::{Detail, Refusal, answer},
     tokens::{Claims, Login, TICKET_LIFETIME},
 };
-use crate::{Error, Result, env::Env, runtime::Runtime, store::Registered};
+use crate::{
+    Error, Result, env::Env, mail::Purpose, runtime::Runtime, store::Registered, users::Registration,
+};
 
 /// Of what there can be only one.
 pub(crate) const ALREADY_EXISTS: &str = "Already Exists!";
 /// The longest password, in bytes.
 pub(crate) const PASSWORD_MAX: usize = 1024;
-/// Failed logins of one address within [`WINDOW`]; beyond them not even the right password is taken.
+/// Failed logins of one address in a minute; beyond them not even the right password is taken.
 const FAILURES_MAX: u32 = 10;
 /// How long a failed login counts.
-const WINDOW: Duration = Duration::from_secs(60);
-/// Addresses with failed logins that are remembered.
-const FAILING_MAX: usize = 10_000;
+const FAILURES_WINDOW: Duration = Duration::from_secs(60);
+/// Letters that anybody can have written to one address in a quarter of an hour.
+const LETTERS_MAX: u32 = 5;
+/// How long such a letter counts.
+const LETTERS_WINDOW: Duration = Duration::from_secs(15 * 60);
 /// Passwords waiting to be hashed; beyond them the answer is 503.
 const WAITING_MAX: usize = 512;
 
@@ -49,7 +51,12 @@ pub(crate) struct Users {
     /// cores.
     hashing: Semaphore,
     waiting: Semaphore,
-    failures: Failures,
+    /// Logins that failed.
+    pub(super) failures: Counted,
+    /// Letters with codes.
+    pub(super) letters: Counted,
+    /// Held by who removes a user.
+    pub(super) leaving: tokio::sync::Mutex<()>,
     /// The hash that the password of an unknown address is compared with, so that it takes as long as a known
     /// one's.
     nobody: String,
@@ -61,7 +68,9 @@ impl Users {
         Ok(Self {
             hashing: Semaphore::new(cores),
             waiting: Semaphore::new(WAITING_MAX),
-            failures: Failures::default(),
+            failures: Counted::new(FAILURES_MAX, FAILURES_WINDOW),
+            letters: Counted::new(LETTERS_MAX, LETTERS_WINDOW),
+            leaving: tokio::sync::Mutex::default(),
             nobody: nobody(runtime)?,
         })
     }
@@ -77,7 +86,7 @@ impl Users {
         })
     }
 
-    async fn hash(&self, runtime: &Runtime, password: String) -> Result<String> {
+    pub(super) async fn hash(&self, runtime: &Runtime, password: String) -> Result<String> {
         let env = runtime.env().clone();
         self.blocking(move || hash(&env, &password)).await?
     }
@@ -122,10 +131,25 @@ pub(crate) async fn register(
     State(server): State<Arc<Server>>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let Credentials { email, password } = credentials(&server, request).await?;
+    let (parts, body) = request.into_parts();
+    let mut members = members(&server, &parts.headers, body).await?;
+    let account = read(&mut members);
+    // All that does not fit is told at once.
+    let own = server.runtime.own_fields(members).map_err(|wrong| {
+        Refusal::Unprocessable(wrong.into_iter().map(|error| Detail::field(error, true)).collect())
+    });
+    let (Credentials { email, password }, fields) = Refusal::both(account, own)?;
     let hash = server.users.hash(&server.runtime, password).await?;
-    match server.runtime.register(email, hash).await? {
-        Registered::New => Ok(answer(StatusCode::CREATED, &json!({ "message": "Successfully Registered!" }))),
+    // Where no mail is sent nobody is asked to prove an address.
+    let is_activated = server.runtime.mailer().is_none();
+    let registration = Registration { is_activated, fields, ..Registration::new(email.clone(), hash) };
+    match server.runtime.enroll(registration).await? {
+        Registered::New => {
+            if !is_activated {
+                server.write_for(&email);
+            }
+            Ok(answer(StatusCode::CREATED, &json!({ "message": "Successfully Registered!" })))
+        }
         Registered::Taken => Err(Refusal::Clash(ALREADY_EXISTS)),
     }
 }
@@ -134,7 +158,7 @@ pub(crate) async fn register(
 pub(crate) async fn login(State(server): State<Arc<Server>>, request: Request) -> Result<Response, Refusal> {
     let Credentials { email, password } = credentials(&server, request).await?;
     let users = &server.users;
-    if users.failures.are_too_many(&email, server.runtime.now()) {
+    if users.failures.is_full(&email, server.runtime.now()) {
         return Err(Refusal::TooManyLogins);
     }
     let user = server.runtime.user(&email).await?;
@@ -144,17 +168,32 @@ pub(crate) async fn login(State(server): State<Arc<Server>>, request: Request) -
     let matches = users.matches(hash, password).await?;
     let now = server.runtime.now();
     // Asked again: many guesses sent at once must not all be answered because none had failed when they came.
-    if users.failures.are_too_many(&email, now) {
+    if users.failures.is_full(&email, now) {
         return Err(Refusal::TooManyLogins);
     }
     match user {
-        Some(user) if matches && user.is_activated => {
+        Some(user) if matches && !server.runtime.admits(&user) => {
+            server.write_for(&email);
+            Err(Refusal::NotVerified)
+        }
+        Some(user) if matches => {
             let issued = server.tokens.issue(&server.runtime, &user, None).await?;
             issued.map(|issued| logged_in(&issued)).ok_or(Refusal::BadLogin)
         }
         _ => {
             users.failures.note(email, now);
             Err(Refusal::BadLogin)
+        }
+    }
+}
+
+impl Server {
+    /// Sends a user the code that verifies the address, unless that was done often lately. Nobody waits for it.
+    fn write_for(self: &Arc<Self>, email: &str) {
+        if self.users.letters.take(email, self.runtime.now())
+            && let Err(error) = self.outbox.post(self, email.to_owned(), Purpose::Verify)
+        {
+            tracing::warn!(%error, "a code to verify an address was not sent");
         }
     }
 }
@@ -208,31 +247,9 @@ pub(crate) async fn change_password(
     let body = extract::json(&extract::bytes(&parts.headers, body, config).await?, config.json_depth_max)?;
     let (_, login) = extract::login(&server, &parts.headers).await?;
     let mut members = extract::members(body, true).map_err(|detail| Refusal::detail(*detail))?;
-    let (old, new) = (password(&mut members, "old_password"), password(&mut members, "new_password"));
-    let (old, new) = match (old, new) {
-        (Ok(old), Ok(new)) => (old, new),
-        (old, new) => {
-            return Err(Refusal::Unprocessable(
-                old.err().into_iter().chain(new.err()).map(|detail| *detail).collect(),
-            ));
-        }
-    };
-    let users = &server.users;
-    // Who has found a token may not guess the password.
-    if users.failures.are_too_many(&login.email, server.runtime.now()) {
-        return Err(Refusal::TooManyLogins);
-    }
-    let user = server.runtime.user(&login.email).await?.ok_or(Refusal::Unauthorized)?;
-    let matches = users.matches(user.password.clone(), old).await?;
-    // Asked again, as at a login: of many guesses at once none had failed when they came.
-    if users.failures.are_too_many(&login.email, server.runtime.now()) {
-        return Err(Refusal::TooManyLogins);
-    }
-    if !matches {
-        users.failures.note(login.email, server.runtime.now());
-        return Err(FAILED);
-    }
-    let hash = users.hash(&server.runtime, new).await?;
+    let (old, new) = both(secret(&mut members, "old_password"), secret(&mut members, "new_password"))?;
+    let user = prove(&server, &login, old, FAILED).await?;
+    let hash = server.users.hash(&server.runtime, new).await?;
     let changed = server.runtime.change_user(&login.email, |stored| {
         let is_same = stored.id == user.id && stored.password == user.password;
         stored.password.clone_from(&hash);
@@ -263,6 +280,39 @@ pub(crate) async fn change(
     if is_listed { Ok(changed) } else { Err(Refusal::Unauthorized) }
 }
 
+/// The user of a login. Another one may have the address by now.
+pub(super) async fn of_login(server: &Server, login: &Login) -> Result<User, Refusal> {
+    let user = server.runtime.user(&login.email).await?;
+    user.filter(|user| login.is_listed(user)).ok_or(Refusal::Unauthorized)
+}
+
+/// The user of a login who knows the password as well; else `failed`. Who has found a token may not guess the password.
+pub(super) async fn prove(
+    server: &Server,
+    login: &Login,
+    password: String,
+    failed: Refusal,
+) -> Result<User, Refusal> {
+    let failures = &server.users.failures;
+    if failures.is_full(&login.email, server.runtime.now()) {
+        return Err(Refusal::TooManyLogins);
+    }
+    let user = of_login(server, login).await?;
+    // A user who only signs in with providers has none.
+    let hash = Some(user.password.clone()).filter(|hash| !hash.is_empty());
+    let hash = hash.unwrap_or_else(|| server.users.nobody.clone());
+    let matches = server.users.matches(hash, password).await?;
+    // Asked again, as at a login: of many guesses at once none had failed when they came.
+    if failures.is_full(&login.email, server.runtime.now()) {
+        return Err(Refusal::TooManyLogins);
+    }
+    if !matches {
+        failures.note(login.email.clone(), server.runtime.now());
+        return Err(failed);
+    }
+    Ok(user)
+}
+
 #[derive(Debug, PartialEq)]
 struct Credentials {
     email: String,
@@ -271,10 +321,14 @@ struct Credentials {
 
 async fn credentials(server: &Server, request: Request) -> Result<Credentials, Refusal> {
     let (parts, body) = request.into_parts();
-    read(members(server, &parts.headers, body).await?).map_err(Refusal::Unprocessable)
+    read(&mut members(server, &parts.headers, body).await?)
 }
 
-async fn members(server: &Server, headers: &HeaderMap, body: Body) -> Result<Map<String, Value>, Refusal> {
+pub(super) async fn members(
+    server: &Server,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Map<String, Value>, Refusal> {
     let config = server.runtime.config();
     let bytes = extract::bytes(headers, body, config).await?;
     extract::object(&bytes, config.json_depth_max, true)
@@ -285,8 +339,25 @@ fn loc(name: &str) -> Vec<Value> {
 }
 
 /// Both members, or everything that is wrong with them.
-fn read(mut members: Map<String, Value>) -> Result<Credentials, Vec<Detail>> {
-    let email = match members.remove("email") {
+fn read(members: &mut Map<String, Value>) -> Result<Credentials, Refusal> {
+    let (email, password) = both(address(members), secret(members, "password"))?;
+    Ok(Credentials { email, password })
+}
+
+/// Both, or everything that is wrong with them.
+pub(super) fn both<A, B>(
+    one: Result<A, Box<Detail>>,
+    other: Result<B, Box<Detail>>,
+) -> Result<(A, B), Refusal> {
+    Refusal::both(
+        one.map_err(|detail| Refusal::detail(*detail)),
+        other.map_err(|detail| Refusal::detail(*detail)),
+    )
+}
+
+/// The member `email` as it is stored, or what is wrong with it.
+pub(super) fn address(members: &mut Map<String, Value>) -> Result<String, Box<Detail>> {
+    match members.remove("email") {
         None => Err(Box::new(Detail::missing(loc("email"), json!({})))),
         Some(Value::String(given)) => email::normal(&given).map_err(|reason| {
             let msg = format!("value is not a valid email address: {reason}");
@@ -297,17 +368,11 @@ fn read(mut members: Map<String, Value>) -> Result<Credentials, Vec<Detail>> {
             let detail = Detail::new("string_type", loc("email"), "Input should be a valid string");
             Err(Box::new(detail.input(other)))
         }
-    };
-    match (email, password(&mut members, "password")) {
-        (Ok(email), Ok(password)) => Ok(Credentials { email, password }),
-        (email, password) => {
-            Err(email.err().into_iter().chain(password.err()).map(|detail| *detail).collect())
-        }
     }
 }
 
-/// A member that is a password, or what is wrong with it. It is never sent back.
-fn password(members: &mut Map<String, Value>, name: &str) -> Result<String, Box<Detail>> {
+/// A member that is a password or a code, or what is wrong with it. It is never sent back.
+pub(super) fn secret(members: &mut Map<String, Value>, name: &str) -> Result<String, Box<Detail>> {
     Err(Box::new(match members.remove(name) {
         None => Detail::missing(loc(name), json!({})),
         Some(Value::String(given)) => match given.len() {
@@ -325,49 +390,13 @@ fn password(members: &mut Map<String, Value>, name: &str) -> Result<String, Box<
     }))
 }
 
-/// Failed logins, by address: known or not, so that a refusal tells nothing.
-#[derive(Default)]
-struct Failures(Mutex<HashMap<String, Failing>>);
-
-struct Failing {
-    since: Timestamp,
-    count: u32,
-}
-
-impl Failures {
-    fn are_too_many(&self, email: &str, now: Timestamp) -> bool {
-        let failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        failing.get(email).is_some_and(|one| now.since(one.since) < WINDOW && one.count >= FAILURES_MAX)
-    }
-
-    fn note(&self, email: String, now: Timestamp) {
-        let mut failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if failing.len() >= FAILING_MAX {
-            failing.retain(|_, one| now.since(one.since) < WINDOW);
-        }
-        if failing.len() >= FAILING_MAX {
-            // Only a flood over ever new addresses comes here. Those that failed most stay: they are being
-            // guessed.
-            failing.retain(|_, one| one.count > 1);
-        }
-        if failing.len() >= FAILING_MAX {
-            failing.clear();
-        }
-        let one = failing.entry(email).or_insert(Failing { since: now, count: 0 });
-        if now.since(one.since) >= WINDOW {
-            *one = Failing { since: now, count: 0 };
-        }
-        one.count = one.count.saturating_add(1);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn check(body: Value, wanted: &[(&str, &str)]) {
-        let Value::Object(members) = body else { panic!("not an object") };
-        let details = read(members).unwrap_err();
+        let Value::Object(mut members) = body else { panic!("not an object") };
+        let Err(Refusal::Unprocessable(details)) = read(&mut members) else { panic!("it fits") };
         let found: Vec<_> = details.iter().map(|d| (d.kind.as_str(), d.loc[1].as_str().unwrap())).collect();
         assert_eq!(found, wanted);
     }
@@ -385,8 +414,10 @@ mod tests {
             json!({ "email": "a@b.com", "password": "p".repeat(1025) }),
             &[("string_too_long", "password")],
         );
-        let Value::Object(good) = json!({ "email": "A@B.com", "password": "p", "more": 1 }) else { return };
-        assert_eq!(read(good).unwrap(), Credentials { email: "A@b.com".into(), password: "p".into() });
+        let Value::Object(mut good) = json!({ "email": "A@B.com", "password": "p", "more": 1 }) else {
+            return;
+        };
+        assert_eq!(read(&mut good).unwrap(), Credentials { email: "A@b.com".into(), password: "p".into() });
     }
 
     #[tokio::test]
@@ -399,22 +430,5 @@ mod tests {
         assert_eq!(users.nobody.len(), known.len());
         assert!(users.matches(known, "secret".to_owned()).await.unwrap());
         assert!(!users.matches(users.nobody.clone(), "secret".to_owned()).await.unwrap());
-    }
-
-    #[test]
-    fn failures_count_for_a_minute() {
-        let failures = Failures::default();
-        let at = Timestamp::from_millis;
-        for _ in 0..FAILURES_MAX {
-            assert!(!failures.are_too_many("a", at(0)));
-            failures.note("a".into(), at(0));
-        }
-        assert!(failures.are_too_many("a", at(59_999)));
-        assert!(!failures.are_too_many("a", at(60_000)));
-        assert!(!failures.are_too_many("b", at(0)));
-        for n in 0..FAILING_MAX * 2 {
-            failures.note(n.to_string(), at(0));
-        }
-        assert!(failures.0.lock().unwrap().len() <= FAILING_MAX);
     }
 }

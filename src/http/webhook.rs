@@ -269,28 +269,14 @@ mod tests {
     use walkabout_schema::Timestamp;
 
     use super::*;
-    use crate::http::{
-        Stopping,
-        keys::Keys,
-        sso::Sso,
-        tokens::{Tokens, tests::ann},
-        users::Users,
-    };
+    use crate::http::{Stopping, letters::Outbox, tokens::tests::ann};
 
     /// A login may end after it was looked at, here or in another process, and a key would outlive it.
     #[tokio::test]
     async fn a_login_that_has_ended_makes_no_key() {
         let (bench, user) = ann().await;
-        let runtime = bench.runtime.clone();
-        let server = Server {
-            tokens: Tokens::new(&runtime).await.unwrap(),
-            users: Users::new(&runtime).unwrap(),
-            keys: Keys::new(&runtime).await.unwrap(),
-            forms: Arc::new(tokio::sync::Semaphore::new(1)),
-            sso: Sso::new(&runtime).await.unwrap(),
-            stopping: Stopping(tokio::sync::watch::channel(false).1),
-            runtime,
-        };
+        let stopping = Stopping(tokio::sync::watch::channel(false).1);
+        let server = Server::new(bench.runtime.clone(), stopping, Outbox::new()).await.unwrap();
         let (token, _) = server.tokens.issue(&server.runtime, &user, None).await.unwrap().unwrap();
         let (_, login) = server.tokens.verify(&server.runtime, &token).await.unwrap().unwrap();
         let at = Timestamp::from_millis(0);

@@ -72,6 +72,8 @@ pub(crate) struct Engine {
     pub(crate) contention: Contention,
     pub(crate) keeper: Timekeeper,
     pub(crate) files: Arc<dyn Files>,
+    #[cfg(feature = "mail")]
+    pub(crate) mail: Option<crate::mail::Mailer>,
 }
 
 /// Where an attempt begins, on whose behalf.

@@ -138,6 +138,8 @@ pub struct Spec {
     pub(crate) declared: bool,
     pub(crate) websocket: bool,
     pub(crate) private: bool,
+    /// No ability of what it visits runs.
+    pub(crate) unnoticed: bool,
     pub(crate) rerun_never: bool,
     pub(crate) retry: Retry,
     pub(crate) timeout: Option<Duration>,
@@ -168,6 +170,7 @@ impl Spec {
             declared: false,
             websocket: false,
             private: false,
+            unnoticed: false,
             rerun_never: false,
             retry: Retry::default(),
             timeout: None,
@@ -215,6 +218,12 @@ impl Spec {
     pub fn private(mut self) -> Self {
         self.private = true;
         self.declared = true;
+        self
+    }
+    /// What it visits does nothing.
+    #[must_use]
+    pub(crate) fn unnoticed(mut self) -> Self {
+        self.unnoticed = true;
         self
     }
     /// A run found started after a crash fails as `lost` instead of being taken up again.

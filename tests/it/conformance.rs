@@ -132,6 +132,7 @@ async fn exercise(store: &Shared) {
     users_change_one_at_a_time(store, &env).await;
     an_identity_is_of_one_user(store, &env).await;
     what_is_spent_is_spent_once(store, &env).await;
+    users_go_with_the_submission_of_a_run(store, &env).await;
     secrets_are_kept(store).await;
     a_run_goes_from_submission_to_its_end(store, &env).await;
     stale_tokens_are_refused(store, &env).await;
@@ -313,6 +314,7 @@ fn user(env: &Env, email: &str) -> User {
         webhook_keys: Vec::new(),
         sso: BTreeMap::new(),
         is_verified: false,
+        fields: walkabout_schema::Fields::default(),
     }
 }
 
@@ -338,6 +340,50 @@ async fn users_change_one_at_a_time(store: &Shared, env: &Env) {
     assert!(store.change_user(emptied.clone()).await.unwrap());
     let stored = store.user("bob@example.com").await.unwrap();
     assert_eq!(stored, Some(User { version: 3, ..emptied }));
+}
+
+async fn users_go_with_the_submission_of_a_run(store: &Shared, env: &Env) {
+    let cat = user(env, "cat@example.com");
+    assert_eq!(store.register(cat.clone(), None).await.unwrap(), Registered::New);
+    let run = || Submission { walker: walker(env, Uuid::nil()), key: None };
+    let (stale, of_another) = (User { version: 2, ..cat.clone() }, User { id: Key(env.id()), ..cat.clone() });
+    for user in [stale, of_another, user(env, "nobody@example.com")] {
+        let run = run();
+        let id = run.walker.id.0;
+        assert!(!store.remove_user(user, Some(run)).await.unwrap());
+        assert!(store.run(id).await.unwrap().is_none(), "nothing is submitted");
+    }
+    assert_eq!(store.user("cat@example.com").await.unwrap(), Some(cat.clone()));
+    let run = run();
+    let id = run.walker.id.0;
+    assert!(store.remove_user(cat.clone(), Some(run)).await.unwrap());
+    assert_eq!(store.user("cat@example.com").await.unwrap(), None);
+    assert_eq!(store.users_of(cat.root_id.0).await.unwrap(), []);
+    assert_eq!(store.run(id).await.unwrap().unwrap().run.state, State::Queued);
+    let claim = take(store, env, id).await;
+    let ended = Commit { run: Some(finish(&claim, env, None)), ..Commit::default() };
+    store.commit(env.now(), ended).await.unwrap();
+    assert!(
+        !store.change_user(cat.clone()).await.unwrap()
+            && !store.remove_user(cat.clone(), None).await.unwrap()
+    );
+
+    // The address is free again, also for who comes at the same moment.
+    let mut before = user(env, "cat@example.com");
+    assert_eq!(store.register(before.clone(), None).await.unwrap(), Registered::New);
+    for _ in 0..20 {
+        let next = user(env, "cat@example.com");
+        let (removed, registered) =
+            tokio::join!(store.remove_user(before.clone(), None), store.register(next.clone(), None));
+        assert!(removed.unwrap());
+        if registered.unwrap() == Registered::Taken {
+            assert_eq!(store.register(next.clone(), None).await.unwrap(), Registered::New);
+        }
+        assert_eq!(store.user("cat@example.com").await.unwrap(), Some(next.clone()));
+        assert_eq!(store.users_of(before.root_id.0).await.unwrap(), []);
+        before = next;
+    }
+    assert!(store.remove_user(before, None).await.unwrap());
 }
 
 async fn users_are_unique(store: &Shared, env: &Env) {

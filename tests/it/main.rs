@@ -26,6 +26,7 @@ mod http;
 mod jac_cloud;
 mod logs;
 mod macros;
+mod mail;
 mod matrix;
 mod mongodb;
 mod provider;

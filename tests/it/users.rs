@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Server, example, stock};
+use crate::support::{Client, Server, example, stock, store_of, told};
 
 const UNAUTHORIZED: (u16, &str) = (401, "Unauthorized");
 
@@ -191,4 +191,317 @@ async fn a_ticket_opens_a_stream_of_events_once() {
     assert_eq!(ann.post("/user/logout", &json!({})).await.0, 200);
     let ended = tokio::time::timeout(std::time::Duration::from_secs(120), stream.text()).await;
     assert!(ended.expect("the stream ends").unwrap().contains("waiting"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_have_the_fields_of_the_application() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(&example("accounts"), folder.path(), &[]);
+    let nobody = Client::anonymous(&server.url);
+    let register = async |body: Value| nobody.post("/user/register", &body).await;
+    let unfit = register(json!({ "email": "ann", "password": "", "language": "dutch", "more": 1 })).await;
+    let wanted = [
+        "value_error body.email",
+        "string_too_short body.password",
+        "missing body.name",
+        "enum body.language",
+    ];
+    assert_eq!(told(&unfit), wanted);
+    assert!(!unfit.1.to_string().contains("correct"), "{}", unfit.1);
+    let ann = json!({ "email": "ann@example.com", "password": "correct horse" });
+    let missing = register(ann.clone()).await;
+    assert_eq!(told(&missing), ["missing body.name"]);
+    assert!(!missing.1.to_string().contains("correct horse"), "no password is sent back: {}", missing.1);
+    let with = |more: Value| {
+        let mut body = ann.clone();
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let long = register(with(json!({ "name": "x".repeat(2048) }))).await;
+    assert_eq!(told(&long), ["too_long body"]);
+    assert_eq!(
+        register(with(json!({ "name": "Ann", "language": "french", "is_admin": true, "id": 5 }))).await.0,
+        201
+    );
+
+    let mut ann = nobody.clone();
+    ann.login("ann@example.com").await;
+    let shown = ["name", "language", "is_admin"].map(|name| ann.user[name].clone());
+    assert_eq!(shown, [json!("Ann"), json!("french"), json!(false)], "{}", ann.user);
+    assert_eq!(ann.post("/walker/greet", &json!({})).await.1["reports"], json!(["Bonjour, Ann"]));
+    let (_, answer) = ann.post("/user/refresh", &json!({})).await;
+    assert_eq!(answer["user"]["name"], "Ann");
+    let claims = answer["token"].as_str().unwrap().split('.').nth(1).unwrap();
+    let claims = decoded(claims);
+    assert_eq!((&claims["name"], &claims["state"]), (&json!("Ann"), &answer["user"]["state"]));
+
+    // The longest fields that may be still make a token that is taken.
+    let most =
+        json!({ "email": "long@example.com", "password": "correct horse", "name": "\u{1}".repeat(330) });
+    assert_eq!(register(most).await.0, 201);
+    let mut long = nobody.clone();
+    long.login("long@example.com").await;
+    assert_eq!(long.get("/walkers").await.0, 200);
+
+    // An administrator is a user as well.
+    server.kill();
+    let create = |fields: &[&str]| {
+        let mut command = std::process::Command::new(example("accounts"));
+        command.args(["admin", "create", "--email", "root@example.com", "--password", "correct horse"]);
+        command.args(fields).arg("--data").arg(folder.path()).args(store_of(folder.path())).output().unwrap()
+    };
+    for (fields, wanted) in [
+        (&[][..], "--fields name: Field required"),
+        (&["--fields", "name"], "--fields is no JSON object"),
+        (&["--fields", r#"{"name": 5}"#], "--fields name: Input should be a valid string"),
+    ] {
+        let refused = create(fields);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains(wanted) && !refused.status.success(), "{said}");
+    }
+    let made = create(&["--fields", r#"{"name": "Root"}"#]);
+    assert!(made.status.success(), "{made:?}");
+    let server = Server::start(&example("accounts"), folder.path(), &[]);
+    let mut root = Client::anonymous(&server.url);
+    root.login("root@example.com").await;
+    assert_eq!((&root.user["name"], &root.user["language"]), (&json!("Root"), &json!("english")));
+    // Several act as the system root.
+    assert_eq!(root.post("/walker/greet", &json!({})).await.1["reports"], json!([null]));
+}
+
+/// What a part of a token says.
+fn decoded(text: &str) -> Value {
+    let digit = |byte: u8| {
+        let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        digits.iter().position(|digit| *digit == byte).unwrap() as u32
+    };
+    let bytes = text.as_bytes().chunks(4).flat_map(|chunk| {
+        let bits = chunk.iter().fold(0, |bits, byte| (bits << 6) | digit(*byte)) << (6 * (4 - chunk.len()));
+        bits.to_be_bytes()[1..chunk.len()].to_vec()
+    });
+    serde_json::from_slice(&bytes.collect::<Vec<u8>>()).unwrap()
+}
+
+/// Waits for the runs that destroy what users left, and gives how many there were.
+async fn forgotten(root: &Client) -> usize {
+    let (status, page) = root.get("/walkers?name=walkabout_forget_user").await;
+    assert_eq!(status, 200, "{page}");
+    let runs = page["walkers"].as_array().unwrap();
+    for run in runs {
+        let record = root.finished(run["id"].as_str().unwrap()).await;
+        assert_eq!(record["schedule"]["status"], "completed", "{record}");
+    }
+    runs.len()
+}
+
+/// Makes an administrator in the store of a server that is not running.
+fn administrator(program: &str, data: &std::path::Path) {
+    let mut command = std::process::Command::new(example(program));
+    command.args(["admin", "create", "--email", "root@example.com", "--password", "correct horse"]);
+    let made = command.arg("--data").arg(data).args(store_of(data)).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+}
+
+async fn remove(client: &Client, body: &Value) -> (u16, Value) {
+    client.send(client.request(reqwest::Method::DELETE, "/user").json(body)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_goes_with_everything_that_was_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    administrator("desk", folder.path());
+    let server = Server::start(&example("desk"), folder.path(), &[]);
+    let mut root = Client::anonymous(&server.url);
+    root.login("root@example.com").await;
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    let mut second = ann.clone();
+    second.login("ann@example.com").await;
+    let ben = Client::user(&server.url, "ben@example.com").await;
+    let run = ann.submit("approve", &json!({ "n": 1 })).await;
+    ann.socket().await.until(&run, "waiting").await;
+    let (_, ticket) = ann.post("/user/ticket", &json!({})).await;
+    assert_eq!(ann.post("/webhook/generate-key", &json!({ "name": "shop" })).await.0, 201);
+    let mut socket = second.socket().await;
+
+    let failed = (403, json!({ "message": "Deletion Failed!" }));
+    assert_eq!(remove(&Client::anonymous(&server.url), &json!({ "password": "p" })).await.0, 403);
+    assert_eq!(remove(&ann, &json!({ "password": "wrong horse" })).await, failed);
+    assert_eq!(told(&remove(&ann, &json!({})).await), ["missing body.password"]);
+    let other = json!({ "email": "ben@example.com", "password": "correct horse" });
+    let nobody = json!({ "email": "nobody@example.com", "password": "correct horse" });
+    assert_eq!(remove(&ann, &other).await, failed);
+    assert_eq!(remove(&ann, &nobody).await, failed, "nor is told who is there");
+    assert!(is_good(&ann).await && is_good(&ben).await);
+
+    let done = (200, json!({ "message": "Successfully Deleted!" }));
+    assert_eq!(remove(&ann, &json!({ "password": "correct horse" })).await, done);
+    assert!(!is_good(&ann).await && !is_good(&second).await);
+    assert_eq!(remove(&ann, &json!({ "password": "correct horse" })).await.0, 401);
+    let credentials = json!({ "email": "ann@example.com", "password": "correct horse" });
+    assert_eq!(ann.post("/user/login", &credentials).await.0, 400);
+    let by_ticket = format!("/walker/{run}/events?ticket={}", ticket["ticket"].as_str().unwrap());
+    assert_eq!(Client::anonymous(&server.url).get(&by_ticket).await.0, 401);
+    let said = socket.ask(json!({ "type": "walker", "walker": "approve", "response": true })).await;
+    assert_ne!(said["data"]["root_id"], socket.connection["data"]["root_id"], "the socket is of the public");
+    assert_eq!(forgotten(&root).await, 1);
+    let (_, record) = root.get(&format!("/walker/{run}")).await;
+    let ended = (&record["run"]["state"], &record["schedule"]["error"]);
+    assert_eq!(ended, (&json!("cancelled"), &json!("the user is gone")));
+
+    // The address is free for another user, with a graph of its own.
+    let again = Client::user(&server.url, "ann@example.com").await;
+    assert_ne!(again.user["root_id"], ann.user["root_id"]);
+    assert!(!is_good(&ann).await, "a token from before is no login of that user");
+    assert_eq!(again.get("/webhook").await.1["keys"], json!([]));
+    assert_eq!(again.get("/walkers").await.1["walkers"], json!([]));
+
+    // An administrator sends others away, but not the last one.
+    let own = json!({ "password": "correct horse" });
+    let last = remove(&root, &own).await;
+    assert_eq!(last.0, 409, "{}", last.1);
+    assert_eq!(remove(&root, &json!({ "email": "ben@example.com", "password": "wrong" })).await, failed);
+    assert_eq!(remove(&root, &nobody).await.0, 404);
+    assert_eq!(remove(&root, &other).await, done);
+    assert!(!is_good(&ben).await && is_good(&root).await);
+    assert_eq!(forgotten(&root).await, 2);
+}
+
+/// Also when the server is killed right after its answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_graph_of_a_user_goes_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    administrator("hello_walker", folder.path());
+    let mut server = Server::start(&example("hello_walker"), folder.path(), &[]);
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    assert_eq!(ann.post("/walker/found", &json!({})).await.0, 200);
+    let (_, graph) = ann.get("/util/traverse?depth=-1").await;
+    let ids = graph["nodes"].as_array().unwrap().iter().map(|node| node["id"].as_str().unwrap());
+    let cities: Vec<&str> = ids.filter(|id| !id.starts_with("n::")).collect();
+    assert_eq!(cities.len(), 3, "{graph}");
+    assert_eq!(remove(&ann, &json!({ "password": "correct horse" })).await.0, 200);
+    server.kill();
+
+    let server = Server::start(&example("hello_walker"), folder.path(), &[]);
+    let mut root = Client::anonymous(&server.url);
+    root.login("root@example.com").await;
+    assert_eq!(forgotten(&root).await, 1);
+    for city in cities {
+        assert_eq!(root.get(&format!("/util/traverse?source={city}")).await.0, 404, "{city}");
+    }
+    let of_ann = ann.user["root_id"].as_str().unwrap();
+    let (status, left) = root.get(&format!("/util/traverse?source=n::{of_ann}&depth=-1")).await;
+    assert_eq!((status, &left["edges"]), (200, &json!([])), "{left}");
+}
+
+mod graph {
+    use walkabout::{
+        prelude::*,
+        runtime::{Caller, RunFilter},
+        schema::{ElementId, Kind, Level, Name, Status},
+        testing::Bench,
+        users::Removed,
+    };
+
+    #[derive(Node, Serialize, Deserialize)]
+    #[node(abilities)]
+    struct Touchy {}
+
+    #[abilities(node)]
+    impl Touchy {
+        #[entry]
+        async fn seen(_here: Here<Self>, by: Visitor<'_>, _cx: &mut Context) -> Outcome {
+            Err(fail(format!("{} came by", by.name())))
+        }
+    }
+
+    /// A node that everybody may connect to.
+    #[derive(Walker, Serialize, Deserialize)]
+    struct Offer {}
+    #[abilities]
+    impl Offer {
+        #[entry]
+        async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+            let node = cx.attach(&here, Touchy {})?;
+            cx.grant(&node, Level::Connect)?;
+            cx.report(node.id())?;
+            DONE
+        }
+    }
+
+    /// Two nodes in a circle with the root, one that hangs from another's, and one from nothing.
+    #[derive(Walker, Serialize, Deserialize)]
+    struct Build {
+        other: ElementId,
+    }
+    #[abilities]
+    impl Build {
+        #[entry]
+        async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+            let one = cx.attach(&here, Touchy {})?;
+            let two = cx.attach(&one, Touchy {})?;
+            cx.connect(&two, &here)?;
+            let Some(other) = cx.get::<Touchy>(&self.other).await? else { return Err(fail("it is gone")) };
+            cx.connect(&here, &other)?;
+            cx.connect(&other, &two)?;
+            let beyond = cx.attach(&other, Touchy {})?;
+            let alone = cx.create(Touchy {})?;
+            for node in [one, two, other, beyond, alone] {
+                cx.report(node.id())?;
+            }
+            DONE
+        }
+    }
+
+    #[derive(Walker, Serialize, Deserialize)]
+    struct Left {
+        nodes: Vec<ElementId>,
+        root: ElementId,
+    }
+    #[abilities]
+    impl Left {
+        #[entry]
+        async fn start(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+            for id in &self.nodes {
+                let is_there = cx.get::<Any>(id).await?.is_some();
+                cx.report(is_there)?;
+            }
+            let Some(root) = cx.get::<Root>(&self.root).await? else { return Err(fail("no root")) };
+            let edges = cx.count(root.both().edges()).await?;
+            cx.report(edges)?;
+            DONE
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_belongs_to_others_stays() {
+        let bench = Bench::new(|types| {
+            types.walker::<Offer>().walker::<Build>().walker::<Left>();
+        })
+        .await;
+        let runtime = &bench.runtime;
+        let email = "ann@example.com";
+        runtime.register(email.to_owned(), "hash".to_owned()).await.unwrap();
+        let ann = runtime.user(email).await.unwrap().unwrap();
+        let ben = bench.register().await;
+        let other = bench.run(&ben, Offer {}).await.reports[0].clone();
+        let other = serde_json::from_value(other).unwrap();
+        let built = bench.run(&Caller::user(ann.root_id.0), Build { other }).await;
+        let nodes: Vec<ElementId> =
+            built.reports.iter().map(|id| serde_json::from_value(id.clone()).unwrap()).collect();
+
+        let unknown = runtime.env().id();
+        assert_eq!(runtime.remove_user(email, unknown).await.unwrap(), Removed::Unknown);
+        assert_eq!(runtime.remove_user(email, ann.id.0).await.unwrap(), Removed::Done);
+        assert_eq!(runtime.remove_user(email, ann.id.0).await.unwrap(), Removed::Unknown);
+        let system = bench.user();
+        let page = runtime.records(&system, RunFilter::default(), None, 10).await.unwrap();
+        let [forget] = &page.walkers[..] else { panic!("{page:?}") };
+        let record = bench.finished(&system, &forget.id).await;
+        let ended = (record.schedule.status, record.schedule.error.as_deref());
+        assert_eq!(ended, (Status::Completed, None), "no ability of theirs ran");
+        let root = ElementId::new(Kind::Node, Name::empty(), ann.root_id.0);
+        let left = bench.run(&system, Left { nodes, root }).await;
+        let wanted = [json!(false), json!(false), json!(true), json!(true), json!(true), json!(0)];
+        assert_eq!(left.reports, wanted, "{:?}", left.error);
+    }
 }

@@ -1,13 +1,14 @@
 use std::collections::BTreeMap;
 
-use walkabout::{prelude::*, schema::NodeId};
+use walkabout::{mail::Mail, prelude::*, schema::NodeId};
 
 use crate::report;
 
 /// Runs that a full report lists.
 const RUNS_LISTED: usize = 500;
 
-/// Writes a PDF about a user's graph and runs into the server's file area, and gives its URL.
+/// Writes a PDF about a user's graph and runs into the server's file area, and gives its URL. When the server sends mail, it tells who
+/// asked for it; that it could not is a line of the log.
 #[derive(Debug, Walker, Serialize, Deserialize)]
 #[walker(async)]
 pub struct GenerateReport {
@@ -69,6 +70,25 @@ impl GenerateReport {
         }
         let pdf = cx.compute(move |_| report::pdf(&lines)).await?;
         self.report_url = cx.file(&format!("report-{}.pdf", self.report_type), pdf).await?.url;
+        if cx.has_mail() {
+            self.tell(cx).await?;
+        }
         DONE
+    }
+
+    async fn tell(&self, cx: &mut Context) -> Result<(), Failure> {
+        let base = cx.config().mail_links.as_deref().unwrap_or_default().trim_end_matches('/');
+        let text = format!(
+            "The {} report that you asked for is ready:\n\n{base}{}\n",
+            self.report_type, self.report_url
+        );
+        match cx.mail(Mail::new("Your report is ready", text)).await {
+            Ok(to) if to.is_empty() => cx.log("no mail was sent: the user's address is not verified"),
+            Ok(_) => Ok(()),
+            Err(failure) => cx.log(format!(
+                "no mail was sent: {}",
+                failure.message().unwrap_or("see the log of the server")
+            )),
+        }
     }
 }

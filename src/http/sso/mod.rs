@@ -175,8 +175,10 @@ fn proven(seal: &Seal, platform: &str, Identity { id, email }: &Identity, until:
 }
 
 async fn logged_in(server: &Server, user: &User) -> Result<Response, Refusal> {
-    let issued =
-        if user.is_activated { server.tokens.issue(&server.runtime, user, None).await? } else { None };
+    if !server.runtime.admits(user) {
+        return Err(Refusal::NotVerified);
+    }
+    let issued = server.tokens.issue(&server.runtime, user, None).await?;
     issued.map(|issued| users::logged_in(&issued)).ok_or(Refusal::BadLogin)
 }
 
@@ -185,8 +187,14 @@ async fn logged_in(server: &Server, user: &User) -> Result<Response, Refusal> {
 async fn register(server: &Server, platform: &str, identity: Identity) -> Result<Response, Refusal> {
     let runtime = &server.runtime;
     let (id, email) = (identity.id.clone(), identity.email.clone());
+    // A provider gives none of them: where the application asks for some, a user registers first, and attaches.
+    let fields = runtime.own_fields(serde_json::Map::new()).ok();
+    if fields.is_none() && runtime.user_of_identity(platform, &id).await?.is_none() {
+        return Err(Refusal::NotDone("More is asked for here: register with a password, then attach."));
+    }
     if runtime.user_of_identity(platform, &id).await?.is_none()
-        && runtime.register_identity(platform, identity.clone()).await? == Registered::Taken
+        && runtime.register_identity(platform, identity.clone(), fields.unwrap_or_default()).await?
+            == Registered::Taken
     {
         let given = runtime.change_user(&email, |user| {
             let is_free = user.is_verified && !user.sso.contains_key(platform);

@@ -195,6 +195,7 @@ fn user(owner: uuid::Uuid) -> (User, Arc<Element>) {
         webhook_keys: Vec::new(),
         sso: std::collections::BTreeMap::new(),
         is_verified: false,
+        fields: walkabout_schema::Fields::default(),
     };
     (user, Arc::new(root))
 }

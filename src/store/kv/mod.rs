@@ -418,6 +418,14 @@ impl Store for KvStore {
         })
     }
 
+    fn remove_user(&self, user: User, then: Option<Submission>) -> BoxFuture<'_, Result<bool>> {
+        Box::pin(async move {
+            let run = then.as_ref().map(NewRun::new).transpose()?.map(Box::new);
+            let user = UserWrite::gone(&user);
+            self.ask(|answer| Member::RemoveUser { user, run, answer }).await
+        })
+    }
+
     fn user(&self, email: &str) -> BoxFuture<'_, Result<Option<User>>> {
         let found = self.shared.engine.snapshot().get(Space::User, email.as_bytes());
         done(found.and_then(|bytes| bytes.map(|bytes| codec::decode(&bytes)).transpose()))

@@ -63,6 +63,11 @@ pub(crate) enum Member {
         now: Timestamp,
         answer: oneshot::Sender<Result<bool>>,
     },
+    RemoveUser {
+        user: UserWrite,
+        run: Option<Box<NewRun>>,
+        answer: oneshot::Sender<Result<bool>>,
+    },
     Submit {
         run: Box<NewRun>,
         answer: oneshot::Sender<Result<Submitted>>,
@@ -292,6 +297,11 @@ impl Writer {
                 let spent = stage.examine(|stage| runs::spend(&shared, stage, swept, &key, now));
                 (settle(answer, spent), None)
             }
+            Member::RemoveUser { user, run, answer } => {
+                let removed = stage.examine(|stage| remove_user(&shared, stage, user, run.map(|run| *run)));
+                let (removed, events) = parts(removed);
+                (settle(answer, removed), events.flatten())
+            }
             Member::Submit { run, answer } => {
                 let swept = &mut self.swept;
                 let submitted = stage.examine(|stage| runs::submit(&shared, stage, swept, *run));
@@ -446,6 +456,8 @@ impl Member {
             Self::Commit { commit, .. } => commit.adds_data(),
             // Else nobody could log in to make room, or end a login that was stolen. It is bounded.
             Self::ChangeUser { .. } | Self::Spend { .. } => false,
+            // It makes room.
+            Self::RemoveUser { .. } => false,
             Self::Claim { .. } | Self::Act { .. } | Self::Progress { .. } | Self::Close { .. } => false,
         }
     }
@@ -457,6 +469,7 @@ impl Member {
                 user.document.len() + root.as_ref().map_or(0, |root| root.document.len())
             }
             Self::ChangeUser { user, .. } => user.document.len(),
+            Self::RemoveUser { run, .. } => run.as_ref().map_or(0, |run| run.bytes()),
             Self::Submit { run, .. } => run.bytes(),
             Self::Commit { commit, .. } => commit.bytes(),
             Self::Keep { .. }
@@ -473,7 +486,9 @@ impl Member {
         match self {
             Self::Keep { answer, .. } => drop(answer.send(Err(error))),
             Self::Register { answer, .. } => drop(answer.send(Err(error))),
-            Self::ChangeUser { answer, .. } | Self::Spend { answer, .. } => drop(answer.send(Err(error))),
+            Self::ChangeUser { answer, .. }
+            | Self::Spend { answer, .. }
+            | Self::RemoveUser { answer, .. } => drop(answer.send(Err(error))),
             Self::Claim { answer, .. } => drop(answer.send(Err(error))),
             Self::Act { answer, .. } => drop(answer.send(Err(error))),
             Self::Progress { answer, .. } => drop(answer.send(Err(error))),
@@ -582,6 +597,12 @@ impl UserWrite {
         Ok(Self { before, ..Self::new(&user)? })
     }
 
+    /// One that is given as it was read, to be removed.
+    pub(crate) fn gone(user: &User) -> Self {
+        let (email, id, root) = (user.email.clone(), user.id.0, user.root_id.0);
+        Self { email, id, root, before: user.version, identities: identities(user), document: Vec::new() }
+    }
+
     /// Where it is stored.
     pub(crate) fn key(&self) -> Vec<u8> {
         self.email.as_bytes().to_vec()
@@ -607,11 +628,7 @@ fn identities(user: &User) -> Vec<Vec<u8>> {
 }
 
 pub(crate) fn change_user(shared: &Shared, stage: &mut Stage, mut user: UserWrite) -> Result<bool> {
-    let Some(kept) = stage.get(&*shared.engine, Space::User, &user.key())? else { return Ok(false) };
-    let kept: User = codec::decode(&kept)?;
-    if kept.id.0 != user.id || kept.version != user.before {
-        return Ok(false);
-    }
+    let Some(kept) = kept(shared, stage, &user)? else { return Ok(false) };
     let (before, after) = (identities(&kept), user.identities.clone());
     user.identities.retain(|identity| !before.contains(identity));
     for identity in &user.identities {
@@ -635,4 +652,25 @@ fn give_up(shared: &Shared, stage: &mut Stage, identities: impl Iterator<Item = 
         }
     }
     Ok(())
+}
+
+pub(crate) fn remove_user(
+    shared: &Shared,
+    stage: &mut Stage,
+    user: UserWrite,
+    run: Option<NewRun>,
+) -> Result<(bool, Option<RunEvents>)> {
+    let Some(kept) = kept(shared, stage, &user)? else { return Ok((false, None)) };
+    give_up(shared, stage, identities(&kept).into_iter())?;
+    stage.remove(Space::User, keys::user_of(kept.root_id.0, user.id));
+    stage.remove(Space::User, user.key());
+    let submitted = run.map(|run| runs::submit(shared, stage, &mut Vec::new(), run)).transpose()?;
+    Ok((true, submitted.and_then(|(_, events)| events)))
+}
+
+/// The user that is stored, when it is that one as it was read.
+fn kept(shared: &Shared, stage: &Stage, user: &UserWrite) -> Result<Option<User>> {
+    let Some(kept) = stage.get(&*shared.engine, Space::User, &user.key())? else { return Ok(None) };
+    let kept: User = codec::decode(&kept)?;
+    Ok((kept.id.0 == user.id && kept.version == user.before).then_some(kept))
 }

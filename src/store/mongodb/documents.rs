@@ -20,7 +20,7 @@ use bson::{
     spec::BinarySubtype,
 };
 use uuid::Uuid;
-use walkabout_schema::{Event, Kind, Timestamp, Walker};
+use walkabout_schema::{Event, Key, Kind, Timestamp, Walker};
 
 use super::{
     base::{Base, Place},
@@ -33,7 +33,7 @@ use crate::{
         Element, Error, Result,
         kv::{
             codec::{self, Live},
-            engine::{Bytes, Space, Write},
+            engine::{Bytes, Space, View, Write},
             keys,
         },
     },
@@ -222,6 +222,11 @@ pub(super) fn ops(group: Group<'_>) -> Result<Ops> {
             (Space::User, Some(value)) if key.first() != Some(&keys::BY_ROOT) => {
                 put_user(&mut ops, fetched, &key, value)?
             }
+            (Space::User, None) if key.first() != Some(&keys::BY_ROOT) => {
+                if fetched.has(Space::User, &key) {
+                    ops.push(Place::User, Op::Delete(of_address(&key)?));
+                }
+            }
             (Space::Request, value) => put_request(&mut ops, fetched, &key, value)?,
             (Space::Meta, Some(value)) if key.starts_with(b"secret:") => {
                 let name = String::from_utf8_lossy(&key).into_owned();
@@ -259,7 +264,14 @@ fn put_user(ops: &mut Ops, fetched: &Fetched, key: &[u8], value: Vec<u8>) -> Res
         ops.push(Place::User, Op::Insert(document));
         return Ok(());
     }
-    let email = std::str::from_utf8(key).map_err(|_| damaged("the address of a user"))?;
+    let filter = of_address(key)?;
+    let id = |document: &[u8]| codec::decode::<Identified>(document);
+    if fetched.get(Space::User, key)?.map(|kept| id(&kept)).transpose()? != Some(id(document.as_bytes())?) {
+        // The one before was removed in the same group.
+        ops.push(Place::User, Op::Delete(filter));
+        ops.push(Place::User, Op::Insert(document));
+        return Ok(());
+    }
     let mut set = RawDocumentBuf::new();
     for entry in document.iter() {
         let (name, value) = entry.map_err(|error| Error::Damaged(error.to_string()))?;
@@ -267,7 +279,7 @@ fn put_user(ops: &mut Ops, fetched: &Fetched, key: &[u8], value: Vec<u8>) -> Res
             set.append(name, value);
         }
     }
-    ops.push(Place::User, Op::Update { filter: rawdoc! { "email": email }, change: rawdoc! { "$set": set } });
+    ops.push(Place::User, Op::Update { filter, change: rawdoc! { "$set": set } });
     Ok(())
 }
 
@@ -290,6 +302,19 @@ fn put_identity(ops: &mut Ops, fetched: &Fetched, key: &[u8], value: Option<Vec<
         ops.push(Place::Identity, Op::Insert(document));
     }
     Ok(())
+}
+
+/// Finds the user of an address.
+fn of_address(key: &[u8]) -> Result<RawDocumentBuf> {
+    let email = std::str::from_utf8(key).map_err(|_| damaged("the address of a user"))?;
+    Ok(rawdoc! { "email": email })
+}
+
+/// The id of a document.
+#[derive(serde::Deserialize, PartialEq)]
+struct Identified {
+    #[serde(rename = "_id")]
+    id: Key,
 }
 
 /// The walker's name in its live part.

@@ -528,6 +528,19 @@ impl Store for MongoStore {
         })
     }
 
+    fn remove_user(&self, user: User, then: Option<Submission>) -> BoxFuture<'_, Result<bool>> {
+        Box::pin(async move {
+            let run = then.as_ref().map(NewRun::new).transpose()?;
+            let user = UserWrite::gone(&user);
+            let needs = user.reads().map(|key| Need::Value(Space::User, key)).collect();
+            let bytes = run.as_ref().map_or(SMALL, NewRun::bytes);
+            let rule = move |shared: &Shared, stage: &mut Stage| {
+                writer::remove_user(shared, stage, user.clone(), run.clone())
+            };
+            self.ask(bytes, needs, rule).await
+        })
+    }
+
     fn user(&self, email: &str) -> BoxFuture<'_, Result<Option<User>>> {
         let filter = doc! { "email": email };
         Box::pin(self.read(async move {

@@ -22,6 +22,7 @@ use walkabout::{
 
 use crate::{
     database::database,
+    mail::Mails,
     support::{Client, is_on_mongodb},
 };
 
@@ -30,7 +31,7 @@ pub struct App {
     bench: Bench,
     pub url: String,
     users: AtomicU32,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 impl App {
@@ -44,12 +45,18 @@ impl App {
             memory::open(limits).unwrap()
         };
         let data = tempfile::tempdir().unwrap();
-        let config = Config { disk_free_min: 0, data: data.path().to_owned(), ..Config::default() };
+        let config = Config {
+            disk_free_min: 0,
+            data: data.path().to_owned(),
+            mail_url: Some(format!("file://{}/mails", data.path().display())),
+            mail_from: Some("us@example.com".to_owned()),
+            ..Config::default()
+        };
         let bench = Bench::inline_on(store, walkers, config, env).await.unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(walkabout::http::serve(listener, bench.runtime.clone(), std::future::pending()));
-        Self { bench, url, users: AtomicU32::new(0), _data: data }
+        Self { bench, url, users: AtomicU32::new(0), data }
     }
 
     /// A new user, logged in.
@@ -73,6 +80,11 @@ impl App {
 
     pub fn nobody(&self) -> Client {
         Client::anonymous(&self.url)
+    }
+
+    /// The codes that went to an address, once there are as many; the last one is the newest.
+    pub async fn codes(&self, email: &str, count: usize) -> Vec<String> {
+        Mails::of(self.data.path()).codes(email, count).await
     }
 
     pub fn advance(&self, by: Duration) {
