@@ -4,6 +4,7 @@
 //! nothing here knows the store. `router` lists the routes; `problem` is the only place where an error
 //! becomes a status code.
 
+mod asyncapi;
 mod cors;
 mod done;
 pub(crate) mod email;
@@ -14,13 +15,16 @@ mod govern;
 mod health;
 mod json;
 mod keys;
+mod openapi;
 mod problem;
 mod router;
 mod runs;
+mod shapes;
 mod slash;
 mod tokens;
 pub(crate) mod users;
 mod util;
+mod viewer;
 mod walkers;
 mod webhook;
 mod ws;

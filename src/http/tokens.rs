@@ -10,6 +10,7 @@ use std::{
 };
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -35,7 +36,7 @@ pub(crate) const TICKET_LIFETIME: Duration = Duration::from_secs(30);
 const TICKETS_MAX: usize = 100;
 
 /// What a token says, and what a login answers as `user`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Claims {
     /// The user's id, 32 hexadecimal digits.
     pub(crate) id: String,

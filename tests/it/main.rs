@@ -27,6 +27,7 @@ mod jac_cloud;
 mod macros;
 mod matrix;
 mod mongodb;
+mod openapi;
 mod respond;
 mod routes;
 mod settings;
