@@ -158,7 +158,6 @@ pub struct Spec {
 }
 
 /// What API documents say of a walker, beside what is worked out. It changes nothing of what the walker does.
-#[cfg_attr(not(feature = "http"), expect(dead_code, reason = "only API documents show it"))]
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Docs {
     pub(crate) status_code: Option<u16>,

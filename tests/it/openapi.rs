@@ -116,6 +116,21 @@ async fn webhook_walkers_are_described() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn walkers_that_take_files_are_described() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&example("album"), folder.path(), &[]);
+    let document = document(&server, "/openapi.json").await;
+    let body = &document["paths"]["/album/photos"]["post"]["requestBody"];
+    let form = &body["content"]["multipart/form-data"]["schema"];
+    let file = json!({ "type": "string", "format": "binary" });
+    assert_eq!(form["properties"]["photos"], json!({ "type": "array", "items": file }));
+    assert_eq!(form["properties"]["cover"], file);
+    assert_eq!(form["required"], json!(["photos", "body"]));
+    assert_eq!(form["properties"]["body"]["$ref"], "#/components/schemas/develop_body_model");
+    assert!(body["content"].get("application/json").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_socket_is_described() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&example("specs"), folder.path(), &[]);
