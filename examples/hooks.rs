@@ -33,7 +33,9 @@ impl Take {
 
     #[entry]
     async fn put(&mut self, drawer: Here<Drawer>, cx: &mut Context) -> Outcome {
-        drawer.edit().cents += self.cents;
+        let mut open = drawer.edit();
+        open.cents = open.cents.saturating_add(self.cents);
+        drop(open);
         cx.report(drawer.id())?;
         DONE
     }

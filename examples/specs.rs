@@ -39,12 +39,20 @@ fn ten() -> usize {
 
 /// Lists things of a size that have all these tags.
 #[derive(Walker, Serialize, Deserialize)]
-#[walker(path = "/things", methods = "get", entry = "root", as_query)]
+#[walker(
+    path = "/things",
+    methods = "get",
+    entry = "root",
+    as_query,
+    tags = "Shelf",
+    summary = "List things"
+)]
 struct ListThings {
     #[serde(default)]
     size: Option<Size>,
     #[serde(default)]
     tags: Vec<String>,
+    /// How many at most.
     #[serde(default = "ten")]
     limit: usize,
 }
@@ -68,7 +76,13 @@ impl ListThings {
 
 /// Puts a thing on the shelf.
 #[derive(Walker, Serialize, Deserialize)]
-#[walker(path = "/things", entry = "root")]
+#[walker(
+    path = "/things",
+    entry = "root",
+    tags = "Shelf",
+    status_code = 201,
+    response_description = "The thing."
+)]
 struct AddThing {
     name: String,
     #[serde(default)]
@@ -108,7 +122,8 @@ async fn find(number: u32, here: &Here<Root>, cx: &mut Context) -> Result<Option
 
 /// Shows one thing.
 #[derive(Walker, Serialize, Deserialize)]
-#[walker(path = "/things/{number}", methods = "get", entry = "root")]
+#[walker(path = "/things/{number}", methods = "get", entry = "root", tags = "Shelf")]
+#[walker(responses(404 = "There is no such thing."))]
 struct ShowThing {
     number: u32,
     #[serde(default)]
@@ -132,7 +147,8 @@ impl ShowThing {
 
 /// Changes what is given of one thing, and adds the tags of the query.
 #[derive(Walker, Serialize, Deserialize)]
-#[walker(path = "/things/{number}", methods = "patch, put", entry = "root")]
+#[walker(path = "/things/{number}", methods = "patch, put", entry = "root", tags = "Shelf")]
+#[walker(responses(404 = "There is no such thing."))]
 struct AmendThing {
     number: u32,
     #[serde(default)]
@@ -165,7 +181,8 @@ impl AmendThing {
 
 /// Takes one thing from the shelf. Asks for a login also where the settings say that walkers need none.
 #[derive(Walker, Serialize, Deserialize)]
-#[walker(auth, path = "/things/{number}", methods = "delete", entry = "root")]
+#[walker(auth, path = "/things/{number}", methods = "delete", entry = "root", tags = "Shelf")]
+#[walker(status_code = 204, response_description = "It is gone.", responses(404 = "There is no such thing."))]
 struct RemoveThing {
     number: u32,
 }
@@ -204,7 +221,7 @@ impl Label {
 
 /// Sets nothing that a caller gives.
 #[derive(Walker, Serialize, Deserialize)]
-#[walker(public, excluded)]
+#[walker(public, excluded, include_in_schema = false)]
 #[serde(default)]
 #[derive(Default)]
 struct Sealed {
@@ -239,6 +256,7 @@ impl Whisper {
 #[tokio::main]
 async fn main() -> ExitCode {
     walkabout::Walkabout::new()
+        .title("Shelf", "1.0.0")
         .walker::<ListThings>()
         .walker::<AddThing>()
         .walker::<ShowThing>()

@@ -105,6 +105,13 @@ impl Walkabout {
         self
     }
 
+    /// Sets what the application is called in API documents, and its version, as `env!("CARGO_PKG_VERSION")`.
+    #[must_use]
+    pub fn title(mut self, title: impl Into<String>, version: impl Into<String>) -> Self {
+        self.registry.title(title, version);
+        self
+    }
+
     /// Replaces the settings that hold where neither the command line nor the environment nor a file says otherwise.
     #[must_use]
     pub fn config(mut self, config: Config) -> Self {

@@ -118,6 +118,8 @@ settings! {
     /// Headers that those pages may send; `*` is all of them.
     allow_headers: Vec<String> = vec!["*".to_owned()],
         list("HEADERS", "names of headers as Authorization, or *").check(setting::is_token).jac_cloud(&["ALLOW_HEADERS"]);
+    /// Whether the API documents and their viewer are served: `/openapi.json`, `/openapi.yaml`, `/asyncapi.json`, `/docs`.
+    docs: bool = true, flag();
     /// Signs login tokens. Processes that share a database need the same. Without it one is made and kept in the store.
     token_secret: Option<String> = None,
         text("SECRET", "at least 32 bytes").check(setting::is_long_secret).is_secret().by_default("made once, and kept in the store")

@@ -14,7 +14,10 @@ use crate::{
     Error, FieldError, Result,
     access::Rules,
     config::Config,
-    input::{self, Input},
+    input::{
+        self, Input,
+        schema::{self, Definitions, Member},
+    },
     route::{self, Route, Template},
     users::OwnFields,
     walk::{ORDER, Stage},
@@ -38,7 +41,21 @@ pub struct Registry {
     /// Writes letters to users in the application's words.
     #[cfg(feature = "http")]
     pub(crate) letters: Option<fn(&crate::mail::Letter) -> crate::mail::Mail>,
+    about: About,
     errors: Vec<String>,
+}
+
+/// What the application is called.
+#[cfg_attr(not(feature = "http"), expect(dead_code, reason = "only API documents show it"))]
+pub(crate) struct About {
+    pub(crate) title: String,
+    pub(crate) version: String,
+}
+
+impl Default for About {
+    fn default() -> Self {
+        Self { title: "Walkabout".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
+    }
 }
 
 struct PlaceType {
@@ -60,6 +77,9 @@ pub(crate) struct WalkerType {
     abilities: Vec<Ability>,
     from_input: FromInput,
     from_fields: fn(&Fields) -> Result<Box<dyn AnyWalker>, bson::error::Error>,
+    /// What its fields take, for documents.
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "only API documents show it"))]
+    pub(crate) members: fn(&mut Definitions) -> Vec<Member>,
     /// What runs at which kind of element, worked out at the first visit of one.
     plans: RwLock<HashMap<(Kind, Name), Arc<Plan>>>,
 }
@@ -68,6 +88,12 @@ pub(crate) struct WalkerType {
 pub(crate) type Plan = Vec<(Stage, Ability)>;
 
 impl Registry {
+    /// Sets what the application is called in API documents, and its version.
+    pub fn title(&mut self, title: impl Into<String>, version: impl Into<String>) -> &mut Self {
+        self.about = About { title: title.into(), version: version.into() };
+        self
+    }
+
     /// Adds a walker, under its name and its aliases, and the node and edge types that it stands on.
     pub fn walker<W: Walker>(&mut self) -> &mut Self {
         let name = match Name::new(W::NAME) {
@@ -96,6 +122,7 @@ impl Registry {
             abilities: abilities.list,
             from_input: |input| input::read::<W>(input).map(|walker| Box::new(walker) as _),
             from_fields: |fields| fields.decode::<W>().map(|walker| Box::new(walker) as Box<dyn AnyWalker>),
+            members: schema::members::<W>,
             plans: RwLock::default(),
         });
         for field in &entry.spec.fields {
@@ -121,6 +148,12 @@ impl Registry {
         Arc::make_mut(&mut self.rules).add::<W>();
         self.walkers.insert(name, entry);
         self
+    }
+
+    /// What the application is called.
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "only API documents show it"))]
+    pub(crate) fn about(&self) -> &About {
+        &self.about
     }
 
     /// Fields that the path has come from there.

@@ -119,6 +119,16 @@ impl Template {
         shape
     }
 
+    /// The path with the names of its variables.
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "only API documents show it"))]
+    pub(crate) fn named(&self) -> String {
+        let segment = |segment: &Segment| match segment {
+            Segment::Literal(text) => format!("/{text}"),
+            Segment::Variable(name) => format!("/{{{name}}}"),
+        };
+        self.0.iter().map(segment).collect()
+    }
+
     fn with_node(mut self) -> Self {
         self.0.push(Segment::Variable(NODE.to_owned()));
         self

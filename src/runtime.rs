@@ -296,6 +296,12 @@ impl Runtime {
         self.inner.engine.registry.walkers().map(|kind| (kind.name.clone(), &kind.spec)).collect()
     }
 
+    /// What was registered.
+    #[cfg(feature = "http")]
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.inner.engine.registry
+    }
+
     /// What of the fields does not fit a walker.
     #[cfg(feature = "http")]
     pub(crate) fn unfit(

@@ -140,7 +140,9 @@ fn schema_of(pattern: &str) -> schemars::Schema {
     schemars::json_schema!({ "type": "string", "pattern": pattern })
 }
 
-const UUID_PATTERN: &str = "[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}";
+/// Hyphens are at all of their places, or at none.
+const UUID_PATTERN: &str =
+    "([0-9a-fA-F]{32}|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})";
 
 macro_rules! text_serde {
     ($type:ident, $letter:literal) => {
@@ -160,7 +162,7 @@ macro_rules! text_serde {
                 stringify!($type).into()
             }
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schema_of(&format!("^{}:([A-Za-z_][A-Za-z0-9_]*)?:{UUID_PATTERN}$", $letter))
+                schema_of(&format!("^{}:([A-Za-z_][A-Za-z0-9_]{{0,127}})?:{UUID_PATTERN}$", $letter))
             }
         }
     };

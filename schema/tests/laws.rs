@@ -13,6 +13,13 @@ fn name() -> impl Strategy<Value = Name> {
     "[A-Za-z_][A-Za-z0-9_]{0,30}".prop_map(|text| Name::new(&text).unwrap())
 }
 
+/// Texts that the schema of a type allows.
+fn pattern_of<T: schemars::JsonSchema>() -> impl Strategy<Value = String> {
+    let schema = schemars::schema_for!(T);
+    let pattern = schema.get("pattern").and_then(|pattern| pattern.as_str()).unwrap();
+    proptest::string::string_regex(pattern.trim_matches(['^', '$'])).unwrap()
+}
+
 fn level() -> impl Strategy<Value = Level> {
     prop_oneof![Just(Level::NoAccess), Just(Level::Read), Just(Level::Connect), Just(Level::Write)]
 }
@@ -46,6 +53,12 @@ proptest! {
             prop_assert_eq!(&loose.parse::<ElementId>().unwrap(), &id);
             prop_assert_eq!(serde_json::from_value::<ElementId>(serde_json::to_value(&id).unwrap()).unwrap(), id);
         }
+    }
+
+    #[test]
+    fn what_the_pattern_of_an_id_allows_is_one(text in pattern_of::<NodeId>(), other in pattern_of::<ElementId>()) {
+        prop_assert!(text.parse::<NodeId>().is_ok(), "{text}");
+        prop_assert!(other.parse::<ElementId>().is_ok(), "{other}");
     }
 
     #[test]

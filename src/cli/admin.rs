@@ -92,10 +92,10 @@ fn checked_email(text: String) -> Result<String, String> {
 }
 
 fn checked_password(text: String) -> Result<String, String> {
-    match text.len() {
+    match text.chars().count() {
         0 => Err("the password is empty".to_owned()),
         1..=PASSWORD_MAX => Ok(text),
-        _ => Err(format!("the password has more than {PASSWORD_MAX} bytes")),
+        _ => Err(format!("the password has more than {PASSWORD_MAX} characters")),
     }
 }
 

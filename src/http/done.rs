@@ -9,9 +9,15 @@ use axum::{
     response::Response as Answer,
 };
 use futures_util::StreamExt;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+use walkabout_schema::ErrorCode;
 
-use super::problem::{answer, json_bytes};
+use super::{
+    problem::{answer, json_bytes},
+    shapes::Failed,
+};
 use crate::walker::{Body, Response};
 
 /// The answer to a request, under that status.
@@ -40,7 +46,9 @@ pub(crate) fn done(status: u16, reports: &[Value], response: Option<Response>) -
 
 fn unwritable(error: &serde_json::Error) -> Answer {
     tracing::error!(%error, "reports cannot be written as JSON");
-    answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "errors": ["The reports are no JSON."] }))
+    let code = ErrorCode::WalkerFailed.as_str();
+    let failed = Failed { errors: ["The reports are no JSON."], code, run: None };
+    answer(StatusCode::INTERNAL_SERVER_ERROR, &failed)
 }
 
 /// A custom response. What stands in it was checked when the walker gave it.
@@ -76,7 +84,16 @@ fn custom(code: StatusCode, response: Response) -> Answer {
     answer
 }
 
-/// The body of a plain walker's answer, written straight to bytes.
+/// What a plain walker is answered with, for documents.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ContextResponse {
+    /// 200, or what the walker set; that of the answer itself.
+    status: u16,
+    /// What it reported, in order.
+    reports: Vec<Value>,
+}
+
+/// The body of a plain walker's answer, a [`ContextResponse`] written straight to bytes.
 pub(crate) fn envelope(status: u16, reports: &[Value]) -> serde_json::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(64);
     write!(bytes, "{{\"status\":{status},\"reports\":").map_err(serde_json::Error::io)?;
@@ -139,6 +156,8 @@ fn shown(content_type: &str, bytes: Vec<u8>, max: usize) -> Result<Message, Stri
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -3,6 +3,8 @@
 //! Syntax only, nothing is looked up. Letters beyond ASCII are not taken: two spellings of one address would
 //! be two users.
 
+use serde_json::{Value, json};
+
 /// The longest address, by RFC 5321.
 const ADDRESS_MAX: usize = 254;
 
@@ -44,6 +46,14 @@ pub(crate) fn normal(text: &str) -> Result<String, &'static str> {
         );
     }
     Ok(format!("{local}@{domain}"))
+}
+
+/// What an address has to be, as a JSON Schema.
+pub(crate) fn schema() -> Value {
+    let in_any_case = |c: char| format!("[{c}{}]", c.to_ascii_uppercase());
+    let names = SPECIAL_USE.map(|name| name.chars().map(in_any_case).collect::<String>());
+    let special = json!({ "pattern": format!("\\.({})$", names.join("|")) });
+    json!({ "type": "string", "format": "email", "maxLength": ADDRESS_MAX, "not": special })
 }
 
 /// The characters of a dot-atom (RFC 5322, 3.2.3).

@@ -7,13 +7,16 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::Response,
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use walkabout_schema::{Name, State, Status, WalkerId};
 
 use super::{
     Server, extract,
+    openapi::{Describe, Place, Refused, Types},
     problem::{Detail, Refusal, answer},
+    runs::RUNS,
     walkers,
 };
 use crate::{
@@ -73,8 +76,51 @@ pub(crate) async fn one(
     };
     let governed = server.runtime.act(by, &id, act).await?.ok_or(Refusal::NotFound)?;
     let state = server.runtime.record(&caller, &id).await?.map(|record| record.run.state);
-    let done = json!({ "walker_id": id, "result": governed.as_str(), "state": state });
-    Ok(answer(StatusCode::OK, &done))
+    Ok(answer(StatusCode::OK, &Done { walker_id: id, result: governed.as_str(), state }))
+}
+
+/// What came of an act.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Governed")]
+struct Done {
+    walker_id: WalkerId,
+    /// `done`, or how far it is.
+    result: &'static str,
+    /// The state of the run now; null when it may not be read any more.
+    state: Option<State>,
+}
+
+/// How `POST /walker/{walker_id}/{verb}` is documented.
+pub(crate) fn describe_one(types: &mut Types, verb: Verb) -> Describe {
+    let (summary, about) = match verb {
+        Verb::Cancel => ("Cancel a run", "It ends as cancelled, at its next await at the latest."),
+        Verb::Pause => ("Pause a run", "It is held at its next checkpoint until it is resumed."),
+        Verb::Resume => ("Resume a run", "A run that is paused goes on."),
+        Verb::Retry => {
+            ("Begin a run again", "A run that has ended is submitted once more, as a run of its own.")
+        }
+        Verb::Complete => ("Answer a run", "Gives the answer that a run waits for."),
+    };
+    let (id, token) = (types.sent::<WalkerId>(), json!({ "type": "string" }));
+    let about_token = "What the submission of a run that nobody owns was answered with.";
+    let operation = Describe::new(RUNS, summary)
+        .about(about)
+        .anybody()
+        .takes(Place::Path, "walker_id", id, true, "The run.")
+        .takes(Place::Header, "X-Run-Token", token, false, about_token)
+        .refuses(&[Refused::Forbidden, Refused::NotFound, Refused::Conflict])
+        .writes();
+    match verb {
+        Verb::Retry => {
+            let accepted = types.sent::<walkers::Accepted<'_>>();
+            operation.answers(200, "The new run.", accepted)
+        }
+        _ => {
+            let done = types.sent::<Done>();
+            let operation = operation.answers(200, "What came of it.", done);
+            if verb == Verb::Complete { operation.body(types.read::<Completion>(), true) } else { operation }
+        }
+    }
 }
 
 /// What a run waits for.
@@ -120,12 +166,71 @@ pub(crate) async fn many(server: Arc<Server>, verb: Verb, request: Request) -> R
     }
     let filter = RunFilter { name, status, state };
     let many = server.runtime.act_on_many(&caller, filter, &act, dry_run, after).await?;
-    let walkers: Vec<Value> = many
+    let walkers = many
         .runs
-        .iter()
-        .map(|(id, governed)| json!({ "walker_id": id, "result": governed.map(Governed::as_str) }))
-        .collect();
-    Ok(answer(StatusCode::OK, &json!({ "dry_run": dry_run, "walkers": walkers, "next": many.next })))
+        .into_iter()
+        .map(|(walker_id, governed)| OneOfMany { walker_id, result: governed.map(Governed::as_str) });
+    let next = many.next;
+    Ok(answer(StatusCode::OK, &DoneToMany { dry_run, walkers: walkers.collect(), next }))
+}
+
+/// What came of an act on many runs.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "GovernedMany")]
+struct DoneToMany {
+    /// Nothing was done.
+    dry_run: bool,
+    /// The runs that are meant, some at a time.
+    walkers: Vec<OneOfMany>,
+    /// What to give as `after` for the next ones; null when there are no more.
+    next: Option<WalkerId>,
+}
+
+/// One of them.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "GovernedOne")]
+struct OneOfMany {
+    walker_id: WalkerId,
+    /// What came of it; null when nothing was done.
+    result: Option<&'static str>,
+}
+
+/// A [`Selection`], as documents show it: something has to be said.
+fn selection_schema(types: &mut Types) -> Value {
+    let truth = json!({ "type": "boolean", "default": false });
+    let or_null = |schema| json!({ "anyOf": [schema, { "type": "null" }] });
+    let properties = json!({
+        "all": truth,
+        "name": or_null(types.sent::<Name>()),
+        "status": or_null(types.sent::<Status>()),
+        "state": or_null(types.sent::<State>()),
+        "dry_run": truth,
+        "after": or_null(types.sent::<WalkerId>()),
+    });
+    let said = |name: &str| json!({ "required": [name], "properties": { name: { "type": "string" } } });
+    let all = json!({ "required": ["all"], "properties": { "all": { "const": true } } });
+    let schema = json!({
+        "type": "object", "properties": properties, "additionalProperties": false,
+        "anyOf": [all, said("name"), said("status"), said("state")],
+    });
+    types.named("Selection", schema)
+}
+
+/// How `POST /walkers/{verb}` is documented.
+pub(crate) fn describe_many(types: &mut Types, verb: Verb) -> Describe {
+    let summary = match verb {
+        Verb::Cancel => "Cancel own runs",
+        Verb::Pause => "Pause own runs",
+        _ => "Resume own runs",
+    };
+    let selection = selection_schema(types);
+    let done = types.sent::<DoneToMany>();
+    Describe::new(RUNS, summary)
+        .about("Acts on the caller's own open runs of a name, a status or a state; with `dry_run` it only lists them.")
+        .login()
+        .body(selection, true)
+        .answers(200, "What came of it.", done)
+        .writes()
 }
 
 fn read<T: DeserializeOwned>(body: Value) -> Result<T, Refusal> {

@@ -10,9 +10,11 @@ use axum::{
 use serde_json::json;
 
 use super::{
-    Server, extract,
+    Server, email, extract,
+    openapi::{Describe, Refused, Types},
     problem::{Refusal, answer},
-    users::{address, both, prove, secret},
+    shapes::Message,
+    users::{TAG, address, both, password_schema, prove, secret},
 };
 use crate::users::Removed;
 
@@ -47,4 +49,19 @@ pub(crate) async fn delete(State(server): State<Arc<Server>>, request: Request) 
     }
     server.tokens.forget_user(&user);
     Ok(answer(StatusCode::OK, &json!({ "message": "Successfully Deleted!" })))
+}
+
+/// How `DELETE /user` is documented.
+pub(crate) fn describe_delete(types: &mut Types) -> Describe {
+    let properties = json!({ "password": password_schema(), "email": email::schema() });
+    let body = json!({ "type": "object", "properties": properties, "required": ["password"] });
+    let message = types.sent::<Message<'_>>();
+    Describe::new(TAG, "Go")
+        .about("The user goes with all logins and keys, and the graph after that. An administrator may name another.")
+        .login()
+        .body(body, true)
+        .answers(200, "The user is gone.", message.clone())
+        .answers(403, "The password is another, or who asks may not send others away.", message)
+        .refuses(&[Refused::NotFound, Refused::Conflict, Refused::TooMany])
+        .writes()
 }

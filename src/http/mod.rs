@@ -4,6 +4,7 @@
 //! nothing here knows the store. `router` lists the routes; `problem` is the only place where an error
 //! becomes a status code.
 
+mod asyncapi;
 mod codes;
 mod cors;
 mod counted;
@@ -18,10 +19,12 @@ mod json;
 mod keys;
 mod leave;
 mod letters;
+mod openapi;
 mod problem;
 mod requests;
 mod router;
 mod runs;
+mod shapes;
 mod slash;
 mod sso;
 mod tls;
@@ -29,6 +32,7 @@ mod tokens;
 pub(crate) mod users;
 mod util;
 mod verify;
+mod viewer;
 mod walkers;
 mod webhook;
 mod ws;

@@ -9,10 +9,12 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use walkabout_schema::{ErrorCode, NodeId, State, WalkerId};
 
+use super::shapes::{Failed, Message, NoAccess, NoEntry, Refused, Unprocessable};
 use crate::{Error, FieldError, store};
 
 /// Why a request is refused.
@@ -90,7 +92,8 @@ impl From<Error> for Refusal {
 }
 
 /// One thing that does not fit, in Pydantic's shape.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "ValidationError")]
 pub(crate) struct Detail {
     /// What is wrong, as a slug.
     #[serde(rename = "type")]
@@ -263,17 +266,17 @@ impl IntoResponse for Refusal {
                  subprotocol (bearer.<token>)",
             ),
             Self::Unprocessable(details) => {
-                answer(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "detail": details }))
+                answer(StatusCode::UNPROCESSABLE_ENTITY, &Unprocessable { detail: details })
             }
             Self::Clash(why) => detail(StatusCode::CONFLICT, why),
             Self::BadLogin => {
-                answer(StatusCode::BAD_REQUEST, &json!({ "message": "Invalid Email/Password!" }))
+                answer(StatusCode::BAD_REQUEST, &Message { message: "Invalid Email/Password!" })
             }
             Self::NotVerified => {
                 detail(StatusCode::BAD_REQUEST, "Account not yet verified! Resending verification code...")
             }
             Self::AlreadyVerified => {
-                answer(StatusCode::BAD_REQUEST, &json!({ "message": "Account is already verified!" }))
+                answer(StatusCode::BAD_REQUEST, &Message { message: "Account is already verified!" })
             }
             Self::TooManyMails => with_header(
                 detail(
@@ -283,7 +286,7 @@ impl IntoResponse for Refusal {
                 header::RETRY_AFTER,
                 "900",
             ),
-            Self::NotDone(message) => answer(StatusCode::FORBIDDEN, &json!({ "message": message })),
+            Self::NotDone(message) => answer(StatusCode::FORBIDDEN, &Message { message }),
             Self::TooManyLogins => with_header(
                 detail(StatusCode::TOO_MANY_REQUESTS, "Too many failed logins. Try again in a minute."),
                 header::RETRY_AFTER,
@@ -306,26 +309,27 @@ impl IntoResponse for Problem {
         match self {
             Self::NotFound => Refusal::NotFound.into_response(),
             Self::OutOfScope => detail(StatusCode::FORBIDDEN, "Forbidden"),
-            Self::EntryForbidden(node) => answer(
-                StatusCode::FORBIDDEN,
-                &json!({ "detail": { "error": format!("You don't have access on target entry {node}!") } }),
-            ),
+            Self::EntryForbidden(node) => {
+                let error = format!("You don't have access on target entry {node}!");
+                answer(StatusCode::FORBIDDEN, &NoEntry { detail: NoAccess { error } })
+            }
             Self::Invalid(fields) => {
                 let details = fields.into_iter().map(|field| Detail::field(field, true)).collect();
                 Refusal::Unprocessable(details).into_response()
             }
             Self::Failed { status, code, message, run } => {
-                let mut response = answer(status, &json!({ "errors": [message], "code": code, "run": run }));
+                let mut response = answer(status, &Failed { errors: [&message], code, run: run.as_ref() });
                 if let Some(run) = run {
                     response.extensions_mut().insert(run);
                 }
                 response
             }
             Self::RunState { code, detail, state } => {
-                answer(StatusCode::CONFLICT, &json!({ "detail": detail, "code": code, "state": state }))
+                let refused = Refused { detail: &detail, code: Some(code), state: Some(state) };
+                answer(StatusCode::CONFLICT, &refused)
             }
             Self::Refused { status, code, detail } => {
-                let response = answer(status, &json!({ "detail": detail, "code": code }));
+                let response = answer(status, &Refused { detail, code: Some(code), state: None });
                 if status == StatusCode::SERVICE_UNAVAILABLE {
                     with_header(response, header::RETRY_AFTER, "1")
                 } else {
@@ -384,7 +388,7 @@ pub(crate) fn json_bytes(status: StatusCode, bytes: Vec<u8>) -> Response {
 }
 
 fn detail(status: StatusCode, text: &str) -> Response {
-    answer(status, &json!({ "detail": text }))
+    answer(status, &Refused { detail: text, code: None, state: None })
 }
 
 fn with_header(mut response: Response, name: HeaderName, value: &'static str) -> Response {

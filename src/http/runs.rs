@@ -10,13 +10,17 @@ use axum::{
 };
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use walkabout_schema::{Name, State, Status, WalkerId};
+use serde_json::{Value, json};
+use walkabout_schema::{
+    Name, State, Status, WalkerId,
+    wire::{EventPage, Record, RecordPage},
+};
 
 use super::{
     Server,
     extract::{self, Parameters, Segments},
     feed::{Feed, Item},
+    openapi::{Describe, Place, Refused, Types},
     problem::{Refusal, answer},
 };
 use crate::{config::StatusWords, files::Opened, runtime::RunFilter};
@@ -41,6 +45,20 @@ pub(crate) async fn record(
     let id: WalkerId = walker.parse().map_err(|_| Refusal::NotFound)?;
     let record = server.runtime.record(&caller, &id).await?.ok_or(Refusal::NotFound)?;
     Ok(answer_with_records(&server, &record))
+}
+
+/// The tag of operations on runs.
+pub(crate) const RUNS: &str = "Run APIs";
+
+/// How `GET /walker/{walker_id}` is documented.
+pub(crate) fn describe_record(types: &mut Types) -> Describe {
+    let (id, record) = (types.sent::<WalkerId>(), types.sent::<Record>());
+    Describe::new(RUNS, "Show a run")
+        .anybody()
+        .takes(Place::Path, "walker_id", id, true, "The run.")
+        .answers(200, "Its record.", record)
+        .refuses(&[Refused::NotFound])
+        .reads_store()
 }
 
 /// Any other method there: of a run's id, or of the name of a walker that there is not.
@@ -92,6 +110,24 @@ fn translate(record: &mut Value) {
     }
 }
 
+/// How `GET /walkers` is documented.
+pub(crate) fn describe_list(types: &mut Types) -> Describe {
+    let (status, state) = (types.sent::<Status>(), types.sent::<State>());
+    let (name, after, page) = (types.sent::<Name>(), types.sent::<WalkerId>(), types.sent::<RecordPage>());
+    let limit = json!({ "type": "integer", "minimum": 1, "maximum": RECORDS.1, "default": RECORDS.0 });
+    Describe::new(RUNS, "List own runs")
+        .about("The newest first.")
+        .login()
+        .takes(Place::Query, "status", status, false, "Those that `schedule.status` is this of.")
+        .takes(Place::Query, "state", state, false, "Those that are in this state.")
+        .takes(Place::Query, "name", name, false, "Those of this walker.")
+        .takes(Place::Query, "after", after, false, "Those behind this one: `next` of the page before.")
+        .takes(Place::Query, "limit", limit, false, "How many at most.")
+        .answers(200, "A page of records.", page)
+        .refuses(&[Refused::Invalid])
+        .reads_store()
+}
+
 fn limit(parameters: &Parameters, (usual, max): (usize, usize)) -> Result<usize, Refusal> {
     let msg = format!("Input should be an integer from 1 to {max}");
     let given = parameters.read("limit", "int_range", &msg, |text| {
@@ -131,6 +167,26 @@ pub(crate) async fn events(
     let limit = limit(&parameters, EVENTS)?;
     let page = server.runtime.events(&caller, &id, after, limit).await?.ok_or(Refusal::NotFound)?;
     Ok(answer(StatusCode::OK, &page))
+}
+
+/// How `GET /walker/{walker_id}/events` is documented.
+pub(crate) fn describe_events(types: &mut Types) -> Describe {
+    let (id, page) = (types.sent::<WalkerId>(), types.sent::<EventPage>());
+    let number = json!({ "type": "integer", "minimum": 0, "maximum": i64::MAX, "default": 0 });
+    let limit = json!({ "type": "integer", "minimum": 1, "maximum": EVENTS.1, "default": EVENTS.0 });
+    let text = json!({ "type": "string" });
+    Describe::new(RUNS, "Show or follow the events of a run")
+        .about("A page, or a stream of server-sent events when `Accept` asks for `text/event-stream`.")
+        .anybody()
+        .takes(Place::Path, "walker_id", id, true, "The run.")
+        .takes(Place::Query, "after", number.clone(), false, "Those with higher numbers.")
+        .takes(Place::Query, "limit", limit, false, "How many of a page at most.")
+        .takes(Place::Query, "ticket", text.clone(), false, "Stands for a login, once: see `/user/ticket`.")
+        .takes(Place::Header, "Last-Event-ID", number, false, "Of a stream: the last number that was seen.")
+        .sends(200, "The events.", vec![("application/json", page), ("text/event-stream", text)])
+        .ends(204, "The run has ended, and a stream has nothing more to tell.")
+        .refuses(&[Refused::NotFound, Refused::Invalid])
+        .reads_store()
 }
 
 fn wants_stream(headers: &HeaderMap) -> bool {
@@ -226,6 +282,18 @@ pub(crate) async fn file(
         headers.insert(header::CONTENT_DISPOSITION, value);
     }
     Ok(response)
+}
+
+/// How `GET /files/{walker_id}/{name}` is documented.
+pub(crate) fn describe_file(types: &mut Types) -> Describe {
+    let (id, name) = (types.sent::<WalkerId>(), json!({ "type": "string", "minLength": 1 }));
+    Describe::new(RUNS, "Fetch a file that a run wrote")
+        .anybody()
+        .takes(Place::Path, "walker_id", id, true, "The run.")
+        .takes(Place::Path, "name", name, true, "The file.")
+        .sends(200, "The file, as what its name says.", vec![("*/*", json!({}))])
+        .refuses(&[Refused::NotFound])
+        .reads_store()
 }
 
 /// By extension: what it is sent as, and whether a browser may show it. A page that a walker wrote is never

@@ -10,6 +10,7 @@ use std::{
 };
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -37,7 +38,7 @@ pub(crate) const TICKET_LIFETIME: Duration = Duration::from_secs(30);
 const TICKETS_MAX: usize = 100;
 
 /// What a token says, and what a login answers as `user`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Claims {
     /// The user's id, 32 hexadecimal digits.
     pub(crate) id: String,

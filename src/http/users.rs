@@ -15,6 +15,8 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::Response,
 };
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 use walkabout_schema::User;
@@ -23,7 +25,9 @@ use super::{
     Server,
     counted::Counted,
     email, extract,
+    openapi::{Describe, Refused, Types},
     problem::{Detail, Refusal, answer},
+    shapes::Message,
     tokens::{Claims, Login, TICKET_LIFETIME},
 };
 use crate::{
@@ -32,7 +36,7 @@ use crate::{
 
 /// Of what there can be only one.
 pub(crate) const ALREADY_EXISTS: &str = "Already Exists!";
-/// The longest password, in bytes.
+/// The longest password, in characters.
 pub(crate) const PASSWORD_MAX: usize = 1024;
 /// Failed logins of one address in a minute; beyond them not even the right password is taken.
 const FAILURES_MAX: u32 = 10;
@@ -148,10 +152,91 @@ pub(crate) async fn register(
             if !is_activated {
                 server.write_for(&email);
             }
-            Ok(answer(StatusCode::CREATED, &json!({ "message": "Successfully Registered!" })))
+            Ok(answer(StatusCode::CREATED, &Message { message: "Successfully Registered!" }))
         }
         Registered::Taken => Err(Refusal::Clash(ALREADY_EXISTS)),
     }
+}
+
+/// The tag of operations on users.
+pub(super) const TAG: &str = "User APIs";
+
+pub(super) fn password_schema() -> Value {
+    json!({ "type": "string", "format": "password", "minLength": 1, "maxLength": PASSWORD_MAX })
+}
+
+fn credentials_schema(types: &mut Types) -> Value {
+    let properties = json!({ "email": email::schema(), "password": password_schema() });
+    let schema = json!({ "type": "object", "properties": properties, "required": ["email", "password"] });
+    types.named("Credentials", schema)
+}
+
+/// How `POST /user/register` is documented.
+pub(crate) fn describe_register(types: &mut Types) -> Describe {
+    let (credentials, message) = (credentials_schema(types), types.sent::<Message<'_>>());
+    Describe::new(TAG, "Register")
+        .body(credentials, true)
+        .answers(201, "The user is there, and may log in.", message)
+        .refuses(&[Refused::Conflict])
+        .writes()
+}
+
+/// How `POST /user/login` is documented.
+pub(crate) fn describe_login(types: &mut Types) -> Describe {
+    let (credentials, logged_in) = (credentials_schema(types), types.sent::<LoggedIn<'_>>());
+    let message = types.sent::<Message<'_>>();
+    Describe::new(TAG, "Log in")
+        .body(credentials, true)
+        .answers(200, "A token, and the user whose it is.", logged_in)
+        .answers(400, "Address and password do not belong together.", message)
+        .refuses(&[Refused::TooMany])
+        .writes()
+}
+
+/// How `POST /user/logout` is documented.
+pub(crate) fn describe_logout(types: &mut Types) -> Describe {
+    let message = types.sent::<Message<'_>>();
+    Describe::new(TAG, "Log out")
+        .about("Ends the login that asks, and no other of the user.")
+        .login()
+        .answers(200, "The login has ended.", message)
+        .writes()
+}
+
+/// How `POST /user/refresh` is documented.
+pub(crate) fn describe_refresh(types: &mut Types) -> Describe {
+    let logged_in = types.sent::<LoggedIn<'_>>();
+    Describe::new(TAG, "Refresh a token")
+        .about("The login that asks goes on with another token, for the whole lifetime.")
+        .login()
+        .answers(200, "The new token.", logged_in)
+        .writes()
+}
+
+/// How `POST /user/ticket` is documented.
+pub(crate) fn describe_ticket(types: &mut Types) -> Describe {
+    let given = types.sent::<Given>();
+    Describe::new(TAG, "Fetch a ticket")
+        .about("It opens a WebSocket or a stream of events where no header can be sent, once.")
+        .login()
+        .answers(200, "The ticket.", given)
+        .writes()
+}
+
+/// How `POST /user/change_password` is documented.
+pub(crate) fn describe_change_password(types: &mut Types) -> Describe {
+    let properties = json!({ "old_password": password_schema(), "new_password": password_schema() });
+    let required = ["old_password", "new_password"];
+    let body = json!({ "type": "object", "properties": properties, "required": required });
+    let message = types.sent::<Message<'_>>();
+    Describe::new(TAG, "Change the password")
+        .about("Ends all logins of the user.")
+        .login()
+        .body(body, true)
+        .answers(200, "It is changed.", message.clone())
+        .answers(403, "The old password is another.", message)
+        .refuses(&[Refused::TooMany])
+        .writes()
 }
 
 /// `POST /user/login`. An unknown address takes the same time and gives the same answer as a wrong password.
@@ -199,8 +284,24 @@ impl Server {
 }
 
 /// What a login answers.
-pub(crate) fn logged_in((token, claims): &(String, Claims)) -> Response {
-    answer(StatusCode::OK, &json!({ "token": token, "user": claims }))
+pub(crate) fn logged_in((token, user): &(String, Claims)) -> Response {
+    answer(StatusCode::OK, &LoggedIn { token, user })
+}
+
+/// What a login is answered with.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct LoggedIn<'a> {
+    token: &'a str,
+    user: &'a Claims,
+}
+
+/// What stands for a login, once.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Ticket")]
+struct Given {
+    ticket: String,
+    /// In seconds.
+    expires_in: u64,
 }
 
 /// `POST /user/logout`: ends the login that asks, and no other of the user.
@@ -210,7 +311,7 @@ pub(crate) async fn logout(
 ) -> Result<Response, Refusal> {
     let (_, login) = extract::login(&server, &headers).await?;
     server.tokens.end(&server.runtime, &login).await?;
-    Ok(answer(StatusCode::OK, &json!({ "message": "Successfully Logged Out!" })))
+    Ok(answer(StatusCode::OK, &Message { message: "Successfully Logged Out!" }))
 }
 
 /// `POST /user/refresh`: another token, with the whole lifetime, in the place of the one that asks.
@@ -232,8 +333,7 @@ pub(crate) async fn ticket(
 ) -> Result<Response, Refusal> {
     let (_, login) = extract::login(&server, &headers).await?;
     let ticket = server.tokens.ticket(&server.runtime, &login).await?.ok_or(Refusal::Unauthorized)?;
-    let body = json!({ "ticket": ticket, "expires_in": TICKET_LIFETIME.as_secs() });
-    Ok(answer(StatusCode::OK, &body))
+    Ok(answer(StatusCode::OK, &Given { ticket, expires_in: TICKET_LIFETIME.as_secs() }))
 }
 
 /// `POST /user/change_password`: ends all logins of the user, the one that asks as well.
@@ -259,7 +359,7 @@ pub(crate) async fn change_password(
     let changed = changed.await?;
     server.tokens.forget_user(&user);
     if changed {
-        Ok(answer(StatusCode::OK, &json!({ "message": "Successfully Updated!" })))
+        Ok(answer(StatusCode::OK, &Message { message: "Successfully Updated!" }))
     } else {
         Err(FAILED)
     }
@@ -375,14 +475,14 @@ pub(super) fn address(members: &mut Map<String, Value>) -> Result<String, Box<De
 pub(super) fn secret(members: &mut Map<String, Value>, name: &str) -> Result<String, Box<Detail>> {
     Err(Box::new(match members.remove(name) {
         None => Detail::missing(loc(name), json!({})),
-        Some(Value::String(given)) => match given.len() {
+        Some(Value::String(given)) => match given.chars().count() {
             0 => {
                 let msg = "String should have at least 1 character";
                 Detail::new("string_too_short", loc(name), msg).ctx(json!({ "min_length": 1 }))
             }
             1..=PASSWORD_MAX => return Ok(given),
             _ => {
-                let msg = format!("At most {PASSWORD_MAX} bytes");
+                let msg = format!("String should have at most {PASSWORD_MAX} characters");
                 Detail::new("string_too_long", loc(name), msg).ctx(json!({ "max_length": PASSWORD_MAX }))
             }
         },

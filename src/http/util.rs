@@ -10,11 +10,12 @@ use axum::{
 };
 use futures_util::stream;
 use serde::Deserialize;
-use serde_json::Map;
-use walkabout_schema::{ElementId, Kind};
+use serde_json::{Map, Value, json};
+use walkabout_schema::{ElementId, Kind, wire::Traversed};
 
 use super::{
     Server, extract,
+    openapi::{Describe, Place, Refused, Types},
     problem::{Refusal, TOO_LARGE, answer},
     walkers::extend_by_query,
 };
@@ -66,6 +67,45 @@ pub(crate) async fn traverse(
 ) -> Result<Response, Refusal> {
     let traversal = open(&server, &uri, &headers).await?;
     Ok(answer(StatusCode::OK, &traversal.all().await?))
+}
+
+/// How `GET /util/traverse` is documented.
+pub(crate) fn describe_traverse(types: &mut Types) -> Describe {
+    let traversed = types.sent::<Traversed>();
+    describe(types, "Look around")
+        .about("What lies around a node or an edge, as the caller may see it.")
+        .answers(200, "Nodes and edges, each once.", traversed)
+        .refuses(&[Refused::TooLarge])
+}
+
+/// How `GET /util/traverse-stream` is documented.
+pub(crate) fn describe_stream(types: &mut Types) -> Describe {
+    let lines: Value = json!({ "type": "string", "contentMediaType": "application/json" });
+    describe(types, "Look around, step by step")
+        .about("As `/util/traverse`, with an object on a line for each step, which has `nodes` or `edges`.")
+        .answers(200, "A stream of lines.", lines)
+}
+
+fn describe(types: &mut Types, summary: &str) -> Describe {
+    let truth = json!({ "type": "boolean", "default": false });
+    let depth = json!({ "type": "integer", "minimum": i64::MIN, "maximum": i64::MAX, "default": 1 });
+    let names = json!({ "type": "array", "items": { "type": "string" } });
+    let source = types.read::<Source>();
+    Describe::new("Utility APIs", summary)
+        .login()
+        .takes(Place::Query, "source", source, false, "Where to begin; the caller's root unless given.")
+        .takes(Place::Query, "detailed", truth, false, "Whether fields are shown.")
+        .takes(Place::Query, "depth", depth, false, "How many steps; negative for all there are.")
+        .takes(
+            Place::Query,
+            "node_types",
+            names.clone(),
+            false,
+            "Nodes to step from; an empty name is a root.",
+        )
+        .takes(Place::Query, "edge_types", names, false, "Edges to step from; an empty name is a plain edge.")
+        .refuses(&[Refused::NotFound, Refused::Invalid])
+        .reads_store()
 }
 
 /// `GET /util/traverse-stream`: one object on a line for each step. The client's reading drives it.

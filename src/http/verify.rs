@@ -7,12 +7,14 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::Response,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
-    Server, extract, letters,
+    Server, email, extract, letters,
+    openapi::{Describe, Refused, Types},
     problem::{Refusal, answer},
-    users::{address, both, members, of_login, secret},
+    shapes::Message,
+    users::{PASSWORD_MAX, TAG, address, both, members, of_login, password_schema, secret},
 };
 use crate::mail::Purpose;
 
@@ -96,4 +98,58 @@ pub(crate) async fn reset_password(
     }
     server.users.failures.forget(&user.email);
     Ok(done("Password reset successfully!"))
+}
+
+/// How `POST /user/send-verification-code` is documented.
+pub(crate) fn describe_send_code(types: &mut Types) -> Describe {
+    let message = types.sent::<Message<'_>>();
+    Describe::new(TAG, "Ask for a code that verifies the address")
+        .login()
+        .answers(200, "It is on its way.", message.clone())
+        .answers(400, "The address is verified already.", message)
+        .refuses(&[Refused::TooMany])
+        .writes()
+}
+
+/// How `POST /user/verify` is documented.
+pub(crate) fn describe_verify(types: &mut Types) -> Describe {
+    let body = json!({ "type": "object", "properties": { "code": code_schema() }, "required": ["code"] });
+    let message = types.sent::<Message<'_>>();
+    Describe::new(TAG, "Verify the address")
+        .body(body, true)
+        .answers(200, "It is verified.", message.clone())
+        .answers(403, "The code is not good.", message)
+        .writes()
+}
+
+/// How `POST /user/forgot_password` is documented.
+pub(crate) fn describe_forgot_password(types: &mut Types) -> Describe {
+    let properties = json!({ "email": email::schema() });
+    let body = json!({ "type": "object", "properties": properties, "required": ["email"] });
+    let message = types.sent::<Message<'_>>();
+    Describe::new(TAG, "Ask for a code that sets a password")
+        .about("The answer is the same for every address.")
+        .body(body, true)
+        .answers(200, "It is on its way, if there is such a user.", message.clone())
+        .answers(403, "This server sends no mail.", message)
+        .refuses(&[Refused::TooMany])
+        .writes()
+}
+
+/// How `POST /user/reset_password` is documented.
+pub(crate) fn describe_reset_password(types: &mut Types) -> Describe {
+    let properties = json!({ "code": code_schema(), "password": password_schema() });
+    let body = json!({ "type": "object", "properties": properties, "required": ["code", "password"] });
+    let message = types.sent::<Message<'_>>();
+    Describe::new(TAG, "Set a password")
+        .about("Ends all logins of the user.")
+        .body(body, true)
+        .answers(200, "It is set.", message.clone())
+        .answers(403, "The code is not good.", message)
+        .writes()
+}
+
+/// A code as it comes by mail.
+fn code_schema() -> Value {
+    json!({ "type": "string", "minLength": 1, "maxLength": PASSWORD_MAX })
 }

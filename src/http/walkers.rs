@@ -6,7 +6,9 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, Uri, request::Parts},
     response::Response,
 };
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
 use walkabout_schema::{Name, NodeId, WalkerId};
 
 use super::{
@@ -251,11 +253,19 @@ fn entry(text: String, details: &mut Vec<Detail>) -> Option<NodeId> {
 }
 
 /// What an async walker is answered with.
-pub(crate) fn accepted(id: &WalkerId, run_token: Option<String>) -> Value {
-    match run_token {
-        None => json!({ "status": 200, "walker_id": id }),
-        Some(token) => json!({ "status": 200, "walker_id": id, "run_token": token }),
-    }
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Accepted<'a> {
+    /// Always 200.
+    status: u16,
+    /// The run.
+    walker_id: &'a WalkerId,
+    /// Allows to act on a run that nobody owns. It is given once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_token: Option<String>,
+}
+
+pub(crate) fn accepted(walker_id: &WalkerId, run_token: Option<String>) -> Accepted<'_> {
+    Accepted { status: 200, walker_id, run_token }
 }
 
 #[cfg(test)]

@@ -11,15 +11,18 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::Response,
 };
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
-use walkabout_schema::{Key, User, WebhookKey};
+use walkabout_schema::{Key, Timestamp, User, WebhookKey};
 
 use super::{
     Server,
     extract::{self, Segments},
+    openapi::{Describe, Place, Refused, Types},
     problem::{Detail, Refusal, answer},
+    shapes::Message,
     tokens::Login,
     users::{self, ALREADY_EXISTS},
 };
@@ -103,19 +106,64 @@ pub(crate) async fn list(State(server): State<Arc<Server>>, headers: HeaderMap) 
     let user = server.runtime.user(&login.email).await?.filter(|user| login.is_listed(user));
     let user = user.ok_or(Refusal::Unauthorized)?;
     let root = user.root_id.0;
-    let shown = |key: &WebhookKey| {
-        json!({
-            "id": key.id.0.simple(),
-            "name": key.name,
-            "root_id": root.simple(),
-            "walkers": key.walkers,
-            "nodes": key.nodes,
-            "expiration": key.ends_at,
-            "key": server.keys.text(root, key),
-        })
+    let shown = |key: WebhookKey| Shown {
+        id: key.id.0.simple().to_string(),
+        root_id: root.simple().to_string(),
+        key: server.keys.text(root, &key),
+        name: key.name,
+        walkers: key.walkers,
+        nodes: key.nodes,
+        expiration: key.ends_at,
     };
-    let keys: Vec<_> = user.webhook_keys.iter().map(shown).collect();
-    Ok(answer(StatusCode::OK, &json!({ "keys": keys })))
+    let keys = user.webhook_keys.into_iter().map(shown).collect();
+    Ok(answer(StatusCode::OK, &Listed { keys }))
+}
+
+/// The keys of a user.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "WebhookKeys")]
+struct Listed {
+    keys: Vec<Shown>,
+}
+
+/// A key as its owner sees it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "WebhookKey")]
+struct Shown {
+    /// 32 hexadecimal digits.
+    id: String,
+    name: String,
+    /// The root that it acts as, 32 hexadecimal digits.
+    root_id: String,
+    /// The walkers that it is for; all when there are none.
+    walkers: Vec<String>,
+    /// The types of nodes that it is for; all when there are none.
+    nodes: Vec<String>,
+    /// When it ends.
+    expiration: Timestamp,
+    /// The key itself.
+    key: String,
+}
+
+/// How `GET /webhook` is documented.
+pub(crate) fn describe_list(types: &mut Types) -> Describe {
+    let listed = types.sent::<Listed>();
+    Describe::new(TAG, "List webhook keys")
+        .about("The caller's own, those that have ended too.")
+        .login()
+        .answers(200, "The keys.", listed)
+        .reads_store()
+}
+
+/// The tag of operations on keys.
+const TAG: &str = "Webhook APIs";
+
+/// How many of what, as documents show it: within a hundred years, whatever they are.
+fn span_schema() -> Value {
+    let count = json!({ "type": "integer", "minimum": 1, "maximum": SPAN_MAX.as_secs() / (24 * 3600), "default": 60 });
+    let interval =
+        json!({ "type": "string", "enum": ["seconds", "minutes", "hours", "days"], "default": "days" });
+    json!({ "type": "object", "properties": { "count": count, "interval": interval } })
 }
 
 /// `POST /webhook/generate-key`.
@@ -131,8 +179,36 @@ pub(crate) async fn generate(
     let (login, wanted) = extract::body::<Wanted>(&server, request, &SPEC).await?;
     let (key, root) = add(&server, &login, checked(&server, wanted)?).await?;
     let text = server.keys.text(root, &key);
-    let made = json!({ "id": key.id.0.simple(), "name": key.name, "key": text });
+    let made = Made { id: key.id.0.simple().to_string(), name: key.name, key: text };
     Ok(answer(StatusCode::CREATED, &made))
+}
+
+/// A new key.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "NewWebhookKey")]
+struct Made {
+    /// 32 hexadecimal digits.
+    id: String,
+    name: String,
+    /// The key itself.
+    key: String,
+}
+
+/// How `POST /webhook/generate-key` is documented.
+pub(crate) fn describe_generate(types: &mut Types) -> Describe {
+    let name = json!({ "type": "string", "minLength": 1, "maxLength": NAME_MAX });
+    let names = json!({ "type": "array", "items": name, "maxItems": LISTED_MAX, "default": [] });
+    let expiration = types.named("Span", span_schema());
+    let properties = json!({ "name": name, "walkers": names, "nodes": names, "expiration": expiration });
+    let wanted = json!({ "type": "object", "properties": properties, "required": ["name"] });
+    let (wanted, made) = (types.named("WantedWebhookKey", wanted), types.sent::<Made>());
+    Describe::new(TAG, "Make a webhook key")
+        .about("With it others call webhook walkers as the caller: those that it lists, or all.")
+        .login()
+        .body(wanted, true)
+        .answers(201, "The key.", made)
+        .refuses(&[Refused::Conflict])
+        .writes()
 }
 
 /// The key that is wanted, or all that is wrong with it.
@@ -223,13 +299,27 @@ pub(crate) async fn extend(
         !is_too_far
     });
     match is_extended.await? {
-        true => Ok(answer(StatusCode::OK, &json!({ "message": "Successfully Extended!" }))),
+        true => Ok(answer(StatusCode::OK, &Message { message: "Successfully Extended!" })),
         false if is_too_far => {
             let msg = "Value error, a key ends within a hundred years";
             Err(Refusal::detail(Detail::new("value_error", vec!["body".into(), "count".into()], msg)))
         }
         false => Err(Refusal::NotFound),
     }
+}
+
+/// How `PATCH /webhook/extend/{id}` is documented.
+pub(crate) fn describe_extend(types: &mut Types) -> Describe {
+    let (id, span) = (json!({ "type": "string", "format": "uuid" }), types.named("Span", span_schema()));
+    let message = types.sent::<Message<'_>>();
+    Describe::new(TAG, "Extend a webhook key")
+        .about("From the end that it has, also when that is over.")
+        .login()
+        .takes(Place::Path, "id", id, true, "The key's id.")
+        .body(span, true)
+        .answers(200, "It ends later.", message)
+        .refuses(&[Refused::NotFound])
+        .writes()
 }
 
 /// `DELETE /webhook/delete`: all of these keys, or none when one of them is not there.
@@ -256,7 +346,22 @@ pub(crate) async fn delete(State(server): State<Arc<Server>>, request: Request) 
     if !are_deleted.await? {
         return Err(Refusal::NotFound);
     }
-    Ok(answer(StatusCode::OK, &json!({ "message": "Successfully Deleted!" })))
+    Ok(answer(StatusCode::OK, &Message { message: "Successfully Deleted!" }))
+}
+
+/// How `DELETE /webhook/delete` is documented.
+pub(crate) fn describe_delete(types: &mut Types) -> Describe {
+    let id = json!({ "type": "string", "format": "uuid" });
+    let ids = json!({ "type": "array", "items": id, "minItems": 1 });
+    let which = json!({ "type": "object", "properties": { "ids": ids }, "required": ["ids"] });
+    let message = types.sent::<Message<'_>>();
+    Describe::new(TAG, "Delete webhook keys")
+        .about("All of these, or none when one of them is not there.")
+        .login()
+        .body(which, true)
+        .answers(200, "They are gone.", message)
+        .refuses(&[Refused::NotFound])
+        .writes()
 }
 
 /// Which key of a user has this id.

@@ -6,10 +6,12 @@
 //! too; then its member comes last in another pass. So all that does not fit is told at once, but for these: of a list of such
 //! values only the first that does not fit, of a long input some members that are missing far inside, and never more than [`ERRORS_MAX`].
 
+mod asks;
 mod lax;
 mod made_up;
 mod notes;
 mod reader;
+pub(crate) mod schema;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};

@@ -6,6 +6,7 @@ mod abilities;
 mod archetype;
 mod context;
 mod here;
+mod model;
 mod outcome;
 mod query;
 mod response;
@@ -20,6 +21,7 @@ pub use archetype::{
 };
 pub use context::{Context, Saved, Stopped};
 pub use here::{Edit, Here, Read, Slot};
+pub use model::Model;
 pub use outcome::{DONE, Failure, Flow, Outcome, Wait, fail};
 pub use query::Query;
 pub use response::Response;

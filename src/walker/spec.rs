@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Model;
 use crate::config::Config;
 
 pub use crate::run::retry::Retry;
@@ -95,6 +96,8 @@ pub struct Field {
     pub kind: FieldKind,
     /// Where a request over HTTP has it.
     pub part: Part,
+    /// What it means, for documentation.
+    pub description: &'static str,
 }
 
 /// Where a request has the key of a webhook walker.
@@ -153,6 +156,20 @@ pub struct Spec {
     pub(crate) webhook: Option<KeyPlace>,
     pub(crate) description: &'static str,
     pub(crate) fields: Vec<Field>,
+    pub(crate) docs: Docs,
+}
+
+/// What API documents say of a walker, beside what is worked out. It changes nothing of what the walker does.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Docs {
+    pub(crate) status_code: Option<u16>,
+    pub(crate) tags: Vec<&'static str>,
+    pub(crate) summary: &'static str,
+    pub(crate) response_description: &'static str,
+    pub(crate) responses: Vec<(u16, &'static str)>,
+    pub(crate) response_model: Option<Model>,
+    pub(crate) is_deprecated: bool,
+    pub(crate) is_left_out: bool,
 }
 
 impl Default for Spec {
@@ -184,6 +201,7 @@ impl Spec {
             webhook: None,
             description: "",
             fields: Vec::new(),
+            docs: Docs::default(),
         }
     }
     /// Answered with its id at once, and run on the walker pool.
@@ -308,6 +326,54 @@ impl Spec {
         self.description = text;
         self
     }
+    /// One line about it, for documentation; its name in words unless given.
+    #[must_use]
+    pub fn summary(mut self, text: &'static str) -> Self {
+        self.docs.summary = text;
+        self
+    }
+    /// Under which words it stands in API documents, instead of `Walker APIs`.
+    #[must_use]
+    pub fn tags(mut self, tags: &[&'static str]) -> Self {
+        self.docs.tags = tags.to_vec();
+        self
+    }
+    /// The status that it sets when all goes well, for documentation; 200 unless given.
+    #[must_use]
+    pub fn status_code(mut self, status: u16) -> Self {
+        self.docs.status_code = Some(status);
+        self
+    }
+    /// What it is answered with when all goes well, for documentation.
+    #[must_use]
+    pub fn response_description(mut self, text: &'static str) -> Self {
+        self.docs.response_description = text;
+        self
+    }
+    /// Another status that it may set, and what that says, for documentation.
+    #[must_use]
+    pub fn response(mut self, status: u16, text: &'static str) -> Self {
+        self.docs.responses.push((status, text));
+        self
+    }
+    /// What an answer of its own has to be.
+    #[must_use]
+    pub fn response_model(mut self, model: Model) -> Self {
+        self.docs.response_model = Some(model);
+        self
+    }
+    /// Should not be called any more, for documentation.
+    #[must_use]
+    pub fn deprecated(mut self) -> Self {
+        self.docs.is_deprecated = true;
+        self
+    }
+    /// Stands in no API document. It can be called all the same.
+    #[must_use]
+    pub fn left_out(mut self) -> Self {
+        self.docs.is_left_out = true;
+        self
+    }
     /// Adds a field of the body, in the order of the type.
     #[must_use]
     pub fn field(self, name: &'static str, kind: FieldKind) -> Self {
@@ -316,7 +382,15 @@ impl Spec {
     /// Adds a field that comes in this part of a request.
     #[must_use]
     pub fn field_in(mut self, name: &'static str, kind: FieldKind, part: Part) -> Self {
-        self.fields.push(Field { name, kind, part });
+        self.fields.push(Field { name, kind, part, description: "" });
+        self
+    }
+    /// What the field added last means, for documentation.
+    #[must_use]
+    pub fn describe_field(mut self, text: &'static str) -> Self {
+        if let Some(field) = self.fields.last_mut() {
+            field.description = text;
+        }
         self
     }
     /// True for walkers answered with their id.
@@ -334,6 +408,10 @@ impl Spec {
     /// True when it has no endpoint.
     pub fn is_private(&self) -> bool {
         self.private
+    }
+    /// What an answer of its own has to be, when the type says so.
+    pub fn model(&self) -> Option<&Model> {
+        self.docs.response_model.as_ref()
     }
     /// Where a request has its key, when it is a webhook walker.
     pub fn webhook_key(&self) -> Option<KeyPlace> {

@@ -62,7 +62,7 @@ async fn what_makes_no_administrator() {
         (&["--password", "p"], "", "give the address with --email"),
         (&["--email", "a@example.com"], "", "the password is empty"),
         (&["--email", "a@example.com"], "\n", "the password is empty"),
-        (&["--email", "a@example.com", "--password", &long], "", "more than 1024 bytes"),
+        (&["--email", "a@example.com", "--password", &long], "", "more than 1024 characters"),
     ] {
         let refused = create(folder.path(), arguments, typed);
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();

@@ -3,7 +3,7 @@
 use walkabout::{
     prelude::*,
     testing::Bench,
-    walker::{Archetype as _, EntryType, FieldKind, Spec, Walker as _},
+    walker::{Archetype as _, EntryType, FieldKind, Model, Spec, Walker as _},
 };
 
 /// Gives walkers an ability, for tests that look at their declaration only.
@@ -34,6 +34,45 @@ idle!(Renamed);
 fn an_input_has_the_name_it_is_read_under() {
     let spec = Spec::new().field("from", FieldKind::Required).field("whereTo", FieldKind::Required);
     assert_eq!(Renamed::spec(), spec);
+}
+
+/// Does it, as far
+/// as it can.
+///
+/// This is told to who reads the code.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(status_code = 201, tags = "A, B", summary = "Do it", response_description = "Done.")]
+#[walker(responses(404 = "There is none.", 409 = "There are two."), response_model = Vec<u8>)]
+#[walker(deprecated, include_in_schema = false)]
+struct Documented {
+    /// How many.
+    count: u8,
+}
+
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(description = "Does it.", include_in_schema = true)]
+struct Described {}
+
+idle!(Documented Described);
+
+#[test]
+fn documents_know_what_a_type_says() {
+    let spec = Spec::new()
+        .status_code(201)
+        .tags(&["A", "B"])
+        .summary("Do it")
+        .response_description("Done.")
+        .response(404, "There is none.")
+        .response(409, "There are two.")
+        .response_model(Model::of::<Vec<u8>>())
+        .deprecated()
+        .left_out()
+        .describe("Does it, as far as it can.")
+        .field("count", FieldKind::Required)
+        .describe_field("How many.");
+    assert_eq!(Documented::spec(), spec);
+    assert!(Documented::spec().model().unwrap().check(&json!([1, 256])).is_err());
+    assert_eq!(Described::spec(), Spec::new().describe("Does it."));
 }
 
 /// The library under another path, where root and node change places.

@@ -29,6 +29,7 @@ mod macros;
 mod mail;
 mod matrix;
 mod mongodb;
+mod openapi;
 mod provider;
 mod respond;
 mod routes;

@@ -5,6 +5,7 @@
 mod abilities;
 mod archetype;
 mod case;
+mod docs;
 mod faults;
 mod policy;
 mod serde;
@@ -41,6 +42,9 @@ pub fn object(input: TokenStream) -> TokenStream {
 /// `#[walker(async, auth, websocket, private, entry = "root", rerun = "never", name = "other", alias = "old", access = Self::rule,
 /// crate = "path")]`.
 /// The name is the type's in snake case unless given. A walker that says neither `auth` nor `public` is what the settings say.
+///
+/// For API documents: `#[walker(status_code = 201, tags = "A, B", summary = "…", description = "…", response_description = "…",
+/// responses(404 = "…"), response_model = Type, deprecated, include_in_schema = false)]`. Comments of fields are theirs.
 ///
 /// On a field, or on the type for all its fields: `#[walker(excluded)]`, the caller cannot set it; `#[walker(as_query)]`, it comes in
 /// the query. Where it is called: `path = "/things/{id}"`, of which each variable is a field, and `methods = "get, put"` in place of

@@ -3,13 +3,14 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{
-    Attribute, DeriveInput, Error, Expr, ExprLit, Field, GenericArgument, Ident, Lit, LitInt, LitStr, Meta,
-    PathArguments, PathSegment, Result, Type, ext::IdentExt, meta::ParseNestedMeta,
+    DeriveInput, Error, Field, GenericArgument, Ident, LitInt, LitStr, PathArguments, PathSegment, Result,
+    Type, ext::IdentExt, meta::ParseNestedMeta,
 };
 
 use crate::{
     archetype::{Common, fields_of, key},
     case,
+    docs::{self, Docs},
     faults::Faults,
     policy::{self, Checkpoints, Retry},
     serde::Serde,
@@ -23,6 +24,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let (mut entry, mut retry, mut checkpoints) = (None, None, None);
     let (mut methods, mut keyed, mut login) = (None, None, None);
     let mut all = FieldSays::default();
+    let mut docs = Docs::default();
     let mut faults = Faults::default();
     for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("walker")) {
         attribute.parse_nested_meta(|meta| {
@@ -71,10 +73,10 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
                     let versions = policy::versions(&meta.value()?.parse()?)?;
                     calls.push(quote!(.resumes(&[#(#versions),*])));
                 }
-                key if common.take(key, &meta)? => {}
+                key if common.take(key, &meta)? || docs.take(key, &meta)? => {}
                 _ => {
                     return Err(meta.error(
-                        "unknown: use async, public, auth, websocket, private, entry, path, methods, webhook, as_query, excluded, rerun, retry, timeout, visit_timeout, checkpoint, version, resumes, name, alias, access or crate",
+                        "unknown: use async, public, auth, websocket, private, entry, path, methods, webhook, as_query, excluded, rerun, retry, timeout, visit_timeout, checkpoint, version, resumes, status_code, tags, summary, description, response_description, responses, response_model, deprecated, include_in_schema, name, alias, access or crate",
                     ));
                 }
             }
@@ -90,8 +92,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     calls.extend(keyed.map(|place: KeyPlace| place.call(&library)));
     calls.extend(retry.map(|retry: Retry| retry.call(&library)));
     calls.extend(checkpoints.map(|checkpoints: Checkpoints| checkpoints.call(&library)));
-    let description = first_paragraph(&input.attrs);
-    let describe = (!description.is_empty()).then(|| quote!(.describe(#description)));
+    let docs = docs.calls(&input.attrs, &library);
     let of_struct = Serde::of(&input.attrs)?;
     let declared: Vec<_> = fields
         .iter()
@@ -108,7 +109,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
         #[automatically_derived]
         impl #library::walker::Walker for #ident {
             fn spec() -> #library::walker::Spec {
-                #library::walker::Spec::new() #(#calls)* #describe #(#declared)*
+                #library::walker::Spec::new() #(#calls)* #docs #(#declared)*
             }
             fn abilities(on: &mut #library::walker::Abilities<Self>) {
                 <Self as #library::walker::HasAbilities>::register(on)
@@ -261,16 +262,17 @@ fn declare(
         quote!(Required)
     };
     let kind = quote!(#library::walker::FieldKind::#kind);
+    let docs = docs::of_field(&field.attrs);
     if let Some(part) = file_part(&field.ty) {
         if says.as_query && !all.as_query {
             return Err(Error::new_spanned(ident, format!("`{ident}` is a file: a query has none")));
         }
-        return Ok(Some(quote!(.field_in(#name, #kind, #library::walker::Part::#part))));
+        return Ok(Some(quote!(.field_in(#name, #kind, #library::walker::Part::#part) #docs)));
     }
     Ok(Some(if says.as_query {
-        quote!(.field_in(#name, #kind, #library::walker::Part::Query))
+        quote!(.field_in(#name, #kind, #library::walker::Part::Query) #docs)
     } else {
-        quote!(.field(#name, #kind))
+        quote!(.field(#name, #kind) #docs)
     }))
 }
 
@@ -305,30 +307,4 @@ fn last_segment(of: &Type) -> Option<&PathSegment> {
 /// serde takes an absent `Option` as `None`, unless a function of the user's reads it.
 fn is_option(of: &Type) -> bool {
     last_segment(of).is_some_and(|last| last.ident == "Option")
-}
-
-/// The first paragraph of the documentation, on one line.
-fn first_paragraph(attributes: &[Attribute]) -> String {
-    let texts: Vec<_> = attributes.iter().filter_map(doc).collect();
-    let lines = texts.iter().flat_map(|text| lines(text));
-    let paragraph = lines.skip_while(|line| line.is_empty()).take_while(|line| !line.is_empty());
-    paragraph.collect::<Vec<_>>().join(" ")
-}
-
-fn doc(attribute: &Attribute) -> Option<String> {
-    let Meta::NameValue(pair) = &attribute.meta else { return None };
-    match &pair.value {
-        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) if pair.path.is_ident("doc") => Some(text.value()),
-        _ => None,
-    }
-}
-
-/// The lines of one comment, without the stars that a block may have before each line but the first.
-fn lines(comment: &str) -> impl Iterator<Item = &str> {
-    let mut rest = comment.split('\n').map(str::trim).skip(1).filter(|line| !line.is_empty()).peekable();
-    let has_stars = rest.peek().is_some() && rest.all(|line| line.starts_with('*'));
-    comment.split('\n').map(str::trim).enumerate().map(move |(index, line)| match line.strip_prefix('*') {
-        Some(text) if has_stars && index > 0 => text.trim_start(),
-        _ => line,
-    })
 }

@@ -3,6 +3,7 @@
 //! A browser goes from here to the provider and comes back with a code; see [`flow`] for what binds the two ways to one browser. An
 //! identity, which is a provider and its name for a user, is of one user; the store sees to it.
 
+mod describe;
 mod flow;
 mod provider;
 
@@ -21,6 +22,9 @@ use serde::Deserialize;
 use serde_json::json;
 use walkabout_schema::{Identity, Timestamp, User};
 
+pub(crate) use self::describe::{
+    describe_attach, describe_begin, describe_callback, describe_detach, describe_posted,
+};
 use self::{
     flow::{Flow, LIFETIME, Operation, Seal},
     provider::{Failure, PASSED_ON, Provider},

@@ -119,7 +119,7 @@ async fn walker_event(server: Arc<Server>, mut spawn: Spawn, response: bool) -> 
     match server.runtime.spawn(spawn).await {
         Ok(Spawned::Accepted { id, .. }) if response => Effect::Await(Box::new(Ending { server, id })),
         Ok(Spawned::Accepted { id, run_token, .. }) => {
-            let first = accepted(&id, run_token);
+            let first = json!(accepted(&id, run_token));
             match Feed::open(server.runtime.clone(), caller, &id, 0).await {
                 Ok(Some(feed)) => Effect::Follow { first: first.to_string(), feed: Box::new(feed) },
                 // It is accepted all the same.
