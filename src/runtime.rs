@@ -451,6 +451,7 @@ impl Runtime {
     }
 
     /// Waits for the end of a run, and holds nothing of it.
+    #[cfg(feature = "http")]
     pub(crate) async fn over(&self, id: &WalkerId) -> Result<()> {
         // What is read here is let go: who wants it reads it again.
         self.ended(id, false).await.map(drop).or_else(|error| match error {
