@@ -89,7 +89,7 @@ const ROUTES: &[Cells] = &[
 ];
 
 struct Cast {
-    app: App,
+    _app: App,
     clients: [Client; 7],
     key: String,
     node: String,
@@ -107,7 +107,7 @@ impl Cast {
         let node = node(&owner, "NO_ACCESS").await;
         let (_, key) = owner.post("/webhook/generate-key", &json!({ "name": "matrix" })).await;
         let clients = [app.nobody(), owner, stranger, reader, admin, expired, app.nobody()];
-        Self { app, clients, key: key["key"].as_str().unwrap().to_owned(), node }
+        Self { _app: app, clients, key: key["key"].as_str().unwrap().to_owned(), node }
     }
 
     fn client(&self, who: Who) -> &Client {
