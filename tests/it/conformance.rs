@@ -343,43 +343,43 @@ async fn users_change_one_at_a_time(store: &Shared, env: &Env) {
 }
 
 async fn users_go_with_the_submission_of_a_run(store: &Shared, env: &Env) {
-    let cat = user(env, "cat@example.com");
-    assert_eq!(store.register(cat.clone(), None).await.unwrap(), Registered::New);
+    let gus = user(env, "gus@example.com");
+    assert_eq!(store.register(gus.clone(), None).await.unwrap(), Registered::New);
     let run = || Submission { walker: walker(env, Uuid::nil()), key: None };
-    let (stale, of_another) = (User { version: 2, ..cat.clone() }, User { id: Key(env.id()), ..cat.clone() });
+    let (stale, of_another) = (User { version: 2, ..gus.clone() }, User { id: Key(env.id()), ..gus.clone() });
     for user in [stale, of_another, user(env, "nobody@example.com")] {
         let run = run();
         let id = run.walker.id.0;
         assert!(!store.remove_user(user, Some(run)).await.unwrap());
         assert!(store.run(id).await.unwrap().is_none(), "nothing is submitted");
     }
-    assert_eq!(store.user("cat@example.com").await.unwrap(), Some(cat.clone()));
+    assert_eq!(store.user("gus@example.com").await.unwrap(), Some(gus.clone()));
     let run = run();
     let id = run.walker.id.0;
-    assert!(store.remove_user(cat.clone(), Some(run)).await.unwrap());
-    assert_eq!(store.user("cat@example.com").await.unwrap(), None);
-    assert_eq!(store.users_of(cat.root_id.0).await.unwrap(), []);
+    assert!(store.remove_user(gus.clone(), Some(run)).await.unwrap());
+    assert_eq!(store.user("gus@example.com").await.unwrap(), None);
+    assert_eq!(store.users_of(gus.root_id.0).await.unwrap(), []);
     assert_eq!(store.run(id).await.unwrap().unwrap().run.state, State::Queued);
     let claim = take(store, env, id).await;
     let ended = Commit { run: Some(finish(&claim, env, None)), ..Commit::default() };
     store.commit(env.now(), ended).await.unwrap();
     assert!(
-        !store.change_user(cat.clone()).await.unwrap()
-            && !store.remove_user(cat.clone(), None).await.unwrap()
+        !store.change_user(gus.clone()).await.unwrap()
+            && !store.remove_user(gus.clone(), None).await.unwrap()
     );
 
     // The address is free again, also for who comes at the same moment.
-    let mut before = user(env, "cat@example.com");
+    let mut before = user(env, "gus@example.com");
     assert_eq!(store.register(before.clone(), None).await.unwrap(), Registered::New);
     for _ in 0..20 {
-        let next = user(env, "cat@example.com");
+        let next = user(env, "gus@example.com");
         let (removed, registered) =
             tokio::join!(store.remove_user(before.clone(), None), store.register(next.clone(), None));
         assert!(removed.unwrap());
         if registered.unwrap() == Registered::Taken {
             assert_eq!(store.register(next.clone(), None).await.unwrap(), Registered::New);
         }
-        assert_eq!(store.user("cat@example.com").await.unwrap(), Some(next.clone()));
+        assert_eq!(store.user("gus@example.com").await.unwrap(), Some(next.clone()));
         assert_eq!(store.users_of(before.root_id.0).await.unwrap(), []);
         before = next;
     }
@@ -456,7 +456,13 @@ async fn an_identity_is_of_one_user(store: &Shared, env: &Env) {
     let owner = store.user(&owner).await.unwrap().unwrap();
     assert!(store.change_user(with(&owner, &[("home", "1")])).await.unwrap());
     assert_eq!((known("home", "1").await, known("home", "3").await), (Some(owner.email), None));
-    assert_eq!(known("work", "1").await, Some(cat.email));
+    assert_eq!(known("work", "1").await, Some(cat.email.clone()));
+    // Who goes gives up all.
+    let cat = store.user(&cat.email).await.unwrap().unwrap();
+    assert!(store.remove_user(cat, None).await.unwrap());
+    assert_eq!(known("work", "1").await, None);
+    let heir = with(&user(env, "heir@example.com"), &[("work", "1")]);
+    assert_eq!(store.register(heir, None).await.unwrap(), Registered::New);
 }
 
 async fn what_is_spent_is_spent_once(store: &Shared, env: &Env) {
