@@ -105,10 +105,11 @@ pub(crate) async fn read(
     let form = Form { _turn: turn, body: Vec::new(), files: Vec::new() };
     let mut reading = Reading { server, spec, read: 0, refused: None, form, pace };
     let all = reading.all(Multipart::new(pieces, boundary));
-    tokio::time::timeout(config.upload_time_max, all).await.unwrap_or(Err(Refusal::TooSlow))?;
-    match reading.refused {
-        Some(refusal) => Err(refusal),
-        None => Ok(reading.form),
+    let read = tokio::time::timeout(config.upload_time_max, all).await.unwrap_or(Err(Refusal::TooSlow));
+    match (reading.refused, read) {
+        // Also when the rest was not read to its end.
+        (Some(refusal), _) | (None, Err(refusal)) => Err(refusal),
+        (None, Ok(())) => Ok(reading.form),
     }
 }
 
