@@ -166,7 +166,7 @@ settings! {
         text("URL", "an address as https://example.com/sso").check(sso::is_address).jac_cloud(&["SSO_HOST"]);
     /// Other addresses that providers may send browsers back to, when `redirect_uri` asks for one of them.
     sso_redirects: Vec<String> = Vec::new(),
-        list("URLS", "addresses as https://app.example.com/signed-in").check(sso::is_address);
+        list("URLS", "addresses of pages").check(sso::is_address);
     /// What is logged, unless `RUST_LOG` says more: `off`, `error`, `warn`, `info`, `debug` or `trace`.
     log_level: LevelFilter = LevelFilter::WARN,
         text("LEVEL", "off, error, warn, info, debug or trace").jac_cloud_as(&["LOGGER_LEVEL"], jac_cloud::level);
