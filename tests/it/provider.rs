@@ -22,7 +22,7 @@ use walkabout::{env::Env, schema::Timestamp};
 pub const CLIENT: (&str, &str) = ("walkers", "hush: of walkers");
 
 /// Of two realms the first signs with ES256, the second with RS256.
-pub const REALMS: [&str; 2] = ["home", "work"];
+pub const REALMS: [&str; 2] = ["home", "office"];
 
 /// What is wrong with the next tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -149,7 +149,7 @@ async fn who_registers_with_a_provider_logs_in_with_it() {
     // A way that was begun before a restart leads to its end.
     provider.is("1", "ann@example.com", Some(true));
     let mut browser = Browser::new(&server.url);
-    let back = browser.go("/sso/work/register").await;
+    let back = browser.go("/sso/office/register").await;
     server.kill();
     let server = start(&provider, &folder);
     browser.url.clone_from(&server.url);
@@ -190,7 +190,7 @@ async fn what_is_not_offered() {
 async fn tokens_that_are_not_good_sign_nobody_in() {
     let (provider, server, _folder) = servers().await;
     let away = json!({ "detail": "The sign-in provider did not answer as it should. Try again later." });
-    for realm in ["home", "work"] {
+    for realm in ["home", "office"] {
         for lie in [
             Lie::Nonce,
             Lie::NoNonce,
@@ -224,7 +224,7 @@ async fn tokens_that_are_not_good_sign_nobody_in() {
     }
     // Redirects are not followed: each token was asked for once.
     assert_eq!(provider.book().asked["home/token"], 18);
-    let ann = logged_in(&server, Browser::new(&server.url).sign_in("work", "register").await);
+    let ann = logged_in(&server, Browser::new(&server.url).sign_in("office", "register").await);
     assert_eq!(ann.user["email"], "ann@example.com");
 }
 
@@ -248,7 +248,7 @@ async fn a_way_back_is_of_one_browser_and_used_once() {
     assert_eq!(at(&ben, &back_of_ben).await, failed);
     // The right browser, at other doors.
     for (from, to) in
-        [("/register/", "/login/"), ("/home/", "/work/"), ("&state=", "&state=0"), ("&state=", "&astate=")]
+        [("/register/", "/login/"), ("/home/", "/office/"), ("&state=", "&state=0"), ("&state=", "&astate=")]
     {
         let other = back.replace(from, to);
         assert_ne!(other, back);
@@ -380,7 +380,7 @@ async fn an_identity_is_attached_to_one_user_and_detached() {
     for (name, value) in [
         ("id", "2"),
         ("email", "ben@example.com"),
-        ("platform", "work"),
+        ("platform", "office"),
         ("proof", ""),
         ("proof", "9999999999999.00"),
     ] {
@@ -401,7 +401,7 @@ async fn an_identity_is_attached_to_one_user_and_detached() {
     // One at each provider.
     provider.is("2", "ann@example.com", Some(true));
     assert_eq!(attach(&server, &ann, "home").await, attached);
-    assert_eq!(attach(&server, &ann, "work").await, updated);
+    assert_eq!(attach(&server, &ann, "office").await, updated);
     assert_eq!(attach(&server, &ben, "home").await, updated);
 
     let detach = async |client: &Client, platform: &str| {
@@ -412,16 +412,16 @@ async fn an_identity_is_attached_to_one_user_and_detached() {
     provider.is("1", "ann@example.com", Some(true));
     assert_eq!(sign_in(&server, "login").await, (403, message("Not Existing!")));
     assert_eq!(ann.post("/user/logout", &json!({})).await.0, 200);
-    assert_eq!(detach(&ann, "work").await.0, 401);
+    assert_eq!(detach(&ann, "office").await.0, 401);
 
     // Who has no password keeps a way in.
     provider.is("3", "eve@example.com", Some(true));
     let eve = logged_in(&server, sign_in(&server, "register").await);
     let only = (403, message("The account has no password, so this is its only way in."));
     assert_eq!(detach(&eve, "home").await, only);
-    assert_eq!(attach(&server, &eve, "work").await, updated);
+    assert_eq!(attach(&server, &eve, "office").await, updated);
     assert_eq!(detach(&eve, "home").await, updated);
-    assert_eq!(detach(&eve, "work").await, only);
+    assert_eq!(detach(&eve, "office").await, only);
 }
 
 #[tokio::test(flavor = "multi_thread")]
