@@ -1,6 +1,6 @@
 //! An album that is looked at in a browser: walkers that answer with a page, a stream, a picture and a redirect.
 //!
-//! `cargo run --example album`, then register, log in, `POST /album {"title": "Sea", "color": "#0080ff"}`, and look at `GET /album`,
+//! `cargo run --example album`, then register, log in, `POST /album {"title": "Sea", "color": [0, 128, 255]}`, and look at `GET /album`,
 //! `GET /album.csv` and `GET /walker/picture?title=Sea`. Files are sent to it as a form: `photos` to `POST /album/photos`.
 
 use std::process::ExitCode;
@@ -11,7 +11,8 @@ use walkabout::prelude::*;
 #[derive(Node, Serialize, Deserialize)]
 struct Picture {
     title: String,
-    color: String,
+    /// Red, green, blue.
+    color: [u8; 3],
     #[serde(default)]
     looks: u64,
 }
@@ -21,15 +22,16 @@ struct Picture {
 #[walker(path = "/album", entry = "root")]
 struct Hang {
     title: String,
-    color: String,
+    /// Red, green, blue.
+    color: [u8; 3],
 }
 
 #[abilities]
 impl Hang {
     #[entry]
     async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
-        let (title, color) = (self.title.clone(), self.color.clone());
-        cx.attach(&here, Picture { title, color, looks: 0 })?;
+        let picture = Picture { title: self.title.clone(), color: self.color, looks: 0 };
+        cx.attach(&here, picture)?;
         cx.respond(Response::redirect("/album")).await?;
         DONE
     }
@@ -95,8 +97,7 @@ impl Draw {
     async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
         for picture in cx.list(here.out().node::<Picture>()).await? {
             if picture.read().title == self.title {
-                let drawn =
-                    bitmap(&picture.read().color).ok_or_else(|| fail("a colour is written as #0080ff"))?;
+                let drawn = bitmap(picture.read().color);
                 cx.respond(Response::bytes("image/bmp", drawn)).await?;
                 return cx.disengage();
             }
@@ -108,13 +109,11 @@ impl Draw {
 }
 
 /// One pixel, as a bitmap.
-fn bitmap(color: &str) -> Option<Vec<u8>> {
-    let number = u32::from_str_radix(color.strip_prefix('#')?, 16).ok()?;
-    let [_, red, green, blue] = number.to_be_bytes();
+fn bitmap([red, green, blue]: [u8; 3]) -> Vec<u8> {
     let mut bitmap = b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".to_vec();
     bitmap.resize(54, 0);
     bitmap.extend([blue, green, red, 0]);
-    Some(bitmap)
+    bitmap
 }
 
 #[derive(Node, Serialize, Deserialize)]

@@ -14,7 +14,7 @@ async fn album() -> (Server, Client, tempfile::TempDir) {
     let server = Server::start(&example("album"), folder.path(), &[]);
     let mut ann = Client::user(&server.url, "ann@example.com").await;
     ann.http = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
-    let sea = json!({ "title": "Sea <1>", "color": "#0080ff" });
+    let sea = json!({ "title": "Sea <1>", "color": [0, 128, 255] });
     let answer = ann.request(Method::POST, "/album").json(&sea).send().await.unwrap();
     assert_eq!((answer.status().as_u16(), &answer.headers()["location"]), (303, &"/album".parse().unwrap()));
     (server, ann, folder)
