@@ -107,7 +107,7 @@ pub(crate) async fn list(State(server): State<Arc<Server>>, headers: HeaderMap) 
     let user = user.ok_or(Refusal::Unauthorized)?;
     let root = user.root_id.0;
     let shown = |key: WebhookKey| Shown {
-        id: key.id.0.simple().to_string(),
+        id: key.id.0.to_string(),
         root_id: root.simple().to_string(),
         key: server.keys.text(root, &key),
         name: key.name,
@@ -130,7 +130,7 @@ struct Listed {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "WebhookKey")]
 struct Shown {
-    /// 32 hexadecimal digits.
+    /// A UUID.
     id: String,
     name: String,
     /// The root that it acts as, 32 hexadecimal digits.
@@ -179,7 +179,7 @@ pub(crate) async fn generate(
     let (login, wanted) = extract::body::<Wanted>(&server, request, &SPEC).await?;
     let (key, root) = add(&server, &login, checked(&server, wanted)?).await?;
     let text = server.keys.text(root, &key);
-    let made = Made { id: key.id.0.simple().to_string(), name: key.name, key: text };
+    let made = Made { id: key.id.0.to_string(), name: key.name, key: text };
     Ok(answer(StatusCode::CREATED, &made))
 }
 
@@ -187,7 +187,7 @@ pub(crate) async fn generate(
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "NewWebhookKey")]
 struct Made {
-    /// 32 hexadecimal digits.
+    /// A UUID.
     id: String,
     name: String,
     /// The key itself.
@@ -300,10 +300,7 @@ pub(crate) async fn extend(
     });
     match is_extended.await? {
         true => Ok(answer(StatusCode::OK, &Message { message: "Successfully Extended!" })),
-        false if is_too_far => {
-            let msg = "Value error, a key ends within a hundred years";
-            Err(Refusal::detail(Detail::new("value_error", vec!["body".into(), "count".into()], msg)))
-        }
+        false if is_too_far => Err(Refusal::Clash("A key ends within a hundred years: extend it by less")),
         false => Err(Refusal::NotFound),
     }
 }
@@ -318,7 +315,7 @@ pub(crate) fn describe_extend(types: &mut Types) -> Describe {
         .takes(Place::Path, "id", id, true, "The key's id.")
         .body(span, true)
         .answers(200, "It ends later.", message)
-        .refuses(&[Refused::NotFound])
+        .refuses(&[Refused::NotFound, Refused::Conflict])
         .writes()
 }
 

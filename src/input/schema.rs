@@ -541,6 +541,18 @@ const EDGE: &str = "e:A:0190b3e2-7a55-7000-8000-000000000000";
 const OBJECT: &str = "o:A:0190b3e2-7a55-7000-8000-000000000000";
 const WALKER: &str = "w:A:0190b3e2-7a55-7000-8000-000000000000";
 
+/// An id of elements of these letters; the hyphens of its UUID are at all of their places, or at none.
+macro_rules! id_pattern {
+    ($letters:literal) => {
+        concat!(
+            "^",
+            $letters,
+            ":([A-Za-z_][A-Za-z0-9_]{0,127})?:",
+            "([0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$"
+        )
+    };
+}
+
 /// Tried in this order.
 const FORMS: [Form; 19] = [
     Form::of(&["0190b3e2-7a55-7000-8000-000000000000"], &[("format", "uuid")]),
@@ -566,12 +578,12 @@ const FORMS: [Form; 19] = [
         &[("pattern", "^((0|[1-9][0-9]?|1[0-9]{2})\\.){3}(0|[1-9][0-9]?|1[0-9]{2}):[1-9][0-9]{0,3}$")],
     ),
     Form::of(&["https://example.com/"], &[("format", "uri")]),
-    Form::of(&[NODE, EDGE, WALKER], &[("pattern", "^[neow]:([A-Za-z_][A-Za-z0-9_]{0,127})?:[0-9a-f]{32}$")]),
-    Form::of(&[NODE, EDGE], &[("pattern", "^[ne]:([A-Za-z_][A-Za-z0-9_]{0,127})?:[0-9a-f]{32}$")]),
-    Form::of(&[NODE], &[("pattern", "^n:([A-Za-z_][A-Za-z0-9_]{0,127})?:[0-9a-f]{32}$")]),
-    Form::of(&[EDGE], &[("pattern", "^e:([A-Za-z_][A-Za-z0-9_]{0,127})?:[0-9a-f]{32}$")]),
-    Form::of(&[OBJECT], &[("pattern", "^o:([A-Za-z_][A-Za-z0-9_]{0,127})?:[0-9a-f]{32}$")]),
-    Form::of(&[WALKER], &[("pattern", "^w:([A-Za-z_][A-Za-z0-9_]{0,127})?:[0-9a-f]{32}$")]),
+    Form::of(&[NODE, EDGE, WALKER], &[("pattern", id_pattern!("[neow]"))]),
+    Form::of(&[NODE, EDGE], &[("pattern", id_pattern!("[ne]"))]),
+    Form::of(&[NODE], &[("pattern", id_pattern!("n"))]),
+    Form::of(&[EDGE], &[("pattern", id_pattern!("e"))]),
+    Form::of(&[OBJECT], &[("pattern", id_pattern!("o"))]),
+    Form::of(&[WALKER], &[("pattern", id_pattern!("w"))]),
     Form::of(&["a", "_Z9"], &[("pattern", "^[A-Za-z_][A-Za-z0-9_]{0,127}$")]),
     Form::of(&["1.5", "-1.5"], &[("pattern", "^-?(0|[1-9][0-9]{0,7})(\\.[0-9]{1,8})?$")]),
     Form::of(&["1.5"], &[("pattern", "^(0|[1-9][0-9]{0,7})(\\.[0-9]{1,8})?$")]),

@@ -123,7 +123,7 @@ async fn walkers_that_take_files_are_described() {
     let body = &document["paths"]["/album/photos"]["post"]["requestBody"];
     let form = &body["content"]["multipart/form-data"]["schema"];
     let file = json!({ "type": "string", "format": "binary" });
-    assert_eq!(form["properties"]["photos"], json!({ "type": "array", "items": file }));
+    assert_eq!(form["properties"]["photos"], json!({ "type": "array", "items": file, "minItems": 1 }));
     assert_eq!(form["properties"]["cover"], file);
     assert_eq!(form["required"], json!(["photos", "body"]));
     assert_eq!(form["properties"]["body"]["$ref"], "#/components/schemas/develop_body_model");

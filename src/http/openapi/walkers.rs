@@ -98,6 +98,10 @@ fn form(files: &[Field], body: Option<&(Value, bool)>) -> Value {
     let file = json!({ "type": "string", "format": "binary" });
     let members = files.iter().map(|field| {
         let schema = match field.part {
+            // A list without files is a part that is not there.
+            Part::Files if field.kind == FieldKind::Required => {
+                json!({ "type": "array", "items": file, "minItems": 1 })
+            }
             Part::Files => json!({ "type": "array", "items": file }),
             _ => file.clone(),
         };
