@@ -1,47 +1,73 @@
 """How schemathesis logs in, and what it cannot know."""
 
+import itertools
 import os
+import time
 import uuid
 
 import requests
 import schemathesis
 
 URL = os.environ["CONTRACT_URL"]
-# Users of one run alone: what it tries wrong keeps them out for a while.
-RUN = uuid.uuid4().hex
+# Users of one run alone: what it tries wrong keeps them out for a while. Before the @ of an address are 64 characters at most.
+RUN = uuid.uuid4().hex[:12]
 # These end the login that asks, so each of them has one of its own.
-ENDING = ("/user/logout", "/user/refresh", "/user/change_password")
+ENDING = ("/user", "/user/logout", "/user/refresh", "/user/change_password")
+PASSWORD = "correct horse"
 
 
-def login(name: str) -> str:
-    """Registers, unless that was done, and logs in."""
-    account = {"email": f"{name}.{RUN}@example.com", "password": "correct horse"}
-    requests.post(f"{URL}/user/register", json=account)
-    answer = requests.post(f"{URL}/user/login", json=account)
+def post(path: str, body: dict, token: str | None = None) -> requests.Response:
+    return requests.post(f"{URL}{path}", json=body, headers={"Authorization": f"Bearer {token}"} if token else {})
+
+
+def login(name: str) -> dict:
+    """Registers, unless that was done, and logs in: `token` and `user`."""
+    account = {"email": f"{name}.{RUN}@example.com", "password": PASSWORD}
+    post("/user/register", account)
+    answer = post("/user/login", account)
     answer.raise_for_status()
-    return answer.json()["token"]
+    return answer.json()
+
+
+def key(token: str) -> dict:
+    answer = post("/webhook/generate-key", {"name": str(uuid.uuid4())}, token)
+    answer.raise_for_status()
+    return answer.json()
 
 
 IS_NOBODY = os.environ["CONTRACT_AS"] == "nobody"
-ANN = login("ann")
+LOGIN = login("ann")
+ANN = LOGIN["token"]
+KEY = key(ANN)
 
 
-def key() -> str:
-    answer = requests.post(
-        f"{URL}/webhook/generate-key", json={"name": str(uuid.uuid4())}, headers={"Authorization": f"Bearer {ANN}"}
-    )
+def known() -> dict:
+    """Path parameters that lead somewhere: Ann's root, a key of hers, and, where there is a walker that makes one, a run with a file."""
+    places = {"node": f"n::{LOGIN['user']['root_id']}", "id": KEY["id"]}
+    answer = post("/walker/generate_report", {"user_id": LOGIN["user"]["id"], "report_type": "summary"}, ANN)
+    if answer.ok:
+        places |= {"walker_id": answer.json()["walker_id"], "name": "report-summary.pdf"}
+        while not is_over(places["walker_id"]):
+            time.sleep(0.05)
+    return places
+
+
+def is_over(run: str) -> bool:
+    answer = requests.get(f"{URL}/walker/{run}", headers={"Authorization": f"Bearer {ANN}"})
     answer.raise_for_status()
-    return answer.json()["key"]
+    return answer.json()["schedule"]["status"] in ("completed", "failed")
 
 
-KEY = key()
+KNOWN = known()
+# Every second case that may hold gets what is known, the others what was made up.
+TURN = itertools.cycle((True, False))
 
 
 class Login:
     """The token, or the key, that an operation asks for."""
 
     def get(self, case, context):
-        return login(str(uuid.uuid4())) if context.operation.path in ENDING else ANN
+        return login(str(uuid.uuid4()))["token"] if context.operation.path in ENDING else ANN
 
     def set(self, case, data, context):
         for scheme in context.operation.definition.raw.get("security", []):
@@ -50,9 +76,9 @@ class Login:
                 if place == "HTTPBearer":
                     case.headers["Authorization"] = f"Bearer {data}"
                 elif place == "APIKeyHeader":
-                    case.headers[parameter] = KEY
+                    case.headers[parameter] = KEY["key"]
                 elif place == "APIKeyQuery":
-                    case.query[parameter] = KEY
+                    case.query[parameter] = KEY["key"]
 
 
 if not IS_NOBODY:
@@ -62,6 +88,14 @@ if not IS_NOBODY:
 @schemathesis.hook
 def before_call(context, case, kwargs):
     """What JSON Schema cannot say."""
+    if case.meta and case.meta.generation.mode.is_positive and next(TURN):
+        for name in set(case.path_parameters or ()) & KNOWN.keys():
+            case.path_parameters[name] = KNOWN[name]
+        if isinstance(case.body, dict):
+            for name in {"password", "old_password"} & case.body.keys():
+                case.body[name] = PASSWORD
+        if case.operation.path == "/webhook/delete" and isinstance(case.body, dict):
+            case.body["ids"] = [key(ANN)["id"]]
     headers = case.headers or {}
     # The same name for another request is refused.
     if 0 < len(str(headers.get("Idempotency-Key", ""))) <= 255:
