@@ -169,6 +169,26 @@ impl<'a> Probe<'a> {
         Err(Reason::Stopped)
     }
 
+    /// Goes on with an item, or notes which list is asked for.
+    fn items<'de, V: Visitor<'de>>(self, list: Ask, visitor: V) -> Result<V::Value, Reason> {
+        match self.path {
+            [Step::Item(before), rest @ ..] => visitor.visit_seq(Items { of: self, before, rest }),
+            _ => self.note(list),
+        }
+    }
+
+    /// Goes on with a member, or notes which members are asked for.
+    fn members<'de, V: Visitor<'de>>(
+        self,
+        members: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Reason> {
+        match self.path {
+            [Step::Member(_), ..] => visitor.visit_map(One(self)),
+            _ => self.note(Ask::Members(members)),
+        }
+    }
+
     /// Reads what stands at the rest of the path; at its end, what is given.
     fn at<'de, S: DeserializeSeed<'de>>(self, rest: &'a [Step], seed: S) -> Result<S::Value, Reason> {
         let inner = Self { path: rest, ..self };
@@ -254,17 +274,11 @@ impl<'de> Deserializer<'de> for Probe<'_> {
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Reason> {
-        match self.path {
-            [Step::Item(before), rest @ ..] => visitor.visit_seq(Items { of: self, before, rest }),
-            _ => self.note(Ask::List),
-        }
+        self.items(Ask::List, visitor)
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Reason> {
-        match self.path {
-            [Step::Item(before), rest @ ..] => visitor.visit_seq(Items { of: self, before, rest }),
-            _ => self.note(Ask::Tuple(len)),
-        }
+        self.items(Ask::Tuple(len), visitor)
     }
 
     fn deserialize_tuple_struct<V: Visitor<'de>>(
@@ -388,10 +402,7 @@ impl<'de> VariantAccess<'de> for Probe<'_> {
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Reason> {
-        match self.path {
-            [Step::Item(before), rest @ ..] => visitor.visit_seq(Items { of: self, before, rest }),
-            _ => self.note(Ask::Items(len)),
-        }
+        self.items(Ask::Items(len), visitor)
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -399,10 +410,7 @@ impl<'de> VariantAccess<'de> for Probe<'_> {
         members: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Reason> {
-        match self.path {
-            [Step::Member(_), ..] => visitor.visit_map(One(self)),
-            _ => self.note(Ask::Members(members)),
-        }
+        self.members(members, visitor)
     }
 }
 
