@@ -82,11 +82,12 @@ impl Invite {
     }
 }
 
-/// The letters that the server writes, in the language of the user.
+/// The letters that the server writes, in the language of the user. Nothing else that was typed at the registration is in them: nobody has
+/// shown yet that the address belongs to whoever typed it.
 fn letter(letter: &Letter) -> Mail {
     match (letter.fields::<Account>(), letter.purpose) {
-        (Some(account @ Account { language: Language::French, .. }), Purpose::Verify) => {
-            let text = format!("{}.\n\nVoici votre code :\n\n{}\n", account.greeting(), letter.code);
+        (Some(Account { language: Language::French, .. }), Purpose::Verify) => {
+            let text = format!("Bonjour.\n\nVoici votre code :\n\n{}\n", letter.code);
             Mail::new("Vérifiez votre adresse", text)
         }
         _ => letter.mail(),

@@ -1,23 +1,29 @@
 //! How often something happened lately, by address.
 
 use std::{
-    collections::HashMap,
+    collections::hash_map::RandomState,
+    hash::BuildHasher,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use walkabout_schema::Timestamp;
 
-/// Addresses that are remembered.
-const ADDRESSES_MAX: usize = 10_000;
+/// Places to count at.
+const PLACES: usize = 1 << 15;
 
 /// Counts by address: of users or not, so that a refusal tells nothing.
+///
+/// Each address counts at one of [`PLACES`], which nobody else can work out. Nothing is ever made room for, so a flood over many addresses
+/// lets none of them begin anew; the price is that two addresses may count as one.
 pub(super) struct Counted {
     max: u32,
     window: Duration,
-    counts: Mutex<HashMap<String, Count>>,
+    chance: RandomState,
+    counts: Mutex<Box<[Count]>>,
 }
 
+#[derive(Clone, Default)]
 struct Count {
     since: Timestamp,
     times: u32,
@@ -26,49 +32,44 @@ struct Count {
 impl Counted {
     /// `max` times within `window` are well.
     pub(super) fn new(max: u32, window: Duration) -> Self {
-        Self { max, window, counts: Mutex::default() }
+        let counts = vec![Count::default(); PLACES].into();
+        Self { max, window, chance: RandomState::new(), counts: Mutex::new(counts) }
     }
 
     /// Whether it happened as often as it may.
     pub(super) fn is_full(&self, address: &str, now: Timestamp) -> bool {
-        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts
-            .get(address)
-            .is_some_and(|count| now.since(count.since) < self.window && count.times >= self.max)
+        self.at(address, now, |count| count.times >= self.max)
     }
 
     /// It happened.
-    pub(super) fn note(&self, address: String, now: Timestamp) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if counts.len() >= ADDRESSES_MAX {
-            counts.retain(|_, count| now.since(count.since) < self.window);
-        }
-        if counts.len() >= ADDRESSES_MAX {
-            // Only a flood over ever new addresses comes here. Those that it happened to most stay: they are meant.
-            counts.retain(|_, count| count.times > 1);
-        }
-        if counts.len() >= ADDRESSES_MAX {
-            counts.clear();
-        }
-        let count = counts.entry(address).or_insert(Count { since: now, times: 0 });
-        if now.since(count.since) >= self.window {
-            *count = Count { since: now, times: 0 };
-        }
-        count.times = count.times.saturating_add(1);
+    pub(super) fn note(&self, address: &str, now: Timestamp) {
+        self.at(address, now, |count| count.times = count.times.saturating_add(1));
     }
 
     /// Notes it, unless it happened as often as it may.
     pub(super) fn take(&self, address: &str, now: Timestamp) -> bool {
-        let is_free = !self.is_full(address, now);
-        if is_free {
-            self.note(address.to_owned(), now);
-        }
-        is_free
+        self.at(address, now, |count| {
+            let is_free = count.times < self.max;
+            count.times += u32::from(is_free);
+            is_free
+        })
     }
 
     /// It counts no more.
     pub(super) fn forget(&self, address: &str) {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).remove(address);
+        self.at(address, Timestamp::default(), |count| count.times = 0);
+    }
+
+    fn at<T>(&self, address: &str, now: Timestamp, look: impl FnOnce(&mut Count) -> T) -> T {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        #[expect(clippy::cast_possible_truncation, reason = "a part of the hash does as well")]
+        let place = self.chance.hash_one(address) as usize % PLACES;
+        #[expect(clippy::indexing_slicing, reason = "there are so many places")]
+        let count = &mut counts[place];
+        if count.times == 0 || now.since(count.since) >= self.window {
+            *count = Count { since: now, times: 0 };
+        }
+        look(count)
     }
 }
 
@@ -84,13 +85,17 @@ mod tests {
             assert!(counted.take("a", at(0)));
         }
         assert!(!counted.take("a", at(59_999)) && counted.is_full("a", at(59_999)));
-        assert!(!counted.is_full("a", at(60_000)));
         assert!(!counted.is_full("b", at(0)));
-        counted.forget("a");
-        assert!(counted.take("a", at(0)));
-        for n in 0..ADDRESSES_MAX * 2 {
-            counted.note(n.to_string(), at(0));
+        for n in 0..PLACES * 2 {
+            counted.note(&format!("{n}@example.com"), at(1));
         }
-        assert!(counted.counts.lock().unwrap().len() <= ADDRESSES_MAX);
+        assert!(counted.is_full("a", at(59_999)), "also when many others came between");
+        assert!(!counted.is_full("a", at(60_000)));
+        assert!(counted.take("a", at(60_000)));
+        for _ in 0..10 {
+            counted.note("a", at(60_000));
+        }
+        counted.forget("a");
+        assert!(!counted.is_full("a", at(60_000)));
     }
 }

@@ -25,6 +25,7 @@ use super::{
     Server,
     counted::Counted,
     email, extract,
+    letters::Letters,
     openapi::{Describe, Refused, Types},
     problem::{Detail, Refusal, answer},
     shapes::Message,
@@ -42,10 +43,6 @@ pub(crate) const PASSWORD_MAX: usize = 1024;
 const FAILURES_MAX: u32 = 10;
 /// How long a failed login counts.
 const FAILURES_WINDOW: Duration = Duration::from_secs(60);
-/// Letters that anybody can have written to one address in a quarter of an hour.
-const LETTERS_MAX: u32 = 5;
-/// How long such a letter counts.
-const LETTERS_WINDOW: Duration = Duration::from_secs(15 * 60);
 /// Passwords waiting to be hashed; beyond them the answer is 503.
 const WAITING_MAX: usize = 512;
 
@@ -53,12 +50,12 @@ const WAITING_MAX: usize = 512;
 pub(crate) struct Users {
     /// A hash takes 19 MiB and a core for tens of milliseconds, so only as many run at once as there are
     /// cores.
-    hashing: Semaphore,
-    waiting: Semaphore,
-    /// Logins that failed.
+    hashing: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+    /// Logins that failed, by address; and passwords that did not fit, by the user who was logged in.
     pub(super) failures: Counted,
     /// Letters with codes.
-    pub(super) letters: Counted,
+    pub(super) letters: Letters,
     /// Held by who removes a user.
     pub(super) leaving: tokio::sync::Mutex<()>,
     /// The hash that the password of an unknown address is compared with, so that it takes as long as a known
@@ -70,10 +67,10 @@ impl Users {
     pub(crate) fn new(runtime: &Runtime) -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
-            hashing: Semaphore::new(cores),
-            waiting: Semaphore::new(WAITING_MAX),
+            hashing: Arc::new(Semaphore::new(cores)),
+            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
             failures: Counted::new(FAILURES_MAX, FAILURES_WINDOW),
-            letters: Counted::new(LETTERS_MAX, LETTERS_WINDOW),
+            letters: Letters::new(),
             leaving: tokio::sync::Mutex::default(),
             nobody: nobody(runtime)?,
         })
@@ -82,9 +79,15 @@ impl Users {
     /// Runs `work` where it hogs no thread that answers others.
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let busy = || Error::Busy("passwords".to_owned());
-        let _waiting = self.waiting.try_acquire().map_err(|_| busy())?;
-        let _hashing = self.hashing.acquire().await.map_err(|_| busy())?;
-        tokio::task::spawn_blocking(work).await.map_err(|source| Error::Io {
+        let waiting = Arc::clone(&self.waiting).try_acquire_owned().map_err(|_| busy())?;
+        let hashing = Arc::clone(&self.hashing).acquire_owned().await.map_err(|_| busy())?;
+        // The work goes on when nobody waits for it any more, so it is what holds the places.
+        let done = tokio::task::spawn_blocking(move || {
+            let done = work();
+            drop((waiting, hashing));
+            done
+        });
+        done.await.map_err(|source| Error::Io {
             context: "hashing a password".to_owned(),
             source: std::io::Error::other(source),
         })
@@ -266,7 +269,7 @@ pub(crate) async fn login(State(server): State<Arc<Server>>, request: Request) -
             issued.map(|issued| logged_in(&issued)).ok_or(Refusal::BadLogin)
         }
         _ => {
-            users.failures.note(email, now);
+            users.failures.note(&email, now);
             Err(Refusal::BadLogin)
         }
     }
@@ -275,9 +278,7 @@ pub(crate) async fn login(State(server): State<Arc<Server>>, request: Request) -
 impl Server {
     /// Sends a user the code that verifies the address, unless that was done often lately. Nobody waits for it.
     fn write_for(self: &Arc<Self>, email: &str) {
-        if self.users.letters.take(email, self.runtime.now())
-            && let Err(error) = self.outbox.post(self, email.to_owned(), Purpose::Verify)
-        {
+        if let Err(error) = self.outbox.post(self, email.to_owned(), Purpose::Verify) {
             tracing::warn!(%error, "a code to verify an address was not sent");
         }
     }
@@ -393,24 +394,30 @@ pub(super) async fn prove(
     password: String,
     failed: Refusal,
 ) -> Result<User, Refusal> {
-    let failures = &server.users.failures;
-    if failures.is_full(&login.email, server.runtime.now()) {
+    let user = of_login(server, login).await?;
+    if user.password.is_empty() {
+        return Err(Refusal::NotDone("The account has no password: set one by POST /user/forgot_password."));
+    }
+    // Apart from failed logins: those anybody causes, who knows the address.
+    let (failures, place) = (&server.users.failures, place_of(&user));
+    if failures.is_full(&place, server.runtime.now()) {
         return Err(Refusal::TooManyLogins);
     }
-    let user = of_login(server, login).await?;
-    // A user who only signs in with providers has none.
-    let hash = Some(user.password.clone()).filter(|hash| !hash.is_empty());
-    let hash = hash.unwrap_or_else(|| server.users.nobody.clone());
-    let matches = server.users.matches(hash, password).await?;
+    let matches = server.users.matches(user.password.clone(), password).await?;
     // Asked again, as at a login: of many guesses at once none had failed when they came.
-    if failures.is_full(&login.email, server.runtime.now()) {
+    if failures.is_full(&place, server.runtime.now()) {
         return Err(Refusal::TooManyLogins);
     }
     if !matches {
-        failures.note(login.email.clone(), server.runtime.now());
+        failures.note(&place, server.runtime.now());
         return Err(failed);
     }
     Ok(user)
+}
+
+/// Where passwords are counted that a user who is logged in brings: no address.
+fn place_of(user: &User) -> String {
+    user.id.0.to_string()
 }
 
 #[derive(Debug, PartialEq)]
@@ -518,6 +525,25 @@ mod tests {
             return;
         };
         assert_eq!(read(&mut good).unwrap(), Credentials { email: "A@b.com".into(), password: "p".into() });
+    }
+
+    #[tokio::test]
+    async fn work_that_nobody_waits_for_any_more_keeps_its_place() {
+        let bench = crate::testing::Bench::new(|_| {}).await;
+        let users = Users::new(&bench.runtime).unwrap();
+        let places = users.hashing.available_permits();
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+        let work = users.blocking(move || {
+            begun.send(()).unwrap();
+            may_go_on.recv().unwrap_err();
+        });
+        let waited = tokio::time::timeout(Duration::ZERO, work).await;
+        assert!(waited.is_err(), "it was dropped");
+        tokio::task::spawn_blocking(move || has_begun.recv().unwrap()).await.unwrap();
+        assert_eq!(users.hashing.available_permits(), places - 1);
+        drop(go_on);
+        drop(users.hashing.acquire_many(u32::try_from(places).unwrap()).await.unwrap());
     }
 
     #[tokio::test]

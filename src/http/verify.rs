@@ -32,7 +32,7 @@ pub(crate) async fn send_code(
     if user.is_activated {
         return Err(Refusal::AlreadyVerified);
     }
-    if !server.users.letters.take(&user.email, server.runtime.now()) {
+    if !server.users.letters.take(&user.email, Purpose::Verify, server.runtime.now()) {
         return Err(Refusal::TooManyMails);
     }
     letters::write(&server, &user, Purpose::Verify).await?;
@@ -66,9 +66,6 @@ pub(crate) async fn forgot_password(
     if server.runtime.mailer().is_none() {
         return Err(Refusal::NotDone("Failed to process forgot password!"));
     }
-    if !server.users.letters.take(&email, server.runtime.now()) {
-        return Err(Refusal::TooManyMails);
-    }
     server.outbox.post(&server, email, Purpose::Reset)?;
     Ok(done("Reset password email sent!"))
 }
@@ -87,8 +84,13 @@ pub(crate) async fn reset_password(
     let set = server.runtime.change_user(&user.email, |stored| {
         let is_same = stored.id == user.id && stored.password == user.password;
         stored.password.clone_from(&hash);
-        (stored.is_activated, stored.is_verified) = (true, true);
         stored.sessions.clear();
+        // Until now somebody else may have had the account, who only knew the address, and could come back by these.
+        if !stored.is_verified {
+            stored.sso.clear();
+            stored.webhook_keys.clear();
+        }
+        (stored.is_activated, stored.is_verified) = (true, true);
         is_same
     });
     let is_set = set.await?;
@@ -132,7 +134,6 @@ pub(crate) fn describe_forgot_password(types: &mut Types) -> Describe {
         .body(body, true)
         .answers(200, "It is on its way, if there is such a user.", message.clone())
         .answers(403, "This server sends no mail.", message)
-        .refuses(&[Refused::TooMany])
         .writes()
 }
 
@@ -142,7 +143,9 @@ pub(crate) fn describe_reset_password(types: &mut Types) -> Describe {
     let body = json!({ "type": "object", "properties": properties, "required": ["code", "password"] });
     let message = types.sent::<Message<'_>>();
     Describe::new(TAG, "Set a password")
-        .about("Ends all logins of the user.")
+        .about(
+            "Ends all logins of the user. Of an address that was not verified before it takes identities and webhook keys too.",
+        )
         .body(body, true)
         .answers(200, "It is set.", message.clone())
         .answers(403, "The code is not good.", message)

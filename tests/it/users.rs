@@ -110,6 +110,19 @@ async fn a_new_password_ends_all_logins() {
     let guessed = futures_util::future::join_all(guesses).await;
     assert!(guessed.iter().any(|(status, _)| *status == 429), "{guessed:?}");
     assert_eq!(found.post(path, &change(json!("new horse"), json!("mine"))).await.0, 429);
+    assert_eq!(login("new horse").await.0, 200, "the user is not kept out by that");
+
+    // Who only knows an address keeps its user from logging in for a while, and from nothing else.
+    let ben = Client::user(&server.url, "ben@example.com").await;
+    let guess = async |n: usize| {
+        let body = json!({ "email": "ben@example.com", "password": format!("guess {n}") });
+        first.post("/user/login", &body).await.0
+    };
+    for n in 0..10 {
+        assert_eq!(guess(n).await, 400);
+    }
+    assert_eq!(guess(10).await, 429);
+    assert_eq!(ben.post(path, &change(json!("correct horse"), json!("new horse"))).await.0, 200);
 }
 
 /// The event that comes after the end of the login is that of the public.
