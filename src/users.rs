@@ -86,12 +86,14 @@ impl Runtime {
         Ok(engine.store.register(user, Some(root)).await?)
     }
 
-    /// The user who has an identity at a provider.
+    /// The user who has an identity at a provider. One that another issuer gave, which had the provider's name, is none.
     ///
     /// # Errors
     /// When the store refuses.
-    pub async fn user_of_identity(&self, provider: &str, id: &str) -> Result<Option<User>> {
-        Ok(self.engine().store.user_of_identity(provider, id).await?)
+    pub async fn user_of_identity(&self, provider: &str, identity: &Identity) -> Result<Option<User>> {
+        let user = self.engine().store.user_of_identity(provider, &identity.id).await?;
+        let is_of = |user: &User| user.sso.get(provider).is_some_and(|own| own.issuer == identity.issuer);
+        Ok(user.filter(is_of))
     }
 
     /// Uses up what can be used once, and is worth nothing from `until` on: true the first time.

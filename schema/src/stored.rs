@@ -303,6 +303,9 @@ pub struct Identity {
     pub id: String,
     /// The address that the provider gave with it.
     pub email: String,
+    /// What the provider calls itself: one that has its name in the settings later has given none of these.
+    #[serde(default)]
+    pub issuer: String,
 }
 
 /// One login.

@@ -640,7 +640,7 @@ client_id = "…"
 |---|---|
 | `client_id` | what this application is called at the provider; needed |
 | `client_secret` | proves that it is this application; none where it is registered as a public client |
-| `issuer` | who the provider's tokens say that they are from. Known beforehand for `apple`, `gitlab`, `google`, `kakao`, and for `microsoft` with a tenant |
+| `issuer` | who the provider's tokens say that they are from. Known beforehand for `apple`, `gitlab`, `google`, `kakao`, and for `microsoft` with a tenant. Who signed in with one is unknown to another of the same name, so give that another name |
 | `tenant` | with `microsoft`, the id of the directory whose users may sign in |
 | `scopes` | a list: what is asked for beside `openid`; `email` unless given, with `kakao` `account_email` |
 | `trust_email` | whether its addresses count as verified although its tokens do not say so. Only for a provider that hands out the addresses itself |

@@ -413,7 +413,8 @@ async fn users_are_unique(store: &Shared, env: &Env) {
 }
 
 async fn an_identity_is_of_one_user(store: &Shared, env: &Env) {
-    let at_home = |id: &str| Identity { id: id.to_owned(), email: "x@example.com".to_owned() };
+    let at_home =
+        |id: &str| Identity { id: id.to_owned(), email: "x@example.com".to_owned(), issuer: String::new() };
     let with = |user: &User, sso: &[(&str, &str)]| User {
         sso: sso.iter().map(|(provider, id)| ((*provider).to_owned(), at_home(id))).collect(),
         ..user.clone()

@@ -1,19 +1,22 @@
 //! Single sign-on with a real provider, over real sockets.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use reqwest::{Method, StatusCode, header, redirect::Policy};
 use serde_json::{Value, json};
 use walkabout::{config::Config, config::Provider as Settings, env::Env, testing::Bench};
 
 use crate::{
+    mail::Mails,
     provider::{CLIENT, Lie, Provider},
-    support::{Client, Server, stock},
+    support::{Client, Server, example, stock},
 };
 
 /// What begins addresses that browsers are sent back to.
 const HOST: &str = "http://localhost:8000";
 const FAILED: &str = "Sign-in failed. Begin again.";
+/// That of users who registered with one.
+const PASSWORD: &str = "correct horse";
 
 async fn servers() -> (Provider, Server, tempfile::TempDir) {
     let (provider, folder) = (Provider::start().await, tempfile::tempdir().unwrap());
@@ -30,12 +33,12 @@ fn message(text: &str) -> Value {
     json!({ "message": text })
 }
 
-/// A browser: it keeps a cookie, and goes where it is sent when it is told to.
+/// A browser: it keeps cookies, and goes where it is sent when it is told to.
 #[derive(Clone)]
 struct Browser {
     http: reqwest::Client,
     url: String,
-    cookie: Option<String>,
+    cookies: BTreeMap<String, String>,
 }
 
 /// An answer, and where it leads.
@@ -49,22 +52,26 @@ struct Seen {
 impl Browser {
     fn new(url: &str) -> Self {
         let http = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
-        Self { http, url: url.to_owned(), cookie: None }
+        Self { http, url: url.to_owned(), cookies: BTreeMap::new() }
     }
 
     async fn see(&mut self, address: &str) -> Seen {
         let address = address.replace(HOST, &self.url);
         let mut request = self.http.get(&address);
-        if let Some(cookie) = self.cookie.as_ref().filter(|_| address.starts_with(&self.url)) {
-            request = request.header(header::COOKIE, cookie);
+        if address.starts_with(&self.url) {
+            let pairs: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            request = request.header(header::COOKIE, pairs.join("; "));
         }
         let answer = request.send().await.unwrap();
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         if let Some(set) = headers.get(header::SET_COOKIE) {
             let set = set.to_str().unwrap();
             assert!(set.contains("; Path=/; Max-Age=") && set.ends_with("; HttpOnly; SameSite=Lax"), "{set}");
-            let pair = set.split(';').next().unwrap();
-            self.cookie = (!pair.ends_with('=')).then(|| pair.to_owned());
+            let (name, value) = set.split(';').next().unwrap().split_once('=').unwrap();
+            match value {
+                "" => assert!(self.cookies.remove(name).is_some(), "{set}"),
+                _ => drop(self.cookies.insert(name.to_owned(), value.to_owned())),
+            }
         }
         let location = headers.get(header::LOCATION).map(|value| value.to_str().unwrap().to_owned());
         let body = answer.text().await.unwrap();
@@ -94,7 +101,7 @@ impl Browser {
         assert!(back.starts_with(&format!("{HOST}/sso/{platform}/{operation}/callback?code=")), "{back}");
         let seen = self.see(&back).await;
         assert_eq!(seen.headers[header::CACHE_CONTROL], "no-store");
-        assert_eq!(self.cookie, None, "it is used up");
+        assert!(self.cookies.is_empty(), "it is used up");
         (seen.status, seen.body)
     }
 }
@@ -116,8 +123,9 @@ fn logged_in(server: &Server, (status, answer): (u16, Value)) -> Client {
 
 /// Has a user show an identity and attach it.
 async fn attach(server: &Server, client: &Client, platform: &str) -> (u16, Value) {
-    let (status, shown) = Browser::new(&server.url).sign_in(platform, "attach").await;
+    let (status, mut shown) = Browser::new(&server.url).sign_in(platform, "attach").await;
     assert_eq!(status, 200, "{shown}");
+    shown["password"] = PASSWORD.into();
     client.post("/sso/attach", &shown).await
 }
 
@@ -234,7 +242,7 @@ async fn a_way_back_is_of_one_browser_and_used_once() {
     let failed = (403, message(FAILED));
     let mut ann = Browser::new(&server.url);
     let back = ann.go("/sso/home/register").await;
-    let cookie = ann.cookie.clone();
+    let cookies = ann.cookies.clone();
     let at = async |browser: &Browser, address: &str| {
         let seen = browser.clone().see(address).await;
         (seen.status, seen.body)
@@ -244,7 +252,7 @@ async fn a_way_back_is_of_one_browser_and_used_once() {
     assert_eq!(at(&ben, &back).await, failed);
     let back_of_ben = ben.go("/sso/home/register").await;
     assert_eq!(at(&ben, &back).await, failed);
-    ben.cookie = Some(format!("walkabout-sso={}.9999999999999.0", "0".repeat(32)));
+    ben.cookies = [("walkabout-sso-0".to_owned(), format!("{}.9999999999999.0", "0".repeat(32)))].into();
     assert_eq!(at(&ben, &back_of_ben).await, failed);
     // The right browser, at other doors.
     for (from, to) in
@@ -265,12 +273,23 @@ async fn a_way_back_is_of_one_browser_and_used_once() {
     assert_eq!(at(&eve, &mixed).await, failed);
     // What was used is used up, also when its browser keeps the cookie.
     assert_eq!(at(&eve, &back_of_eve).await, failed);
-    let mut ann = Browser { cookie: None, ..ann };
+    let mut ann = Browser { cookies: BTreeMap::new(), ..ann };
     let back = ann.go("/sso/home/register").await;
-    assert_ne!(ann.cookie, cookie);
+    assert_ne!(ann.cookies, cookies);
     let (status, answer) = at(&ann, &back).await;
     assert_eq!(status, 200, "{answer}");
     assert_eq!(at(&ann, &back).await, failed);
+
+    // Two tabs, each with a way of its own.
+    let tabs = [ann.go("/sso/home/login").await, ann.go("/sso/home/login").await];
+    for back in &tabs {
+        assert_eq!(ann.see(back).await.status, 200);
+    }
+
+    // A way back with nothing does not use it up.
+    let back = ann.go("/sso/home/login").await;
+    assert_eq!(at(&ann, &back.replace("code=", "nothing=")).await, failed);
+    assert_eq!(at(&ann, &back).await.0, 200);
 
     // The provider may say no.
     let back = ann.go("/sso/home/login").await;
@@ -325,6 +344,8 @@ async fn a_form_that_is_posted_goes_on_as_a_query() {
     assert_eq!(answer.status(), StatusCode::SEE_OTHER);
     let location = answer.headers()[header::LOCATION].to_str().unwrap().to_owned();
     assert_eq!(location, back, "and nothing else of the form");
+    assert_eq!(answer.headers()[header::CACHE_CONTROL], "no-store");
+    assert_eq!(answer.headers()["referrer-policy"], "no-referrer");
     assert_eq!(browser.see(&location).await.status, 200);
     let long = browser
         .http
@@ -391,6 +412,13 @@ async fn an_identity_is_attached_to_one_user_and_detached() {
     let mut without = shown.clone();
     without.as_object_mut().unwrap().remove("proof");
     assert_eq!(ben.post("/sso/attach", &without).await.0, 422);
+    // Who found a token makes no way in that outlives it.
+    let (status, missing) = ann.post("/sso/attach", &shown).await;
+    assert_eq!((status, &missing["detail"][0]["loc"]), (422, &json!(["body", "password"])));
+    let mut shown = shown;
+    shown["password"] = "wrong horse".into();
+    assert_eq!(ann.post("/sso/attach", &shown).await, (403, message("Update Failed!")));
+    shown["password"] = PASSWORD.into();
     assert_eq!(Client::anonymous(&server.url).post("/sso/attach", &shown).await.0, 403);
 
     assert_eq!(ann.post("/sso/attach", &shown).await, updated);
@@ -447,7 +475,8 @@ async fn of_many_at_once_one_is_first() {
     for n in 0..6 {
         users.push(Client::user(&server.url, &format!("user{n}@example.com")).await);
     }
-    let (_, shown) = sign_in(&server, "attach").await;
+    let (_, mut shown) = sign_in(&server, "attach").await;
+    shown["password"] = PASSWORD.into();
     let attached = users.iter().map(|user| user.post("/sso/attach", &shown));
     let attached = futures_util::future::join_all(attached).await;
     assert_eq!(attached.iter().filter(|(status, _)| *status == 200).count(), 1, "{attached:?}");
@@ -540,10 +569,10 @@ async fn what_a_provider_says_of_itself_is_kept_for_a_while() {
     // A way that takes too long.
     let mut browser = Browser::new(&url);
     let back = browser.go("/sso/home/login").await;
-    let cookie = browser.cookie.clone();
+    let cookies = browser.cookies.clone();
     advance(Duration::from_secs(600));
     assert_eq!(browser.see(&back).await.status, 403);
-    assert_eq!(browser.cookie, cookie);
+    assert_eq!(browser.cookies, cookies);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -573,4 +602,88 @@ async fn a_provider_that_is_away_is_asked_again_after_a_moment() {
     bench.advance(Duration::from_secs(5));
     assert_eq!(browser.see(&begin).await.status, 502);
     assert_eq!(provider.book().asked["home/about"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_is_of_the_issuer_that_gave_it() {
+    let (provider, mut server, folder) = servers().await;
+    logged_in(&server, sign_in(&server, "register").await);
+    server.kill();
+    // Another provider under the name of the first, with an other user of the same name.
+    let (home, office) = (provider.issuer("home"), provider.issuer("office"));
+    let setting = provider.setting().replace(&home, "~").replace(&office, &home).replace('~', &office);
+    let server = Server::start(&stock(), folder.path(), &["--sso", &setting]);
+    provider.is("1", "eve@example.com", Some(true));
+    assert_eq!(sign_in(&server, "login").await, (403, message("Not Existing!")));
+    assert_eq!(sign_in(&server, "register").await, (409, json!({ "detail": "Already Exists!" })));
+    let eve = Client::user(&server.url, "eve@example.com").await;
+    assert_eq!(attach(&server, &eve, "home").await, (403, message("Already Attached!")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_whose_address_is_verified_is_given_the_identity() {
+    let (provider, folder) = (Provider::start().await, tempfile::tempdir().unwrap());
+    let mails = Mails::of(folder.path());
+    let setting = ["--sso".to_owned(), provider.setting()];
+    let arguments = [mails.arguments(), setting.to_vec()].concat();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    // Its users have more fields than a provider gives.
+    let server = Server::start(&example("accounts"), folder.path(), &arguments);
+    let more = (403, message("More is asked for here: register with a password, then attach."));
+    assert_eq!(sign_in(&server, "register").await, more);
+    let nobody = Client::anonymous(&server.url);
+    let account = json!({ "email": "ann@example.com", "password": PASSWORD, "name": "Ann" });
+    assert_eq!(nobody.post("/user/register", &account).await.0, 201);
+    assert_eq!(sign_in(&server, "register").await, (409, json!({ "detail": "Already Exists!" })));
+    let code = mails.codes("ann@example.com", 1).await.remove(0);
+    assert_eq!(nobody.post("/user/verify", &json!({ "code": code })).await.0, 200);
+    let ann = logged_in(&server, sign_in(&server, "register").await);
+    assert_eq!(ann.user["name"], "Ann");
+    assert_eq!(logged_in(&server, sign_in(&server, "login").await).user["id"], ann.user["id"]);
+
+    // Whoever has no password hears how to get one.
+    let none = (403, message("The account has no password: set one by POST /user/forgot_password."));
+    let other = tempfile::tempdir().unwrap();
+    let server = start(&provider, &other);
+    let ann = logged_in(&server, sign_in(&server, "register").await);
+    let body = json!({ "password": PASSWORD, "old_password": PASSWORD, "new_password": PASSWORD });
+    assert_eq!(send(&ann, Method::DELETE, "/user", body.clone()).await, none);
+    assert_eq!(ann.post("/user/change_password", &body).await, none);
+}
+
+/// Whoever registered the address first, and whose it is not, is thrown out by who reads the mail there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_of_an_address_that_was_not_verified_ends_every_way_in() {
+    let (provider, folder) = (Provider::start().await, tempfile::tempdir().unwrap());
+    let mails = Mails::of(folder.path());
+    let setting = ["--sso".to_owned(), provider.setting()];
+    let arguments = [mails.arguments(), setting.to_vec()].concat();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let server = Server::start(&stock(), folder.path(), &arguments);
+    let eve = Client::user(&server.url, "victim@example.com").await;
+    provider.is("6", "eve@example.com", Some(true));
+    assert_eq!(attach(&server, &eve, "home").await.0, 200);
+    assert_eq!(eve.post("/webhook/generate-key", &json!({ "name": "a" })).await.0, 201);
+    assert_eq!(logged_in(&server, sign_in(&server, "login").await).user["id"], eve.user["id"]);
+
+    let nobody = Client::anonymous(&server.url);
+    let reset = async |count: usize| {
+        let forgot = json!({ "email": "victim@example.com" });
+        assert_eq!(nobody.post("/user/forgot_password", &forgot).await.0, 200);
+        let code = mails.codes("victim@example.com", count).await.remove(count - 1);
+        let reset = json!({ "code": code, "password": PASSWORD });
+        assert_eq!(nobody.post("/user/reset_password", &reset).await.0, 200);
+    };
+    reset(2).await;
+    assert_eq!(sign_in(&server, "login").await, (403, message("Not Existing!")));
+    let mut victim = Client::anonymous(&server.url);
+    victim.login("victim@example.com").await;
+    assert_eq!(victim.get("/webhook").await, (200, json!({ "keys": [] })));
+    assert_eq!(eve.get("/webhook").await.0, 401);
+
+    // From then on they are the user's own, and stay.
+    assert_eq!(attach(&server, &victim, "home").await.0, 200);
+    assert_eq!(victim.post("/webhook/generate-key", &json!({ "name": "a" })).await.0, 201);
+    reset(3).await;
+    assert_eq!(logged_in(&server, sign_in(&server, "login").await).user["id"], victim.user["id"]);
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::http::{
     openapi::{Describe, Place, Refused, Types},
     shapes::Message,
-    users::LoggedIn,
+    users::{LoggedIn, password_schema},
 };
 
 const TAG: &str = "SSO APIs";
@@ -64,10 +64,12 @@ pub(crate) fn describe_posted(types: &mut Types) -> Describe {
 }
 
 pub(crate) fn describe_attach(types: &mut Types) -> Describe {
-    let properties = json!({ "platform": text(), "id": text(), "email": text(), "proof": text() });
+    let properties = json!({ "platform": text(), "id": text(), "email": text(), "proof": text(), "password": password_schema() });
     let required = ["platform", "id", "email", "proof"];
     let body = json!({ "type": "object", "properties": properties, "required": required });
     change(types, "Attach an identity", body)
+        .about("What the callback of `attach` answered, and the password, if the account has one.")
+        .refuses(&[Refused::TooMany])
 }
 
 pub(crate) fn describe_detach(types: &mut Types) -> Describe {

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use uuid::Uuid;
-use walkabout_schema::Timestamp;
+use walkabout_schema::{Identity, Timestamp};
 
 use crate::{Result, config::Config, runtime::Runtime};
 
@@ -17,6 +17,8 @@ use crate::{Result, config::Config, runtime::Runtime};
 pub(super) const LIFETIME: Duration = Duration::from_secs(600);
 /// Digits of what names a sign-in.
 const NAME_DIGITS: usize = 32;
+/// How many of them are in the name of its cookie.
+const COOKIE_DIGITS: usize = 8;
 
 /// What a sign-in is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,17 +84,22 @@ impl Seal {
     }
 
     /// What proves for a while that an identity was shown here.
-    pub(super) fn proof(&self, platform: &str, id: &str, email: &str, until: Timestamp) -> String {
+    pub(super) fn proof(&self, platform: &str, identity: &Identity, until: Timestamp) -> String {
         let until = until.millis().to_string();
-        let text = self.text("proof", &[platform, id, email, &until]);
+        let text = self.text("proof", &proven(platform, identity, &until));
         format!("{until}.{text}")
     }
 
-    pub(super) fn proves(&self, proof: &str, platform: &str, id: &str, email: &str, now: Timestamp) -> bool {
+    pub(super) fn proves(&self, proof: &str, platform: &str, identity: &Identity, now: Timestamp) -> bool {
         let Some((until, text)) = proof.split_once('.') else { return false };
         let ends_at = until.parse().map(Timestamp::from_millis);
-        ends_at.is_ok_and(|ends_at| ends_at > now) && self.is("proof", &[platform, id, email, until], text)
+        let is_open = ends_at.is_ok_and(|ends_at| ends_at > now);
+        is_open && self.is("proof", &proven(platform, identity, until), text)
     }
+}
+
+fn proven<'a>(platform: &'a str, identity: &'a Identity, until: &'a str) -> [&'a str; 5] {
+    [platform, &identity.issuer, &identity.id, &identity.email, until]
 }
 
 /// One sign-in.
@@ -126,24 +133,32 @@ impl Flow {
         Self::at(config, platform, operation, place, until.millis().to_string(), name)
     }
 
-    /// The one that a browser's cookie names, when it is not too late for it. Whether it was begun here, its state says.
-    pub(super) fn of_cookie(
+    /// The one that a browser comes back from: one of its cookies names it, this is its state, and it is not too late for it. A browser
+    /// may have begun several.
+    pub(super) fn back(
         runtime: &Runtime,
+        seal: &Seal,
         headers: &HeaderMap,
-        platform: &str,
-        operation: Operation,
+        (platform, operation): (&str, Operation),
+        state: &str,
     ) -> Option<Self> {
         let config = runtime.config();
-        let name = cookie_name(config);
+        let begin = cookie_name(config);
         let pairs = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let mut pairs =
-            pairs.flat_map(|pairs| pairs.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        let (_, value) = pairs.find(|(found, _)| *found == name)?;
-        let mut parts = value.split('.');
-        let (name, until, place) = (parts.next()?, parts.next()?, parts.next()?);
-        let is_late = Timestamp::from_millis(until.parse().ok()?) <= runtime.now();
-        let place = place.parse().ok().filter(|_| !is_late && parts.next().is_none())?;
-        Self::at(config, platform, operation, place, until.to_owned(), name.to_owned())
+        let pairs = pairs.flat_map(|pairs| pairs.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        let mut begun = pairs.filter(|(name, _)| name.starts_with(begin)).filter_map(|(_, value)| {
+            let mut parts = value.split('.');
+            let (name, until, place) = (parts.next()?, parts.next()?, parts.next()?);
+            let is_late = Timestamp::from_millis(until.parse().ok()?) <= runtime.now();
+            let place = place.parse().ok().filter(|_| !is_late && parts.next().is_none())?;
+            Self::at(config, platform, operation, place, until.to_owned(), name.to_owned())
+        });
+        begun.find(|flow| seal.is("state", &flow.parts(), state))
+    }
+
+    /// When it is too late.
+    pub(super) fn until(&self) -> Timestamp {
+        Timestamp::from_millis(self.until.parse().unwrap_or_default())
     }
 
     fn at(
@@ -171,11 +186,6 @@ impl Flow {
         seal.text("state", &self.parts())
     }
 
-    /// Whether this is the state of it.
-    pub(super) fn has_state(&self, seal: &Seal, given: &str) -> bool {
-        seal.is("state", &self.parts(), given)
-    }
-
     /// What the provider puts into the token.
     pub(super) fn nonce(&self, seal: &Seal) -> String {
         seal.text("nonce", &self.parts())
@@ -193,13 +203,22 @@ impl Flow {
 
     /// What the browser keeps meanwhile, and shows to this server alone, also when a provider sends it here.
     pub(super) fn cookie(&self, config: &Config) -> HeaderValue {
-        set_cookie(config, &format!("{}.{}.{}", self.name, self.until, self.place), LIFETIME)
+        self.set_cookie(config, &format!("{}.{}.{}", self.name, self.until, self.place), LIFETIME)
     }
-}
 
-/// Has the browser forget its cookie.
-pub(super) fn no_cookie(config: &Config) -> HeaderValue {
-    set_cookie(config, "", Duration::ZERO)
+    /// Has the browser forget it.
+    pub(super) fn no_cookie(&self, config: &Config) -> HeaderValue {
+        self.set_cookie(config, "", Duration::ZERO)
+    }
+
+    fn set_cookie(&self, config: &Config, value: &str, lifetime: Duration) -> HeaderValue {
+        let secure = if is_secure(config) { "; Secure" } else { "" };
+        // Each has a cookie of its own, so that one in another tab does not end it.
+        let (name, own) = (cookie_name(config), self.name.get(..COOKIE_DIGITS).unwrap_or(&self.name));
+        let seconds = lifetime.as_secs();
+        let text = format!("{name}{own}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
+        HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
 }
 
 /// The address of the callback, as the provider knows it.
@@ -212,16 +231,15 @@ fn is_secure(config: &Config) -> bool {
     config.sso_host.starts_with("https://")
 }
 
-/// With `__Host-` a browser takes it from this host alone: RFC 6265bis, section 4.1.3.2.
-fn cookie_name(config: &Config) -> &'static str {
-    if is_secure(config) { "__Host-walkabout-sso" } else { "walkabout-sso" }
+/// Whether browsers would send what they bring back in the clear, over a network.
+pub(super) fn is_exposed(config: &Config) -> bool {
+    let host = config.sso_host.strip_prefix("http://").unwrap_or_default();
+    !host.is_empty() && !["localhost", "127.", "[::1]"].iter().any(|own| host.starts_with(own))
 }
 
-fn set_cookie(config: &Config, value: &str, lifetime: Duration) -> HeaderValue {
-    let secure = if is_secure(config) { "; Secure" } else { "" };
-    let (name, seconds) = (cookie_name(config), lifetime.as_secs());
-    let text = format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
-    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
+/// Begins the names of cookies. With `__Host-` a browser takes it from this host alone: RFC 6265bis, section 4.1.3.2.
+fn cookie_name(config: &Config) -> &'static str {
+    if is_secure(config) { "__Host-walkabout-sso-" } else { "walkabout-sso-" }
 }
 
 #[cfg(test)]
@@ -238,11 +256,15 @@ mod tests {
         Bench::build(|_| {}, config, Env::manual(Timestamp::from_millis(0), 1)).await.unwrap()
     }
 
+    /// Comes back with a cookie, beside that of another way, and the state of the flow.
     fn back(bench: &Bench, flow: &Flow, cookie: &str) -> Option<Flow> {
-        let mut headers = HeaderMap::new();
-        let pair = cookie.split(';').next().unwrap();
-        headers.insert(header::COOKIE, format!("a=b; {pair}; c=d").parse().unwrap());
-        Flow::of_cookie(&bench.runtime, &headers, &flow.platform, flow.operation)
+        let (mut headers, seal) = (HeaderMap::new(), Seal::with_secret(&[1; 32]));
+        let other = Flow::begin(&bench.runtime, "google", Operation::Login, None).unwrap();
+        let other = other.cookie(bench.runtime.config()).to_str().unwrap().to_owned();
+        let [pair, other] = [cookie, &other].map(|cookie| cookie.split(';').next().unwrap());
+        headers.insert(header::COOKIE, format!("a=b; {other}; {pair}; c=d").parse().unwrap());
+        let way = (flow.platform.as_str(), flow.operation);
+        Flow::back(&bench.runtime, &seal, &headers, way, &flow.state(&seal))
     }
 
     #[tokio::test]
@@ -252,12 +274,12 @@ mod tests {
         let flow = Flow::begin(&bench.runtime, "google", Operation::Login, None).unwrap();
         assert_eq!(flow.redirect, "https://a.example/sso/google/login/callback");
         let cookie = flow.cookie(bench.runtime.config()).to_str().unwrap().to_owned();
-        assert!(cookie.starts_with("__Host-walkabout-sso="), "{cookie}");
+        assert!(cookie.starts_with("__Host-walkabout-sso-"), "{cookie}");
         assert!(cookie.ends_with("; Path=/; Max-Age=600; HttpOnly; SameSite=Lax; Secure"), "{cookie}");
         assert!(!cookie.contains(&flow.verifier(&seal)) && !cookie.contains(&flow.nonce(&seal)));
         let found = back(&bench, &flow, &cookie).unwrap();
         assert_eq!(found, flow);
-        assert!(found.has_state(&seal, &flow.state(&seal)));
+        let has_state = |flow: &Flow, given: &str| seal.is("state", &flow.parts(), given);
         for other in [
             Flow { platform: "gitlab".to_owned(), ..flow.clone() },
             Flow { operation: Operation::Register, ..flow.clone() },
@@ -265,11 +287,12 @@ mod tests {
             Flow { until: "700000".to_owned(), ..flow.clone() },
             Flow::begin(&bench.runtime, "google", Operation::Login, None).unwrap(),
         ] {
-            assert!(!other.has_state(&seal, &flow.state(&seal)), "{other:?}");
+            assert!(!has_state(&other, &flow.state(&seal)), "{other:?}");
+            assert_eq!(back(&bench, &other, &cookie), None, "{other:?}");
         }
-        assert!(!flow.has_state(&Seal::with_secret(&[2; 32]), &flow.state(&seal)), "of another store");
+        assert!(!has_state(&flow, &flow.state(&Seal::with_secret(&[2; 32]))), "of another store");
         for wrong in ["", "0", &"0".repeat(64), &flow.nonce(&seal), &format!("{}0", flow.state(&seal))] {
-            assert!(!flow.has_state(&seal, wrong), "{wrong}");
+            assert!(!has_state(&flow, wrong), "{wrong}");
         }
         bench.advance(LIFETIME - Duration::from_millis(1));
         assert!(back(&bench, &flow, &cookie).is_some());
@@ -284,7 +307,7 @@ mod tests {
         assert_eq!(begin("http://localhost:8000/sso/google/login/callback").unwrap().place, 0);
         let flow = begin("https://app.example/done").unwrap();
         let cookie = flow.cookie(bench.runtime.config()).to_str().unwrap().to_owned();
-        assert!(cookie.starts_with("walkabout-sso=") && !cookie.contains("Secure"), "{cookie}");
+        assert!(cookie.starts_with("walkabout-sso-") && !cookie.contains("Secure"), "{cookie}");
         assert_eq!(back(&bench, &flow, &cookie), Some(flow.clone()));
         for wrong in [
             "https://app.example/done/",
@@ -294,10 +317,11 @@ mod tests {
             assert_eq!(begin(wrong), None, "{wrong}");
         }
         for broken in [
-            "walkabout-sso=",
-            "walkabout-sso=a.b.c",
-            "walkabout-sso=a.600000.2",
-            "walkabout-sso=a.600000.0.0",
+            "walkabout-sso-",
+            "walkabout-sso-=",
+            "walkabout-sso-a=a.b.c",
+            "walkabout-sso-a=a.600000.2",
+            "walkabout-sso-a=a.600000.0.0",
         ] {
             assert_eq!(back(&bench, &flow, broken), None, "{broken}");
         }
@@ -306,13 +330,23 @@ mod tests {
     #[test]
     fn a_proof_is_of_one_identity() {
         let (seal, at) = (Seal::with_secret(&[1; 32]), Timestamp::from_millis);
-        let proof = seal.proof("google", "1", "ann@example.com", at(10));
-        let proves =
-            |proof: &str, id: &str, email: &str, now| seal.proves(proof, "google", id, email, at(now));
+        let identity = |id: &str, email: &str, issuer: &str| Identity {
+            id: id.to_owned(),
+            email: email.to_owned(),
+            issuer: issuer.to_owned(),
+        };
+        let proof = seal.proof("google", &identity("1", "ann@example.com", "a"), at(10));
+        let proves = |proof: &str, id: &str, email: &str, now| {
+            seal.proves(proof, "google", &identity(id, email, "a"), at(now))
+        };
         assert!(proves(&proof, "1", "ann@example.com", 9));
         assert!(!proves(&proof, "1", "ann@example.com", 10), "it is over");
         assert!(!proves(&proof, "2", "ann@example.com", 9));
         assert!(!proves(&proof, "1a", "nn@example.com", 9));
+        assert!(
+            !seal.proves(&proof, "google", &identity("1", "ann@example.com", "b"), at(9)),
+            "another issuer"
+        );
         let later = proof.replacen("10.", "11.", 1);
         for wrong in ["", ".", "10.", "10.00", &later] {
             assert!(!proves(wrong, "1", "ann@example.com", 9), "{wrong}");

@@ -38,7 +38,7 @@ use super::{
 use crate::{
     Error, Result,
     runtime::Runtime,
-    store::{self, Registered},
+    store,
     walker::{FieldKind, Spec},
 };
 
@@ -57,10 +57,15 @@ pub(crate) struct Sso {
 
 impl Sso {
     pub(crate) async fn new(runtime: &Runtime) -> Result<Self> {
-        let places = Provider::places();
-        let providers = runtime.config().sso.iter();
-        let providers =
-            providers.map(|(name, settings)| (name.clone(), Provider::new(name, settings, &places)));
+        let config = runtime.config();
+        if !config.sso.is_empty() && flow::is_exposed(config) {
+            tracing::warn!(
+                sso_host = config.sso_host,
+                "sign-ins go over plain HTTP: sso_host should begin with https://"
+            );
+        }
+        let providers = config.sso.iter();
+        let providers = providers.map(|(name, settings)| (name.clone(), Provider::new(name, settings)));
         Ok(Self { seal: Seal::new(runtime).await?, providers: providers.collect() })
     }
 
@@ -95,7 +100,7 @@ pub(crate) async fn begin(
     let address =
         provider.address(runtime, seal, &flow, asked).await.map_err(|failure| refused(&platform, failure))?;
     let response = see(&address)?;
-    Ok(kept_to_itself(response, flow.cookie(runtime.config())))
+    Ok(kept_to_itself(response, Some(flow.cookie(runtime.config()))))
 }
 
 /// `GET /sso/{platform}/{operation}/callback`: where the browser comes back with a code. `login` and `register` answer 200 as
@@ -109,14 +114,11 @@ pub(crate) async fn callback(
     parameters: Parameters,
 ) -> Result<Response, Refusal> {
     let (provider, operation) = server.sso.named(&platform, &operation)?;
-    let flow = Flow::of_cookie(&server.runtime, &headers, &platform, operation).ok_or(FAILED)?;
-    let state = parameters.text("state").unwrap_or_default();
-    if !flow.has_state(&server.sso.seal, state) {
-        return Err(FAILED);
-    }
+    let (state, way) = (parameters.text("state").unwrap_or_default(), (platform.as_str(), operation));
+    let flow = Flow::back(&server.runtime, &server.sso.seal, &headers, way, state).ok_or(FAILED)?;
     // From here on the sign-in is over, however it ends.
     let ended = end(&server, provider, &flow, &parameters).await;
-    Ok(kept_to_itself(ended.into_response(), flow::no_cookie(server.runtime.config())))
+    Ok(kept_to_itself(ended.into_response(), Some(flow.no_cookie(server.runtime.config()))))
 }
 
 /// `POST /sso/{platform}/{operation}/callback`: where a provider has the browser post its form; sends it on by GET (303), since only then
@@ -135,7 +137,8 @@ pub(crate) async fn posted(
     if query.len() > BROUGHT_MAX {
         return Err(FAILED);
     }
-    see(&format!("{}?{query}", flow::own_redirect(config, &platform, operation)))
+    let response = see(&format!("{}?{query}", flow::own_redirect(config, &platform, operation)))?;
+    Ok(kept_to_itself(response, None))
 }
 
 /// Brings a sign-in to its end.
@@ -146,34 +149,31 @@ async fn end(
     parameters: &Parameters,
 ) -> Result<Response, Refusal> {
     let (runtime, seal) = (&server.runtime, &server.sso.seal);
-    let until = runtime.now().plus(LIFETIME);
-    if !runtime.spend(flow.spent(seal), until).await? {
+    let (code, error) = (parameters.text("code"), parameters.text("error"));
+    if code.or(error).is_none() || !runtime.spend(flow.spent(seal), flow.until()).await? {
         return Err(FAILED);
     }
-    if let Some(error) = parameters.text("error") {
+    if let Some(error) = error {
         tracing::info!(platform = flow.platform, error, "a provider did not sign somebody in");
         return Err(Refusal::NotDone("The provider did not sign you in."));
     }
-    let code = parameters.text("code").ok_or(FAILED)?;
-    let identity = provider.identity(runtime, seal, flow, code).await;
+    let identity = provider.identity(runtime, seal, flow, code.ok_or(FAILED)?).await;
     let identity = identity.map_err(|failure| refused(&flow.platform, failure))?;
+    let user = runtime.user_of_identity(&flow.platform, &identity).await?;
     match flow.operation {
-        Operation::Login => {
-            let user = runtime.user_of_identity(&flow.platform, &identity.id).await?;
-            logged_in(server, &user.ok_or(Refusal::NotDone("Not Existing!"))?).await
-        }
-        Operation::Register => register(server, &flow.platform, identity).await,
-        Operation::Attach => {
-            if runtime.user_of_identity(&flow.platform, &identity.id).await?.is_some() {
-                return Err(ALREADY_ATTACHED);
-            }
-            Ok(proven(seal, &flow.platform, &identity, until))
-        }
+        Operation::Login => logged_in(server, &user.ok_or(Refusal::NotDone("Not Existing!"))?).await,
+        Operation::Register => match user {
+            Some(user) => logged_in(server, &user).await,
+            None => register(server, &flow.platform, identity).await,
+        },
+        Operation::Attach if user.is_some() => Err(ALREADY_ATTACHED),
+        Operation::Attach => Ok(proven(seal, &flow.platform, &identity, runtime.now().plus(LIFETIME))),
     }
 }
 
-fn proven(seal: &Seal, platform: &str, Identity { id, email }: &Identity, until: Timestamp) -> Response {
-    let proof = seal.proof(platform, id, email, until);
+fn proven(seal: &Seal, platform: &str, identity: &Identity, until: Timestamp) -> Response {
+    let proof = seal.proof(platform, identity, until);
+    let Identity { id, email, .. } = identity;
     let body = json!({ "platform": platform, "id": id, "email": email, "proof": proof, "expires_in": LIFETIME.as_secs() });
     answer(StatusCode::OK, &body)
 }
@@ -186,28 +186,23 @@ async fn logged_in(server: &Server, user: &User) -> Result<Response, Refusal> {
     issued.map(|issued| users::logged_in(&issued)).ok_or(Refusal::BadLogin)
 }
 
-/// Logs in who is known, and makes a user of who is not. A user who has the address is given the identity only where the address was
-/// shown to be that user's: else whoever registered it first, with a password, would be let into what is done here later.
+/// Makes a user of who is not known. A user who has the address is given the identity only where the address was shown to be that user's:
+/// else whoever registered it first, with a password, would be let into what is done here later.
 async fn register(server: &Server, platform: &str, identity: Identity) -> Result<Response, Refusal> {
     let runtime = &server.runtime;
-    let (id, email) = (identity.id.clone(), identity.email.clone());
-    // A provider gives none of them: where the application asks for some, a user registers first, and attaches.
-    let fields = runtime.own_fields(serde_json::Map::new()).ok();
-    if fields.is_none() && runtime.user_of_identity(platform, &id).await?.is_none() {
-        return Err(Refusal::NotDone("More is asked for here: register with a password, then attach."));
-    }
-    if runtime.user_of_identity(platform, &id).await?.is_none()
-        && runtime.register_identity(platform, identity.clone(), fields.unwrap_or_default()).await?
-            == Registered::Taken
-    {
-        let given = runtime.change_user(&email, |user| {
-            let is_free = user.is_verified && !user.sso.contains_key(platform);
-            is_free && user.sso.insert(platform.to_owned(), identity.clone()).is_none()
-        });
-        given.await.or_else(|error| if is_taken(&error) { Ok(false) } else { Err(error) })?;
+    let given = runtime.change_user(&identity.email, |user| {
+        let is_free = user.is_verified && !user.sso.contains_key(platform);
+        is_free && user.sso.insert(platform.to_owned(), identity.clone()).is_none()
+    });
+    let is_given = given.await.or_else(|error| if is_taken(&error) { Ok(false) } else { Err(error) })?;
+    if !is_given && runtime.user(&identity.email).await?.is_none() {
+        // A provider gives none of them: where the application asks for some, a user registers first, and attaches.
+        let more = Refusal::NotDone("More is asked for here: register with a password, then attach.");
+        let fields = runtime.own_fields(serde_json::Map::new()).map_err(|_| more)?;
+        runtime.register_identity(platform, identity.clone(), fields).await?;
     }
     // Another request may have been first.
-    let user = runtime.user_of_identity(platform, &id).await?;
+    let user = runtime.user_of_identity(platform, &identity).await?;
     logged_in(server, &user.ok_or(Refusal::Clash(ALREADY_EXISTS))?).await
 }
 
@@ -216,8 +211,9 @@ fn is_taken(error: &Error) -> bool {
     matches!(error, Error::Store(store::Error::Conflict(users)) if !users.is_empty())
 }
 
-/// `POST /sso/attach`: gives who is logged in an identity, as the callback of `attach` answered it: 200 `{"message"}`; 403 without its
-/// proof, and when it is somebody's or the user has another one there; 501 for what is not offered.
+/// `POST /sso/attach`: gives who is logged in an identity, as the callback of `attach` answered it, and shows the password, if the account
+/// has one: it is a way in that outlives this login. 200 `{"message"}`; 403 without its proof or the password, and when it is somebody's or
+/// the user has another one there; 501 for what is not offered.
 pub(crate) async fn attach(State(server): State<Arc<Server>>, request: Request) -> Result<Response, Refusal> {
     #[derive(Deserialize)]
     struct Shown {
@@ -225,17 +221,25 @@ pub(crate) async fn attach(State(server): State<Arc<Server>>, request: Request) 
         id: String,
         email: String,
         proof: String,
+        #[serde(default)]
+        password: Option<String>,
     }
     static SPEC: LazyLock<Spec> = LazyLock::new(|| {
         let names = ["platform", "id", "email", "proof"];
-        names.into_iter().fold(Spec::new(), |spec, name| spec.field(name, FieldKind::Required))
+        let spec = names.into_iter().fold(Spec::new(), |spec, name| spec.field(name, FieldKind::Required));
+        spec.field("password", FieldKind::Optional)
     });
-    let (login, Shown { platform, id, email, proof }) = extract::body(&server, request, &SPEC).await?;
-    server.sso.provider(&platform)?;
-    if !server.sso.seal.proves(&proof, &platform, &id, &email, server.runtime.now()) {
+    let (login, shown) = extract::body::<Shown>(&server, request, &SPEC).await?;
+    let Shown { platform, id, email, proof, password } = shown;
+    let identity = Identity { id, email, issuer: server.sso.provider(&platform)?.issuer().to_owned() };
+    if !server.sso.seal.proves(&proof, &platform, &identity, server.runtime.now()) {
         return Err(FAILED);
     }
-    let identity = Identity { id, email };
+    if !users::of_login(&server, &login).await?.password.is_empty() {
+        let failed = Refusal::NotDone("Update Failed!");
+        let missing = || Refusal::detail(Detail::missing(vec!["body".into(), "password".into()], json!({})));
+        users::prove(&server, &login, password.ok_or_else(missing)?, failed).await?;
+    }
     let attached = users::change(&server, &login, |user| {
         let is_free = !user.sso.contains_key(&platform);
         is_free && user.sso.insert(platform.clone(), identity.clone()).is_none()
@@ -299,9 +303,11 @@ fn see(address: &str) -> Result<Response, Refusal> {
 }
 
 /// Nobody but the browser keeps the answer, or hears of its address.
-fn kept_to_itself(mut response: Response, cookie: HeaderValue) -> Response {
+fn kept_to_itself(mut response: Response, cookie: Option<HeaderValue>) -> Response {
     let headers = response.headers_mut();
-    headers.insert(header::SET_COOKIE, cookie);
+    if let Some(cookie) = cookie {
+        headers.insert(header::SET_COOKIE, cookie);
+    }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(HeaderName::from_static("referrer-policy"), HeaderValue::from_static("no-referrer"));
     response

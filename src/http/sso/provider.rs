@@ -32,8 +32,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The largest answer.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
-/// Requests to providers at a time; beyond them the answer is 503.
-const REQUESTS_MAX: usize = 64;
+/// Requests to one provider at a time; beyond them the answer is 503.
+const REQUESTS_MAX: usize = 32;
 /// How long what a provider says of itself is taken for true.
 const FRESH: Duration = Duration::from_secs(3600);
 /// How long a provider that did not answer is not asked again.
@@ -86,21 +86,21 @@ struct About {
 }
 
 impl Provider {
-    pub(super) fn new(name: &str, settings: &Settings, places: &Arc<Semaphore>) -> Self {
+    pub(super) fn new(name: &str, settings: &Settings) -> Self {
         Self {
             name: name.to_owned(),
             // The settings were checked: there is one.
             issuer: settings.issuer(name).unwrap_or_default(),
             settings: settings.clone(),
-            wire: Wire::new(Arc::clone(places), settings.allow_insecure_http),
+            wire: Wire::new(settings.allow_insecure_http),
             about: RwLock::default(),
             asking: Mutex::default(),
         }
     }
 
-    /// Requests to all providers share these.
-    pub(super) fn places() -> Arc<Semaphore> {
-        Arc::new(Semaphore::new(REQUESTS_MAX))
+    /// What it calls itself.
+    pub(super) fn issuer(&self) -> &str {
+        &self.issuer
     }
 
     /// Where the browser is sent.
@@ -194,7 +194,11 @@ impl Provider {
         }
         let is_verified = claims.email_verified().unwrap_or(self.settings.trust_email);
         let email = claims.email().filter(|_| is_verified).and_then(|email| email::normal(email).ok());
-        Ok(Identity { id: id.to_owned(), email: email.ok_or(Failure::Unverified)? })
+        Ok(Identity {
+            id: id.to_owned(),
+            email: email.ok_or(Failure::Unverified)?,
+            issuer: self.issuer.clone(),
+        })
     }
 
     fn claims<'t>(
@@ -310,7 +314,7 @@ struct Wire {
 }
 
 impl Wire {
-    fn new(places: Arc<Semaphore>, insecure: bool) -> Self {
+    fn new(insecure: bool) -> Self {
         let config = Agent::config_builder()
             .https_only(!insecure)
             .timeout_global(Some(PATIENCE))
@@ -318,7 +322,7 @@ impl Wire {
             .max_redirects_will_error(false)
             .http_status_as_error(false)
             .build();
-        Self { agent: config.into(), places }
+        Self { agent: config.into(), places: Arc::new(Semaphore::new(REQUESTS_MAX)) }
     }
 }
 
