@@ -26,6 +26,9 @@ const REASON: &str = "the user is gone";
 const CUT_MAX: usize = 5000;
 /// Runs that are looked at together.
 const PAGE: usize = 100;
+/// How long after the first look a second one follows. A token may be good for a second in other processes, and what a plain walker does is
+/// under way without a record.
+const SETTLED: Duration = Duration::from_secs(5);
 
 /// What became of the wish that a user be gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +129,7 @@ impl Engine {
 /// The first record of the run that destroys what hangs from a root. It is the system's: the root has nobody any more.
 fn record(engine: &Engine, root: Uuid) -> Result<Walker> {
     let now = engine.env.now();
-    let forget = ForgetUser { root: root.simple().to_string(), began: false };
+    let forget = ForgetUser { root: root.simple().to_string(), began: false, again: false };
     let unwritten =
         |error| Error::Io { context: "writing a run".to_owned(), source: std::io::Error::other(error) };
     Ok(Walker {
@@ -150,6 +153,9 @@ pub(crate) struct ForgetUser {
     /// What hangs from the root is in the frontier.
     #[serde(default)]
     began: bool,
+    /// It is the second look.
+    #[serde(default)]
+    again: bool,
 }
 
 impl Archetype for ForgetUser {
@@ -169,6 +175,7 @@ impl walker::Walker for ForgetUser {
             .describe("Destroys what hangs from the root of a user who is gone.")
             .field("root", FieldKind::Required)
             .field("began", FieldKind::Excluded)
+            .field("again", FieldKind::Excluded)
     }
 
     fn abilities(on: &mut Abilities<Self>) {
@@ -214,7 +221,11 @@ impl ForgetUser {
             cx.checkpoint();
             return cx.then("cut");
         }
-        DONE
+        if self.again {
+            return DONE;
+        }
+        (self.began, self.again) = (false, true);
+        cx.sleep(SETTLED).then("begin")
     }
 }
 

@@ -407,10 +407,13 @@ async fn the_graph_of_a_user_goes_as_well() {
 }
 
 mod graph {
+    use std::time::Duration;
+
+    use tokio::sync::Semaphore;
     use walkabout::{
         prelude::*,
         runtime::{Caller, RunFilter},
-        schema::{ElementId, Kind, Level, Name, Status},
+        schema::{ElementId, Kind, Level, Name, State, Status, WalkerId},
         testing::Bench,
         users::Removed,
     };
@@ -507,14 +510,73 @@ mod graph {
         assert_eq!(runtime.remove_user(email, ann.id.0).await.unwrap(), Removed::Done);
         assert_eq!(runtime.remove_user(email, ann.id.0).await.unwrap(), Removed::Unknown);
         let system = bench.user();
-        let page = runtime.records(&system, RunFilter::default(), None, 10).await.unwrap();
-        let [forget] = &page.walkers[..] else { panic!("{page:?}") };
-        let record = bench.finished(&system, &forget.id).await;
+        let forget = looked_once(&bench).await;
+        bench.advance(Duration::from_secs(5));
+        let record = bench.finished(&system, &forget).await;
         let ended = (record.schedule.status, record.schedule.error.as_deref());
         assert_eq!(ended, (Status::Completed, None), "no ability of theirs ran");
         let root = ElementId::new(Kind::Node, Name::empty(), ann.root_id.0);
         let left = bench.run(&system, Left { nodes, root }).await;
         let wanted = [json!(false), json!(false), json!(true), json!(true), json!(true), json!(0)];
         assert_eq!(left.reports, wanted, "{:?}", left.error);
+    }
+
+    /// Two permits: it is under way; it may go on.
+    static IS_UNDER_WAY: Semaphore = Semaphore::const_new(0);
+    static GO_ON: Semaphore = Semaphore::const_new(0);
+
+    #[derive(Node, Serialize, Deserialize)]
+    struct Late {}
+
+    /// Adds a node when it is told to.
+    #[derive(Walker, Serialize, Deserialize, Default)]
+    struct Dawdle {}
+
+    #[abilities]
+    impl Dawdle {
+        #[entry]
+        async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+            IS_UNDER_WAY.add_permits(1);
+            GO_ON.acquire().await.map_err(|_| fail("closed"))?.forget();
+            cx.attach(&here, Late {})?;
+            DONE
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_under_way_when_a_user_went_goes_too() {
+        let bench = Bench::new(|types| {
+            types.walker::<Dawdle>().node::<Late>();
+        })
+        .await;
+        let runtime = &bench.runtime;
+        runtime.register("ann@example.com".to_owned(), "a hash".to_owned()).await.unwrap();
+        let user = runtime.user("ann@example.com").await.unwrap().unwrap();
+        let ann = Caller::user(user.root_id.0);
+        let go = async {
+            IS_UNDER_WAY.acquire().await.unwrap().forget();
+            assert_eq!(runtime.remove_user(&user.email, user.id.0).await.unwrap(), Removed::Done);
+            let id = looked_once(&bench).await;
+            GO_ON.add_permits(1);
+            id
+        };
+        let (ran, id) = tokio::join!(bench.run(&ann, Dawdle {}), go);
+        assert_eq!(ran.error, None);
+        assert_eq!(bench.count::<Late>(&ann).await, 1, "it came after the first look");
+        bench.advance(Duration::from_secs(5));
+        assert_eq!(bench.finished(&bench.user(), &id).await.schedule.error, None);
+        assert_eq!(bench.count::<Late>(&ann).await, 0);
+    }
+
+    /// Waits until the run that destroys what a user left has looked for the first time.
+    async fn looked_once(bench: &Bench) -> WalkerId {
+        let (runtime, system) = (&bench.runtime, bench.user());
+        let page = runtime.records(&system, RunFilter::default(), None, 10).await.unwrap();
+        let [forget] = &page.walkers[..] else { panic!("{page:?}") };
+        let mut frames = runtime.follow(&system, &forget.id).await.unwrap().unwrap();
+        while runtime.record(&system, &forget.id).await.unwrap().unwrap().run.state != State::Waiting {
+            drop(frames.recv().await);
+        }
+        forget.id.clone()
     }
 }
