@@ -159,7 +159,8 @@ pub struct Spec {
     pub(crate) docs: Docs,
 }
 
-/// What API documents say of a walker, beside what is worked out. It changes nothing of what the walker does.
+/// What API documents say of a walker, beside what is worked out. It changes nothing of what the walker does, but that JSON which it
+/// answers with has to be what `response_model` says.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Docs {
     pub(crate) status_code: Option<u16>,
@@ -356,7 +357,8 @@ impl Spec {
         self.docs.responses.push((status, text));
         self
     }
-    /// What an answer of its own has to be.
+    /// What JSON that it gives to `cx.respond` has to be: other JSON fails the attempt, for good. An answer with a status of 400 or
+    /// more, bytes and streams are not asked.
     #[must_use]
     pub fn response_model(mut self, model: Model) -> Self {
         self.docs.response_model = Some(model);
