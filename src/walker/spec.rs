@@ -169,6 +169,7 @@ pub(crate) struct Docs {
     pub(crate) response_description: &'static str,
     pub(crate) responses: Vec<(u16, &'static str)>,
     pub(crate) response_model: Option<Model>,
+    pub(crate) response_class: Option<&'static str>,
     pub(crate) is_deprecated: bool,
     pub(crate) is_left_out: bool,
 }
@@ -362,6 +363,12 @@ impl Spec {
     #[must_use]
     pub fn response_model(mut self, model: Model) -> Self {
         self.docs.response_model = Some(model);
+        self
+    }
+    /// The media type of what it gives to `cx.respond`, as `text/html`, for documentation: nobody checks what it gives.
+    #[must_use]
+    pub fn response_class(mut self, media_type: &'static str) -> Self {
+        self.docs.response_class = Some(media_type);
         self
     }
     /// Should not be called any more, for documentation.

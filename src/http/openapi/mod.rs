@@ -18,7 +18,7 @@ use serde_json::Value;
 pub(crate) use self::{
     parts::{Describe, Place, Types},
     refused::Refused,
-    walkers::context_of,
+    walkers::{JSON, answer_of, context_of},
 };
 use crate::{
     runtime::Runtime,
