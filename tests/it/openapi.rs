@@ -158,6 +158,30 @@ async fn walkers_that_answer_with_no_json_are_described() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn own_fields_of_users_are_described() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&example("accounts"), folder.path(), &[]);
+    let document = document(&server, "/openapi.json").await;
+    let body = &document["paths"]["/user/register"]["post"]["requestBody"];
+    assert_eq!(
+        (&body["required"], &body["content"]["application/json"]["schema"]["$ref"]),
+        (&json!(true), &json!("#/components/schemas/Registration"))
+    );
+    let schemas = &document["components"]["schemas"];
+    let registration = &schemas["Registration"];
+    assert_eq!(registration["required"], json!(["email", "password", "name"]));
+    let properties = &registration["properties"];
+    assert_eq!(properties["name"], json!({ "type": "string" }));
+    assert_eq!(
+        (&properties["language"]["$ref"], &properties["language"]["default"]),
+        (&json!("#/components/schemas/Language"), &json!("english"))
+    );
+    assert_eq!(schemas["Language"]["enum"], json!(["english", "french"]));
+    assert_eq!(properties["email"], schemas["Credentials"]["properties"]["email"]);
+    assert_eq!(schemas["Credentials"]["required"], json!(["email", "password"]), "a login asks for no more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_socket_is_described() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&example("specs"), folder.path(), &[]);

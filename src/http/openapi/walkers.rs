@@ -134,14 +134,8 @@ fn is_file(field: &Field) -> bool {
 
 /// The fields that a caller gives, with their schemas.
 fn fields_of(types: &mut Types, walker: &WalkerType) -> Vec<(Field, Value)> {
-    let mut members: BTreeMap<&str, Value> = BTreeMap::new();
-    for member in (walker.members)(types.definitions()) {
-        let mut schema = member.schema;
-        if let Some(default) = member.default {
-            put(&mut schema, "default", default);
-        }
-        members.insert(member.name, schema);
-    }
+    let members = (walker.members)(types.definitions()).into_iter();
+    let mut members: BTreeMap<&str, Value> = members.map(|member| (member.name, member.schema)).collect();
     let given = walker.spec.fields.iter().filter(|field| field.kind != FieldKind::Excluded);
     given.map(|field| (field.clone(), members.remove(field.name).unwrap_or_else(|| json!({})))).collect()
 }
