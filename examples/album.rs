@@ -19,7 +19,8 @@ struct Picture {
 
 /// Puts a picture in the album, and shows the album.
 #[derive(Walker, Serialize, Deserialize)]
-#[walker(path = "/album", entry = "root")]
+#[walker(path = "/album", entry = "root", status_code = 303, response_class = "text/plain")]
+#[walker(response_description = "The album is at `Location`.")]
 struct Hang {
     title: String,
     /// Red, green, blue.
@@ -39,7 +40,7 @@ impl Hang {
 
 /// The album as a page. Each look is counted.
 #[derive(Walker, Serialize, Deserialize)]
-#[walker(path = "/album", methods = "get", entry = "root", websocket)]
+#[walker(path = "/album", methods = "get", entry = "root", websocket, response_class = "text/html")]
 struct Page {}
 
 #[abilities]
@@ -65,7 +66,7 @@ fn escaped(text: &str) -> String {
 
 /// The album as a table, line by line.
 #[derive(Walker, Serialize, Deserialize)]
-#[walker(path = "/album.csv", methods = "get", entry = "root", websocket)]
+#[walker(path = "/album.csv", methods = "get", entry = "root", websocket, response_class = "text/csv")]
 struct Table {}
 
 #[abilities]
@@ -86,7 +87,15 @@ impl Table {
 
 /// A picture of one colour, drawn.
 #[derive(Walker, Serialize, Deserialize)]
-#[walker(name = "picture", methods = "get", as_query, entry = "root", websocket)]
+#[walker(
+    name = "picture",
+    methods = "get",
+    as_query,
+    entry = "root",
+    websocket,
+    response_class = "image/bmp"
+)]
+#[walker(responses(404 = "There is no such picture."))]
 struct Draw {
     title: String,
 }

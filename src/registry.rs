@@ -23,7 +23,7 @@ use crate::{
     walk::{ORDER, Stage},
     walker::{
         Abilities, Ability, AnyWalker, Archetype, Edge, FieldKind, KeyPlace, Node, NodeAbilities, Object,
-        Part, Spec, Walker, When,
+        Part, Spec, Walker, When, is_media_type,
     },
 };
 
@@ -114,6 +114,7 @@ impl Registry {
         }
         let mut spec = W::spec();
         self.place_fields(&name, &mut spec);
+        self.check_answers(&name, &spec);
         let entry = Arc::new(WalkerType {
             name: name.clone(),
             spec,
@@ -180,6 +181,21 @@ impl Registry {
         }
         if let Some(wrong) = spec.webhook.and_then(|place| misplaced(place, spec, &template)) {
             self.errors.push(format!("walker {name} takes its key from {wrong}"));
+        }
+    }
+
+    /// What a walker says of its own answers has to be of one kind.
+    fn check_answers(&mut self, name: &Name, spec: &Spec) {
+        let Some(class) = spec.docs.response_class else { return };
+        if !is_media_type(class) {
+            self.errors.push(format!(
+                "walker {name} has the response_class {class:?}: write a media type without parameters, as \"text/html\""
+            ));
+        }
+        if spec.model().is_some() {
+            self.errors.push(format!(
+                "walker {name} has a response_model, which is of JSON, and a response_class: leave one out"
+            ));
         }
     }
 

@@ -147,6 +147,8 @@ pub enum ErrorCode {
     TimedOut,
     /// Somebody, or the walker itself, asked for its end.
     Cancelled,
+    /// It answered with JSON that is not what its `response_model` says.
+    InvalidResponse,
 }
 
 impl ErrorCode {
@@ -163,6 +165,7 @@ impl ErrorCode {
             Self::Incompatible => "incompatible",
             Self::TimedOut => "timed-out",
             Self::Cancelled => "cancelled",
+            Self::InvalidResponse => "invalid-response",
         }
     }
 }

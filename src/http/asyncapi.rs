@@ -10,19 +10,33 @@ use walkabout_schema::{
 
 use super::{
     done::ContextResponse,
-    openapi::{Types, context_of},
+    openapi::{JSON, Types, answer_of, context_of},
     problem::Detail,
     walkers::Accepted,
 };
 use crate::{input::schema::put, registry::WalkerType, runtime::Runtime};
 
-/// A message: its name, what it is about, and its schema.
-type Message = (String, &'static str, Value);
+/// A message.
+struct Message {
+    name: String,
+    /// What it is about.
+    summary: &'static str,
+    /// What its frame has: JSON in a text frame, all else in a binary one.
+    content_type: &'static str,
+    payload: Value,
+}
+
+impl Message {
+    /// One of JSON.
+    fn new((name, summary, payload): (&str, &'static str, Value)) -> Self {
+        Self { name: name.to_owned(), summary, content_type: JSON, payload }
+    }
+}
 
 /// The document of a server.
 pub(crate) fn document(runtime: &Runtime) -> Value {
     let mut types = Types::new();
-    let sent = sent(&mut types);
+    let mut sent = sent(&mut types);
     types.reserve();
     let mut read = read(&mut types);
     let walkers = runtime.registry().walkers();
@@ -30,10 +44,13 @@ pub(crate) fn document(runtime: &Runtime) -> Value {
         let spec = &walker.spec;
         spec.is_websocket() && !spec.is_private() && !spec.docs.is_left_out
     });
-    read.extend(walkers.map(|walker| call(&mut types, walker)));
+    for walker in walkers {
+        read.push(call(&mut types, walker));
+        sent.extend(answer(&mut types, walker));
+    }
     let about = runtime.registry().about();
     let names = |messages: &[Message], at: &str| -> Vec<Value> {
-        messages.iter().map(|(name, ..)| json!({ "$ref": format!("{at}{name}") })).collect()
+        messages.iter().map(|message| json!({ "$ref": format!("{at}{}", message.name) })).collect()
     };
     let at = "#/channels/websocket/messages/";
     let operation = |action: &str, summary: &str, messages: &[Message]| {
@@ -49,23 +66,25 @@ pub(crate) fn document(runtime: &Runtime) -> Value {
     let all: Vec<Message> = read.into_iter().chain(sent).collect();
     let channel: Map<String, Value> = all
         .iter()
-        .map(|(name, ..)| (name.clone(), json!({ "$ref": format!("#/components/messages/{name}") })))
+        .map(|Message { name, .. }| {
+            (name.clone(), json!({ "$ref": format!("#/components/messages/{name}") }))
+        })
         .collect();
     let messages: Map<String, Value> = all
         .into_iter()
-        .map(|(name, summary, payload)| {
+        .map(|Message { name, summary, content_type, payload }| {
             let message =
-                json!({ "name": name, "summary": summary, "contentType": "application/json", "payload": payload });
+                json!({ "name": name, "summary": summary, "contentType": content_type, "payload": payload });
             (name, message)
         })
         .collect();
     json!({
         "asyncapi": "3.0.0",
         "info": { "title": about.title, "version": about.version },
-        "defaultContentType": "application/json",
+        "defaultContentType": JSON,
         "channels": { "websocket": {
             "address": "/websocket",
-            "description": "One connection: text frames with JSON. Events of a client are performed one after the other.",
+            "description": "One connection: text frames with JSON, and binary frames where a walker answers with what is neither JSON nor text. Events of a client are performed one after the other.",
             "messages": channel,
             "bindings": { "ws": { "method": "GET", "query": query(), "headers": headers() } },
         } },
@@ -148,7 +167,7 @@ fn read(types: &mut Types) -> Vec<Message> {
         ("unsubscribe", "Follows a run no longer", object("unsubscribe", vec![("walker_id", walker_id)], 1)),
     ]
     .into_iter()
-    .map(|(name, summary, payload)| (name.to_owned(), summary, payload))
+    .map(Message::new)
     .collect()
 }
 
@@ -167,7 +186,23 @@ fn call(types: &mut Types, walker: &WalkerType) -> Message {
     members.push(("node", node));
     members.push(("response", response));
     let payload = object("walker", members, if is_required { 2 } else { 1 });
-    (format!("walker_{}", walker.name), "Calls a walker", payload)
+    Message::new((&format!("walker_{}", walker.name), "Calls a walker", payload))
+}
+
+/// What a walker says that it answers with in the place of its reports: JSON and texts as JSON, all else as bytes.
+fn answer(types: &mut Types, walker: &WalkerType) -> Option<Message> {
+    let (media, payload) = answer_of(types, &walker.spec)?;
+    let name = format!("answer_{}", walker.name);
+    let summary = "What a walker answers in the place of its reports";
+    Some(match media == JSON || media.starts_with("text/") {
+        true => Message::new((&name, summary, payload)),
+        false => Message { name, summary, content_type: media, payload: bytes() },
+    })
+}
+
+/// The schema of a binary frame.
+fn bytes() -> Value {
+    json!({ "type": "string", "format": "binary" })
 }
 
 /// What the server sends.
@@ -210,8 +245,15 @@ fn sent(types: &mut Types) -> Vec<Message> {
         ("pushed", "What others, or walkers, sent to this connection, as it is", json!({ "type": "object" })),
         ("refused", "An event was not performed", refusal),
         ("unfit", "An event does not fit", unfit),
+        ("answer", "What a walker gave in the place of its reports: JSON as it is, a text as a JSON string", json!({})),
     ]
     .into_iter()
-    .map(|(name, summary, payload)| (name.to_owned(), summary, payload))
+    .map(Message::new)
+    .chain([Message {
+        name: "bytes".to_owned(),
+        summary: "What a walker gave in the place of its reports, when it is neither JSON nor a text: a binary frame",
+        content_type: "application/octet-stream",
+        payload: bytes(),
+    }])
     .collect()
 }

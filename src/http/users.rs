@@ -32,7 +32,13 @@ use super::{
     tokens::{Claims, Login, TICKET_LIFETIME},
 };
 use crate::{
-    Error, Result, env::Env, mail::Purpose, runtime::Runtime, store::Registered, users::Registration,
+    Error, Result,
+    env::Env,
+    input::schema::{Member, put},
+    mail::Purpose,
+    runtime::Runtime,
+    store::Registered,
+    users::{OwnFields, Registration},
 };
 
 /// Of what there can be only one.
@@ -168,17 +174,36 @@ pub(super) fn password_schema() -> Value {
     json!({ "type": "string", "format": "password", "minLength": 1, "maxLength": PASSWORD_MAX })
 }
 
+fn credentials_properties() -> Value {
+    json!({ "email": email::schema(), "password": password_schema() })
+}
+
 fn credentials_schema(types: &mut Types) -> Value {
-    let properties = json!({ "email": email::schema(), "password": password_schema() });
+    let properties = credentials_properties();
     let schema = json!({ "type": "object", "properties": properties, "required": ["email", "password"] });
     types.named("Credentials", schema)
 }
 
+/// The name of the schema of a registration.
+const REGISTRATION: &str = "Registration";
+
+/// Describes a registration with the fields that the application's users have. Its name is taken by then.
+pub(crate) fn define_registration(types: &mut Types, own: &OwnFields) {
+    let (mut properties, mut required) = (credentials_properties(), vec!["email", "password"]);
+    for Member { name, schema, is_required } in (own.members)(types.definitions()) {
+        put(&mut properties, name, schema);
+        required.extend(is_required.then_some(name));
+    }
+    let schema = json!({ "type": "object", "properties": properties, "required": required });
+    types.definitions().set(REGISTRATION.to_owned(), schema);
+}
+
 /// How `POST /user/register` is documented.
 pub(crate) fn describe_register(types: &mut Types) -> Describe {
-    let (credentials, message) = (credentials_schema(types), types.sent::<Message<'_>>());
+    let message = types.sent::<Message<'_>>();
+    let registration = types.named(REGISTRATION, json!({ "type": "object" }));
     Describe::new(TAG, "Register")
-        .body(credentials, true)
+        .body(registration, true)
         .answers(201, "The user is there, and may log in.", message)
         .refuses(&[Refused::Conflict])
         .writes()

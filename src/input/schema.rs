@@ -101,9 +101,10 @@ pub(crate) fn of<T: DeserializeOwned>(definitions: &mut Definitions) -> Value {
 #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "only API documents show it"))]
 pub(crate) struct Member {
     pub(crate) name: &'static str,
+    /// With what it is when it is not given, unless that is null, long, or not known.
     pub(crate) schema: Value,
-    /// What it is when it is not given; none when that is null, long, or not known.
-    pub(crate) default: Option<Value>,
+    /// It has to be given.
+    pub(crate) is_required: bool,
 }
 
 /// The members of a type; none when it is no struct.
@@ -114,12 +115,16 @@ pub(crate) fn members<T: DeserializeOwned + Serialize>(definitions: &mut Definit
     let made = sample.and_then(|sample| T::deserialize(sample).ok());
     let mut shown = made.and_then(|made| serde_json::to_value(made).ok()).unwrap_or_default();
     let member = |&name: &&'static str| {
-        let schema = properties.shift_remove(name)?;
+        let mut schema = properties.shift_remove(name)?;
+        let is_required = required.contains(name);
         let default = shown.get_mut(name).map(Value::take).filter(|default| {
             let is_long = notes::weight(default, DEFAULT_MAX).is_none();
-            !required.contains(name) && !default.is_null() && !is_long
+            !is_required && !default.is_null() && !is_long
         });
-        Some(Member { name, schema, default })
+        if let Some(default) = default {
+            put(&mut schema, "default", default);
+        }
+        Some(Member { name, schema, is_required })
     };
     parts.iter().filter_map(member).collect()
 }

@@ -275,12 +275,24 @@ impl Attempt {
     /// Keeps what the walker answers with in the place of its reports: of a recorded run durably, under a name of its own, so that one
     /// that a checkpoint holds is not replaced.
     pub(crate) async fn respond(&self, response: Response) -> Result<(), Failure> {
+        self.check_model(&response)?;
         let given = match &self.run {
             None => Given::once(response),
             Some(run) => self.keep_response(run, response).await?,
         };
         self.book().response = Some(given);
         Ok(())
+    }
+
+    /// Whether JSON is what the walker that was called says of it, whoever inside it answers. That of an error may be anything.
+    fn check_model(&self, response: &Response) -> Result<(), Failure> {
+        let status = response.status.or(self.book().status);
+        match (&response.body, &self.under_way.model) {
+            (Body::Json(value), Some(model)) if status.is_none_or(|status| status < 400) => {
+                model.check(value).map_err(Failure::of_model)
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn keep_response(&self, run: &RunRef, response: Response) -> Result<Given, Failure> {

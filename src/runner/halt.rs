@@ -21,7 +21,7 @@ use walkabout_schema::{ErrorCode, Timestamp, WalkerId};
 use super::{Ended, RunRef};
 use crate::{
     env::Env,
-    walker::{Failure, Retry, Spec},
+    walker::{Failure, Model, Retry, Spec},
 };
 
 /// How long an attempt has to notice that its time is over, before it is ended without it.
@@ -74,6 +74,8 @@ pub(crate) struct UnderWay {
     pub(crate) run: Option<RunRef>,
     /// What follows when it fails.
     pub(crate) retry: Retry,
+    /// What its walker says that JSON of its own is.
+    pub(crate) model: Option<Model>,
     /// Attempts of the run that failed before this one.
     pub(crate) retries: u32,
     /// That of the run.
@@ -120,6 +122,7 @@ impl UnderWay {
         Self {
             run,
             retry: spec.retry.clone(),
+            model: spec.model().copied(),
             retries,
             deadline,
             visit_timeout: spec.visit_timeout,

@@ -12,7 +12,10 @@ use walkabout_schema::Fields;
 
 use crate::{
     FieldError,
-    input::{self, Input},
+    input::{
+        self, Input,
+        schema::{self, Definitions, Member},
+    },
     walker::{Context, Failure, FieldKind, Part, Spec, fail},
 };
 
@@ -62,12 +65,15 @@ pub struct Profile<T> {
 pub(crate) struct OwnFields {
     spec: Spec,
     read: fn(Input<'_>) -> Result<Fields, Vec<FieldError>>,
+    /// What they take, for documents.
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "only API documents show it"))]
+    pub(crate) members: fn(&mut Definitions) -> Vec<Member>,
 }
 
 impl Default for OwnFields {
     /// None.
     fn default() -> Self {
-        Self { spec: Spec::new(), read: |_| Ok(Fields::default()) }
+        Self { spec: Spec::new(), read: |_| Ok(Fields::default()), members: |_| Vec::new() }
     }
 }
 
@@ -90,7 +96,7 @@ impl OwnFields {
         }
         // Which of them are required is what serde says when they are missing.
         let spec = names.iter().fold(Spec::new(), |spec, name| spec.field(name, FieldKind::Optional));
-        Ok(Self { spec, read: encode::<T> })
+        Ok(Self { spec, read: encode::<T>, members: schema::members::<T> })
     }
 
     /// The fields of a registration, of which all that is not theirs is left alone.

@@ -676,8 +676,8 @@ impl Context {
     /// all else as a file of the run, of which the result tells the place: `{"url","content_type","bytes"}`.
     ///
     /// # Errors
-    /// For a status or a header that cannot be sent, JSON that cannot be stored (see [`Context::report`]), a body over
-    /// `file_bytes_max`, or when the disk refuses.
+    /// For a status or a header that cannot be sent, JSON that cannot be stored (see [`Context::report`]) or is not what the
+    /// `response_model` of the walker that was called says, a body over `file_bytes_max`, or when the disk refuses.
     pub async fn respond(&mut self, response: Response) -> Result<(), Failure> {
         response.check()?;
         if let Body::Json(value) = &response.body {

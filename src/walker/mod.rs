@@ -33,5 +33,5 @@ pub(crate) use archetype::Held;
 pub(crate) use here::Data;
 pub(crate) use outcome::Suspend;
 pub(crate) use query::{Filter, Hop};
-pub(crate) use response::{Body, Given, extension};
+pub(crate) use response::{Body, Given, extension, is_media_type};
 pub(crate) use upload::Arrived;

@@ -21,7 +21,7 @@ impl Model {
         Self {
             name: type_name::<T>(),
             schema: schema::of::<T>,
-            check: |value| T::deserialize(value.clone()).map(drop).map_err(|error| error.to_string()),
+            check: |value| T::deserialize(value).map(drop).map_err(|error| error.to_string()),
         }
     }
 

@@ -170,6 +170,13 @@ impl Failure {
         Self { message, store: Some(error), ..Self::bare(code) }
     }
 
+    /// The walker answers with what its type does not say, for this reason. Another attempt would do so again.
+    pub(crate) fn of_model(why: String) -> Self {
+        let message =
+            "the walker's answer is not what its response_model says; the server's log has the details";
+        Self { source: Some(why.into()), ..Self::coded(ErrorCode::InvalidResponse, message) }.for_good()
+    }
+
     /// The ids that other walkers changed: the attempt is to be repeated.
     pub(crate) fn conflict(&self) -> Option<&[uuid::Uuid]> {
         match &self.store {

@@ -107,7 +107,8 @@ impl Response {
 
     /// What can be sent.
     pub(crate) fn check(&self) -> Result<(), Failure> {
-        if !is_value(&self.content_type) || !self.content_type.contains('/') {
+        let kind = self.content_type.split(';').next().unwrap_or_default();
+        if !is_value(&self.content_type) || !is_media_type(kind.trim_end()) {
             return Err(fail(format!("{:?} is no media type: write it as text/html", self.content_type)));
         }
         let bytes: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
@@ -118,7 +119,7 @@ impl Response {
             )));
         }
         for (name, value) in &self.headers {
-            if !is_header(name) || !is_value(value) {
+            if !is_token(name) || !is_value(value) {
                 return Err(fail(format!("{name:?}: {value:?} is no header")));
             }
             if RESERVED.contains(&name.to_ascii_lowercase().as_str()) {
@@ -158,10 +159,15 @@ pub(crate) fn extension(content_type: &str) -> &'static str {
     }
 }
 
+/// A media type of RFC 9110, §8.3.1, without parameters.
+pub(crate) fn is_media_type(text: &str) -> bool {
+    text.split_once('/').is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype))
+}
+
 /// A token of RFC 9110, §5.6.2.
-fn is_header(name: &str) -> bool {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !name.is_empty() && name.bytes().all(is_token)
+fn is_token(name: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(is_allowed)
 }
 
 /// A field value of RFC 9110, §5.5, in visible ASCII.
@@ -245,8 +251,10 @@ mod tests {
         ] {
             assert!(Response::text("").header(name, value).check().is_err(), "{name}: {value}");
         }
-        assert!(Response::bytes("html", "").check().is_err());
-        assert!(Response::bytes("text/html\r\n", "").check().is_err());
+        for wrong in ["html", "/", "text/", "text/html/5", "text html/5", "text/html\r\n", "; charset=a/b"] {
+            assert!(Response::bytes(wrong, "").check().is_err(), "{wrong}");
+        }
+        assert!(Response::bytes("text/html ; charset=utf-8", "").check().is_ok());
         let many = (0..65).fold(Response::text(""), |response, n| response.header(format!("a{n}"), "b"));
         assert!(many.check().is_err());
         assert!(Response::text("").header("a", "b".repeat(9000)).check().is_err());

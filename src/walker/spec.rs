@@ -159,7 +159,8 @@ pub struct Spec {
     pub(crate) docs: Docs,
 }
 
-/// What API documents say of a walker, beside what is worked out. It changes nothing of what the walker does.
+/// What API documents say of a walker, beside what is worked out. It changes nothing of what the walker does, but that JSON which it
+/// answers with has to be what `response_model` says.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Docs {
     pub(crate) status_code: Option<u16>,
@@ -168,6 +169,7 @@ pub(crate) struct Docs {
     pub(crate) response_description: &'static str,
     pub(crate) responses: Vec<(u16, &'static str)>,
     pub(crate) response_model: Option<Model>,
+    pub(crate) response_class: Option<&'static str>,
     pub(crate) is_deprecated: bool,
     pub(crate) is_left_out: bool,
 }
@@ -356,10 +358,17 @@ impl Spec {
         self.docs.responses.push((status, text));
         self
     }
-    /// What an answer of its own has to be.
+    /// What JSON that it gives to `cx.respond` has to be: other JSON fails the attempt, for good. An answer with a status of 400 or
+    /// more, bytes and streams are not asked.
     #[must_use]
     pub fn response_model(mut self, model: Model) -> Self {
         self.docs.response_model = Some(model);
+        self
+    }
+    /// The media type of what it gives to `cx.respond`, as `text/html`, for documentation: nobody checks what it gives.
+    #[must_use]
+    pub fn response_class(mut self, media_type: &'static str) -> Self {
+        self.docs.response_class = Some(media_type);
         self
     }
     /// Should not be called any more, for documentation.

@@ -50,7 +50,7 @@ struct Documented {
 }
 
 #[derive(Walker, Serialize, Deserialize)]
-#[walker(description = "Does it.", include_in_schema = true)]
+#[walker(description = "Does it.", include_in_schema = true, response_class = "text/csv")]
 struct Described {}
 
 idle!(Documented Described);
@@ -72,7 +72,7 @@ fn documents_know_what_a_type_says() {
         .describe_field("How many.");
     assert_eq!(Documented::spec(), spec);
     assert!(Documented::spec().model().unwrap().check(&json!([1, 256])).is_err());
-    assert_eq!(Described::spec(), Spec::new().describe("Does it."));
+    assert_eq!(Described::spec(), Spec::new().describe("Does it.").response_class("text/csv"));
 }
 
 /// The library under another path, where root and node change places.

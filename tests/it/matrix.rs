@@ -197,12 +197,7 @@ async fn no_route_is_left_out() {
     for (path, operations) in document["paths"].as_object().unwrap() {
         for (method, operation) in operations.as_object().unwrap() {
             // What walkers answer is the same for all walkers of one kind: some of each are asked.
-            if operation["tags"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .any(|tag| tag.as_str().unwrap().contains("Walker APIs"))
-            {
+            if operation["operationId"].as_str().unwrap().starts_with("api_") {
                 continue;
             }
             let is_there = |row: &&Cells| row.0.eq_ignore_ascii_case(method) && is_at(path, row.1);

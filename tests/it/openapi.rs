@@ -131,6 +131,57 @@ async fn walkers_that_take_files_are_described() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn walkers_that_answer_with_no_json_are_described() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&example("album"), folder.path(), &[]);
+    let served = document(&server, "/openapi.json").await;
+    let content = |path: &str, method: &str, status: &str| {
+        served["paths"][path][method]["responses"][status]["content"].clone()
+    };
+    let text = json!({ "schema": { "type": "string" } });
+    assert_eq!(content("/album", "get", "200"), json!({ "text/html": text }));
+    assert_eq!(content("/album.csv", "get", "200"), json!({ "text/csv": text }));
+    assert_eq!(content("/walker/picture", "get", "200"), json!({ "image/bmp": { "schema": {} } }));
+    let missing = content("/walker/picture", "get", "404");
+    assert_eq!(missing["application/json"]["schema"], json!({}), "it says in its own words what is missing");
+    assert_eq!(content("/album", "post", "303"), json!({ "text/plain": text }));
+    let socket = document(&server, "/asyncapi.json").await;
+    let picture = &socket["components"]["messages"]["answer_picture"];
+    assert_eq!(
+        (&picture["contentType"], &picture["payload"]["format"]),
+        (&json!("image/bmp"), &json!("binary"))
+    );
+    let sent = socket["operations"]["send"]["messages"].as_array().unwrap();
+    for name in ["answer", "bytes", "answer_picture", "answer_page"] {
+        assert!(sent.contains(&json!({ "$ref": format!("#/channels/websocket/messages/{name}") })), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn own_fields_of_users_are_described() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&example("accounts"), folder.path(), &[]);
+    let document = document(&server, "/openapi.json").await;
+    let body = &document["paths"]["/user/register"]["post"]["requestBody"];
+    assert_eq!(
+        (&body["required"], &body["content"]["application/json"]["schema"]["$ref"]),
+        (&json!(true), &json!("#/components/schemas/Registration"))
+    );
+    let schemas = &document["components"]["schemas"];
+    let registration = &schemas["Registration"];
+    assert_eq!(registration["required"], json!(["email", "password", "name"]));
+    let properties = &registration["properties"];
+    assert_eq!(properties["name"], json!({ "type": "string" }));
+    assert_eq!(
+        (&properties["language"]["$ref"], &properties["language"]["default"]),
+        (&json!("#/components/schemas/Language"), &json!("english"))
+    );
+    assert_eq!(schemas["Language"]["enum"], json!(["english", "french"]));
+    assert_eq!(properties["email"], schemas["Credentials"]["properties"]["email"]);
+    assert_eq!(schemas["Credentials"]["required"], json!(["email", "password"]), "a login asks for no more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_socket_is_described() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&example("specs"), folder.path(), &[]);

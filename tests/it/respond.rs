@@ -241,3 +241,92 @@ async fn what_cannot_be_sent_fails_the_walker() {
     let ran = bench.run(&user, Recorded { way: "twice".to_owned() }).await;
     assert_eq!((ran.status, ran.record.unwrap().run.result["bytes"].clone()), (200, json!(1)));
 }
+
+/// Answers by itself, or has another one answer.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(response_model = Vec<u8>)]
+struct Bytes {
+    way: String,
+}
+
+#[abilities]
+impl Bytes {
+    #[entry]
+    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        cx.attach(&here, Mark {})?;
+        match self.way.as_str() {
+            "fits" => cx.respond(Response::json([1, 2])?).await?,
+            "inside" => drop(cx.spawn(Words {}, &here).await?),
+            "bytes" => cx.respond(Response::bytes("application/json", "{}")).await?,
+            "error" => {
+                cx.status(404)?;
+                cx.respond(Response::json("none")?).await?;
+            }
+            "caught" => {
+                cx.respond(Response::json([1])?).await?;
+                assert!(cx.respond(Response::json([256])?).await.is_err());
+            }
+            _ => cx.respond(Response::json([256])?).await?,
+        }
+        DONE
+    }
+}
+
+/// Answers with what is no list of bytes, and says nothing of it.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(private)]
+struct Words {}
+
+#[abilities]
+impl Words {
+    #[entry]
+    async fn start(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+        cx.respond(Response::json("words")?).await?;
+        DONE
+    }
+}
+
+/// Keeps something, and then answers with what does not fit.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(async, response_model = Vec<u8>, retry(attempts = 3, delay = "1s"))]
+struct Late {}
+
+#[abilities]
+impl Late {
+    #[entry]
+    async fn start(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        cx.attach(&here, Mark {})?;
+        cx.checkpoint();
+        cx.then("end")
+    }
+
+    #[step]
+    async fn end(&mut self, here: Here<Root>, cx: &mut Context) -> Outcome {
+        cx.attach(&here, Mark {})?;
+        cx.respond(Response::json("words")?).await?;
+        DONE
+    }
+}
+
+#[tokio::test]
+async fn json_is_what_the_called_walker_says() {
+    let bench = Bench::new(|registry| {
+        registry.walker::<Bytes>().walker::<Words>().walker::<Late>();
+    })
+    .await;
+    let user = bench.register().await;
+    for (way, status) in
+        [("fits", 200), ("bytes", 200), ("error", 404), ("caught", 200), ("inside", 500), ("wrong", 500)]
+    {
+        let before = bench.count::<Mark>(&user).await;
+        let ran = bench.run(&user, Bytes { way: way.to_owned() }).await;
+        assert_eq!((ran.status, ran.error.is_some()), (status, status == 500), "{way}");
+        let kept = usize::from(status != 500);
+        assert_eq!(bench.count::<Mark>(&user).await, before + kept, "{way}");
+    }
+    let before = bench.count::<Mark>(&user).await;
+    let record = bench.run(&user, Late {}).await.record.unwrap();
+    assert_eq!(record.run.error_code, Some(walkabout::schema::ErrorCode::InvalidResponse));
+    assert_eq!((record.run.attempt, record.run.retries), (1, 0), "it would fail again");
+    assert_eq!(bench.count::<Mark>(&user).await, before + 1, "as at its last checkpoint");
+}

@@ -9,7 +9,7 @@ use walkabout::{
     prelude::*,
     registry::Registry,
     testing::Bench,
-    walker::{EntryType, FieldKind, KeyPlace, Part, Spec},
+    walker::{EntryType, FieldKind, KeyPlace, Model, Part, Spec},
 };
 
 use crate::support::{Client, Server, example, stock, told};
@@ -217,6 +217,8 @@ spec_only! {
     Pathless "pathless" Spec::new().webhook(KeyPlace::Path("key")).path("a");
     Bodied "bodied" Spec::new().webhook(KeyPlace::Body("a")).field("a", FieldKind::Optional);
     Both "both" Spec::new().webhook(KeyPlace::Path("a")).path("{a}").field("a", FieldKind::Required);
+    Classy "classy" Spec::new().response_class("html");
+    Twice "twice" Spec::new().response_class("text/html; charset=utf-8").response_model(Model::of::<u8>());
     Odd "odd" Spec::new().path("/odd/{a}.json").field("a", FieldKind::Required);
 }
 
@@ -243,7 +245,9 @@ async fn specs_that_do_not_fit_are_told_at_the_start() {
             .walker::<Queried>()
             .walker::<Pathless>()
             .walker::<Bodied>()
-            .walker::<Both>();
+            .walker::<Both>()
+            .walker::<Classy>()
+            .walker::<Twice>();
     });
     let text = text.await;
     for wanted in [
@@ -255,6 +259,9 @@ async fn specs_that_do_not_fit_are_told_at_the_start() {
         "walker pathless takes its key from {key} of its path, which has no such variable",
         "walker bodied takes its key from \"a\" of the body, where it has a field",
         "walker both takes its key from {a} of its path, where it has a field",
+        "walker classy has the response_class \"html\": write a media type without parameters, as \"text/html\"",
+        "walker twice has the response_class \"text/html; charset=utf-8\"",
+        "walker twice has a response_model, which is of JSON, and a response_class: leave one out",
         "walker odd has the path \"/odd/{a}.json\": a variable takes a whole segment",
     ] {
         assert!(text.contains(wanted), "{text}");

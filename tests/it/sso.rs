@@ -35,27 +35,27 @@ fn message(text: &str) -> Value {
 
 /// A browser: it keeps cookies, and goes where it is sent when it is told to.
 #[derive(Clone)]
-struct Browser {
+pub struct Browser {
     http: reqwest::Client,
     url: String,
     cookies: BTreeMap<String, String>,
 }
 
 /// An answer, and where it leads.
-struct Seen {
-    status: u16,
-    body: Value,
-    location: String,
-    headers: header::HeaderMap,
+pub struct Seen {
+    pub status: u16,
+    pub body: Value,
+    pub location: String,
+    pub headers: header::HeaderMap,
 }
 
 impl Browser {
-    fn new(url: &str) -> Self {
+    pub fn new(url: &str) -> Self {
         let http = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
         Self { http, url: url.to_owned(), cookies: BTreeMap::new() }
     }
 
-    async fn see(&mut self, address: &str) -> Seen {
+    pub async fn see(&mut self, address: &str) -> Seen {
         let address = address.replace(HOST, &self.url);
         let mut request = self.http.get(&address);
         if address.starts_with(&self.url) {
@@ -80,7 +80,7 @@ impl Browser {
     }
 
     /// Goes to the provider; gives where that sends it back to.
-    async fn go(&mut self, path: &str) -> String {
+    pub async fn go(&mut self, path: &str) -> String {
         let address = format!("{}{path}", self.url);
         let there = self.see(&address).await;
         assert_eq!(
@@ -96,7 +96,7 @@ impl Browser {
     }
 
     /// The whole way.
-    async fn sign_in(&mut self, platform: &str, operation: &str) -> (u16, Value) {
+    pub async fn sign_in(&mut self, platform: &str, operation: &str) -> (u16, Value) {
         let back = self.go(&format!("/sso/{platform}/{operation}")).await;
         assert!(back.starts_with(&format!("{HOST}/sso/{platform}/{operation}/callback?code=")), "{back}");
         let seen = self.see(&back).await;

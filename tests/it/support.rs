@@ -263,6 +263,17 @@ impl Socket {
         }
     }
 
+    /// The next binary frame.
+    pub async fn bytes(&mut self) -> Vec<u8> {
+        loop {
+            match self.inner.next().await.expect("the socket is open").unwrap() {
+                Message::Binary(bytes) => return bytes.to_vec(),
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+    }
+
     pub async fn ask(&mut self, frame: Value) -> Value {
         self.send(frame).await;
         self.next().await

@@ -48,6 +48,10 @@ impl Docs {
                     self.calls.push(quote!(.response(#status, #text)));
                 }
             }
+            "response_class" => {
+                let text = text()?;
+                self.calls.push(quote!(.response_class(#text)));
+            }
             "response_model" => self.model = Some(meta.value()?.parse()?),
             "deprecated" => self.calls.push(quote!(.deprecated())),
             "include_in_schema" => {

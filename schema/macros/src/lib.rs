@@ -44,7 +44,8 @@ pub fn object(input: TokenStream) -> TokenStream {
 /// The name is the type's in snake case unless given. A walker that says neither `auth` nor `public` is what the settings say.
 ///
 /// For API documents: `#[walker(status_code = 201, tags = "A, B", summary = "…", description = "…", response_description = "…",
-/// responses(404 = "…"), response_model = Type, deprecated, include_in_schema = false)]`. Comments of fields are theirs.
+/// responses(404 = "…"), response_model = Type, response_class = "text/html", deprecated, include_in_schema = false)]`. Comments of
+/// fields are theirs.
 ///
 /// On a field, or on the type for all its fields: `#[walker(excluded)]`, the caller cannot set it; `#[walker(as_query)]`, it comes in
 /// the query. Where it is called: `path = "/things/{id}"`, of which each variable is a field, and `methods = "get, put"` in place of

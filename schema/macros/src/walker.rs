@@ -76,7 +76,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
                 key if common.take(key, &meta)? || docs.take(key, &meta)? => {}
                 _ => {
                     return Err(meta.error(
-                        "unknown: use async, public, auth, websocket, private, entry, path, methods, webhook, as_query, excluded, rerun, retry, timeout, visit_timeout, checkpoint, version, resumes, status_code, tags, summary, description, response_description, responses, response_model, deprecated, include_in_schema, name, alias, access or crate",
+                        "unknown: use async, public, auth, websocket, private, entry, path, methods, webhook, as_query, excluded, rerun, retry, timeout, visit_timeout, checkpoint, version, resumes, status_code, tags, summary, description, response_description, responses, response_model, response_class, deprecated, include_in_schema, name, alias, access or crate",
                     ));
                 }
             }

@@ -18,8 +18,9 @@ use serde_json::Value;
 pub(crate) use self::{
     parts::{Describe, Place, Types},
     refused::Refused,
-    walkers::context_of,
+    walkers::{JSON, answer_of, context_of},
 };
+use super::users;
 use crate::{
     runtime::Runtime,
     walker::{KeyPlace, Method},
@@ -49,6 +50,7 @@ pub(crate) fn document<'o>(
         .collect();
     let envelopes = walkers::Envelopes::of(&mut types);
     types.reserve();
+    users::define_registration(&mut types, &runtime.registry().own_fields);
     let of_walkers = walkers::describe(&mut types, runtime, &envelopes);
     let mut paths: BTreeMap<String, PathItem> = BTreeMap::new();
     for (method, path, operation) in own.into_iter().chain(of_walkers) {

@@ -15,6 +15,8 @@ use crate::{
     walker::{Field, FieldKind, KeyPlace, Method, Part, Spec},
 };
 
+/// The media type of what is answered, unless a walker says another.
+pub(crate) const JSON: &str = "application/json";
 /// The tag of walkers that say no other.
 pub(super) const TAG: &str = "Walker APIs";
 /// That of those that are called with webhook keys.
@@ -67,14 +69,17 @@ struct Fields {
     body: Option<(Value, bool)>,
     /// Those of files that come with it.
     files: Vec<Field>,
-    /// What its own answers are.
-    model: Option<Value>,
+    /// What its own answers are, when it says so.
+    answer: Option<Media>,
 }
+
+/// A media type, and what is sent as that.
+type Media = (&'static str, Value);
 
 impl Fields {
     fn of(types: &mut Types, walker: &WalkerType) -> Self {
         let spec = &walker.spec;
-        let model = spec.model().map(|model| model.define(types.definitions()));
+        let answer = answer_of(types, spec);
         let (in_body, others): (Vec<_>, Vec<_>) =
             fields_of(types, walker).into_iter().partition(|(field, _)| field.part == Part::Body);
         let (files, given): (Vec<_>, Vec<_>) = others.into_iter().partition(|(field, _)| is_file(field));
@@ -89,7 +94,19 @@ impl Fields {
         // As in Jac Cloud.
         let name = format!("{}_body_model", walker.name.as_str().to_ascii_lowercase());
         let body = has_members.then(|| (types.named(&name, body), is_required));
-        Self { given, body, files, model }
+        Self { given, body, files, answer }
+    }
+}
+
+/// What a walker says that it answers with in the place of its reports.
+pub(crate) fn answer_of(types: &mut Types, spec: &Spec) -> Option<Media> {
+    let of_class = |class: &'static str| {
+        let is_text = class.starts_with("text/");
+        (class, if is_text { json!({ "type": "string" }) } else { json!({}) })
+    };
+    match spec.model() {
+        Some(model) => Some((JSON, model.define(types.definitions()))),
+        None => spec.docs.response_class.map(of_class),
     }
 }
 
@@ -117,14 +134,8 @@ fn is_file(field: &Field) -> bool {
 
 /// The fields that a caller gives, with their schemas.
 fn fields_of(types: &mut Types, walker: &WalkerType) -> Vec<(Field, Value)> {
-    let mut members: BTreeMap<&str, Value> = BTreeMap::new();
-    for member in (walker.members)(types.definitions()) {
-        let mut schema = member.schema;
-        if let Some(default) = member.default {
-            put(&mut schema, "default", default);
-        }
-        members.insert(member.name, schema);
-    }
+    let members = (walker.members)(types.definitions()).into_iter();
+    let mut members: BTreeMap<&str, Value> = members.map(|member| (member.name, member.schema)).collect();
     let given = walker.spec.fields.iter().filter(|field| field.kind != FieldKind::Excluded);
     given.map(|field| (field.clone(), members.remove(field.name).unwrap_or_else(|| json!({})))).collect()
 }
@@ -342,14 +353,18 @@ fn answers(
     }
     let has_body = |status: u16| method != Method::Head && !matches!(status, 204 | 304);
     let status = docs.status_code.unwrap_or(200);
-    let model = fields.model.as_ref().unwrap_or(&envelopes.done);
-    let about = text("What it reported.");
-    let described = match has_body(status) {
-        true => described.answers(status, about, model.clone()),
+    let reported = || vec![(JSON, envelopes.done.clone())];
+    let (usual, others) = match &fields.answer {
+        None => ("What it reported.", reported()),
+        // Under another status it may say anything.
+        Some((media, _)) => ("What it answers.", vec![(JSON, json!({})), (*media, json!({}))]),
+    };
+    let own = fields.answer.as_ref().map_or_else(reported, |answer| vec![answer.clone()]);
+    let send = |described: Describe, status: u16, about: &str, content: &[Media]| match has_body(status) {
+        true => described.sends(status, about, content.to_vec()),
         false => described.ends(status, about),
     };
-    docs.responses.iter().fold(described, |described, (status, about)| match has_body(*status) {
-        true => described.answers(*status, about, envelopes.done.clone()),
-        false => described.ends(*status, about),
-    })
+    let described = send(described, status, text(usual), &own);
+    let responses = docs.responses.iter();
+    responses.fold(described, |described, (status, about)| send(described, *status, about, &others))
 }

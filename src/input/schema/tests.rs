@@ -208,7 +208,9 @@ fn types_of_one_name_are_told_apart() {
 #[test]
 fn members_have_their_defaults() {
     let members = members::<Shelf>(&mut Definitions::default());
-    let default = |name: &str| members.iter().find(|member| member.name == name).unwrap().default.clone();
+    let member = |name: &str| members.iter().find(|member| member.name == name).unwrap();
+    let default = |name: &str| member(name).schema.get("default").cloned();
+    assert_eq!((member("name").is_required, member("depth").is_required), (true, false));
     assert_eq!(default("depth"), Some(json!(4)));
     assert_eq!(default("size"), None, "nothing is said of null");
     assert_eq!(default("name"), None, "it has to be given");

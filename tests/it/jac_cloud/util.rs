@@ -2,8 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{app::node, rows};
-use crate::support::Client;
+use super::{
+    app::{detail, node},
+    rows,
+};
+use crate::support::{Client, told};
 
 /// The reply, and the ids of its nodes.
 async fn traverse(client: &Client, query: &str) -> (Value, Vec<String>) {
@@ -19,11 +22,21 @@ rows! { "5.6 traverse";
         let (ann, ben) = (app.user().await, app.user().await);
         let node = node(&ann, "NO_ACCESS").await;
         let (reply, nodes) = traverse(&ann, "").await;
-        assert_eq!((nodes.len(), reply["edges"].as_array().unwrap().len()), (1, 1), "the root, and one step from it");
+        let edge = reply["edges"][0]["id"].as_str().unwrap();
+        let wanted = json!({
+            "edges": [{ "id": edge, "source": nodes[0], "target": node }],
+            "nodes": [{ "id": nodes[0], "edges": [edge] }],
+        });
+        assert_eq!(reply, wanted, "the root, and one step from it");
         assert_eq!(traverse(&ann, &format!("?source={node}")).await.1, vec![node.clone()]);
-        assert_eq!(ben.get(&format!("/util/traverse?source={node}")).await.0, 404);
-        assert_eq!(ann.get("/util/traverse?source=7").await.0, 422);
-        assert_eq!(app.nobody().get("/util/traverse").await.0, 403);
+        let (reply, nodes) = traverse(&ann, &format!("?source={edge}")).await;
+        assert_eq!((nodes.len(), reply["edges"].as_array().unwrap().len()), (2, 1), "an edge, and its ends");
+        for source in [node.as_str(), edge, "n:A:0191c5a0-0000-7000-8000-000000000000"] {
+            let answer = ben.get(&format!("/util/traverse?source={source}")).await;
+            assert_eq!(answer, (404, detail(json!("Not Found"))), "{source}");
+        }
+        assert_eq!(told(&ann.get("/util/traverse?source=7").await), ["value_error query.source"]);
+        assert_eq!(app.nobody().get("/util/traverse").await, (403, detail(json!("Not authenticated"))));
     }
     detailed "`detailed`" |app| {
         let ann = app.user().await;
@@ -32,7 +45,7 @@ rows! { "5.6 traverse";
         assert_eq!(reply["nodes"][0]["archetype"], json!({ "val": 1 }));
         assert_eq!(reply["edges"][0]["archetype"], json!({ "w": 2 }));
         let (reply, _) = traverse(&ann, &format!("?source={node}")).await;
-        assert!(reply["nodes"][0].get("archetype").is_none());
+        assert!(reply["nodes"][0].get("archetype").is_none() && reply["edges"][0].get("archetype").is_none());
     }
     depth "`depth`" |app| {
         let ann = app.user().await;
