@@ -1,8 +1,9 @@
 //! What a type takes, as a JSON Schema (2020-12).
 //!
 //! Users write no schema: serde says what a type asks for (`asks`), and values that are tried out say the rest: which members there
-//! must be, which form a text has. What a type takes beyond its schema, as a number in a text, is not in it; what the schema allows
-//! is taken. Where a type looks at what is there before it says what it wants (an untagged enum, what is flattened), all is allowed.
+//! must be, which form a text has, between which bounds a whole number is. What a type takes beyond its schema, as a number in a text, is
+//! not in it, nor are other checks of its own. Where a type looks at what is there before it says what it wants (an untagged enum, what is
+//! flattened), all is allowed.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -272,19 +273,38 @@ impl<'d> Tracer<'d> {
     fn integer(&self, path: &[Step], low: i128, high: i128) -> Shape {
         // Beyond 64 bits with the sign no number is taken in JSON.
         let (low, high) = (i64::try_from(low).unwrap_or(i64::MIN), i64::try_from(high).unwrap_or(i64::MAX));
-        let mut schema = json!({ "type": "integer", "minimum": low, "maximum": high });
+        let mut schema = json!({ "type": "integer" });
         if let Some(format) = format_of(low, high) {
             put(&mut schema, "format", json!(format));
         }
-        if self.takes(path, &json!(0)) || !self.takes(path, &json!(1)) {
-            return Shape::new(schema, 0);
+        let takes = |number: i64| self.takes(path, &json!(number));
+        let (sample, low) = match (takes(0), takes(1)) {
+            (true, _) => (0, self.last(path, 0, low)),
+            (false, true) if low < 0 && takes(-1) => {
+                put(&mut schema, "not", json!({ "const": 0 }));
+                (1, self.last(path, -1, low))
+            }
+            (false, true) => (1, 1),
+            (false, false) => (0, low),
+        };
+        put(&mut schema, "minimum", json!(low));
+        let high = if takes(sample) { self.last(path, sample, high) } else { high };
+        put(&mut schema, "maximum", json!(high));
+        Shape::new(schema, sample)
+    }
+
+    /// The last number that is taken, from one that is towards one that may not be: a type may have bounds of its own.
+    fn last(&self, path: &[Step], mut taken: i64, end: i64) -> i64 {
+        if self.takes(path, &json!(end)) {
+            return end;
         }
-        if low == 0 {
-            put(&mut schema, "minimum", json!(1));
-        } else {
-            put(&mut schema, "not", json!({ "const": 0 }));
+        let mut refused = end;
+        while taken.abs_diff(refused) > 1 {
+            let middle = (i128::from(taken) + i128::from(refused)) / 2;
+            let middle = i64::try_from(middle).unwrap_or(taken);
+            if self.takes(path, &json!(middle)) { taken = middle } else { refused = middle }
         }
-        Shape::new(schema, 1)
+        taken
     }
 
     /// A text; one of a form that is known when not every text is taken.

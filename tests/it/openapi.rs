@@ -111,6 +111,13 @@ async fn webhook_walkers_are_described() {
     for (path, item) in webhooks {
         for operation in item.as_object().unwrap().values() {
             assert_eq!(operation["tags"], json!(["Webhook Walker APIs"]), "{path}");
+            // A key among the fields is asked for like any field that has to be there.
+            let body = &operation["requestBody"];
+            let schema = &body["content"]["application/json"]["schema"]["$ref"];
+            let name = schema.as_str().unwrap_or_default().rsplit('/').next().unwrap();
+            let required = document["components"]["schemas"][name]["required"].as_array();
+            let has_to_be = required.is_some_and(|required| !required.is_empty());
+            assert_eq!(body["required"] == true, has_to_be, "{path} {body}");
         }
     }
 }

@@ -8,7 +8,7 @@ mod parts;
 mod refused;
 mod walkers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aide::openapi::{
     ApiKeyLocation, Components, Info, OpenApi, Operation, PathItem, Paths, ReferenceOr, SecurityScheme, Tag,
@@ -52,8 +52,9 @@ pub(crate) fn document<'o>(
     types.reserve();
     users::define_registration(&mut types, &runtime.registry().own_fields);
     let of_walkers = walkers::describe(&mut types, runtime, &envelopes);
-    let mut paths: BTreeMap<String, PathItem> = BTreeMap::new();
-    for (method, path, operation) in own.into_iter().chain(of_walkers) {
+    let (mut paths, mut ids): (BTreeMap<String, PathItem>, BTreeSet<String>) = Default::default();
+    for (method, path, mut operation) in own.into_iter().chain(of_walkers) {
+        operation.operation_id = operation.operation_id.map(|id| one_of_its_kind(id, &mut ids));
         *place(paths.entry(path).or_default(), method) = Some(operation);
     }
     let about = runtime.registry().about();
@@ -104,6 +105,18 @@ fn place(item: &mut PathItem, method: Method) -> &mut Option<Operation> {
     }
 }
 
+/// An operation's id, numbered when another has it: of paths that differ by punctuation alone.
+fn one_of_its_kind(id: String, ids: &mut BTreeSet<String>) -> String {
+    let mut own = id.clone();
+    for n in 2.. {
+        if ids.insert(own.clone()) {
+            break;
+        }
+        own = format!("{id}_{n}");
+    }
+    own
+}
+
 /// A path as a part of an operation's id.
 fn worded(path: &str) -> String {
     path.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
@@ -151,4 +164,16 @@ fn schemes(runtime: &Runtime) -> SecuritySchemes {
         schemes.insert(scheme, ReferenceOr::Item(key));
     }
     schemes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_operations_have_one_id() {
+        let mut ids = BTreeSet::new();
+        let given = ["a", "a", "a_2", "b", "a"].map(|id| one_of_its_kind(id.to_owned(), &mut ids));
+        assert_eq!(given, ["a", "a_2", "a_2_2", "b", "a_3"]);
+    }
 }

@@ -84,10 +84,11 @@ impl Fields {
             fields_of(types, walker).into_iter().partition(|(field, _)| field.part == Part::Body);
         let (files, given): (Vec<_>, Vec<_>) = others.into_iter().partition(|(field, _)| is_file(field));
         let files = files.into_iter().map(|(field, _)| field).collect();
-        let is_required = in_body.iter().any(|(field, _)| field.kind == FieldKind::Required);
+        let mut is_required = in_body.iter().any(|(field, _)| field.kind == FieldKind::Required);
         let mut members: Vec<_> = in_body.into_iter().map(|(field, schema)| member(&field, schema)).collect();
         if let Some(KeyPlace::Body(name)) = spec.webhook_key().filter(|_| !spec.is_public()) {
             members.push((name, json!({ "type": "string", "description": "A webhook key." }), true));
+            is_required = true;
         }
         let has_members = !members.is_empty();
         let body = object(members);
@@ -252,10 +253,19 @@ fn keyed(described: Describe, spec: &Spec) -> Describe {
 /// The name of the security scheme of keys in headers and queries.
 pub(super) fn key_scheme(place: KeyPlace) -> Option<String> {
     match place {
-        KeyPlace::Header(name) => Some(format!("APIKeyHeader_{name}")),
-        KeyPlace::Query(name) => Some(format!("APIKeyQuery_{}", worded(name))),
+        KeyPlace::Header(name) => Some(format!("APIKeyHeader_{}", component(name))),
+        KeyPlace::Query(name) => Some(format!("APIKeyQuery_{}", component(name))),
         KeyPlace::Path(_) | KeyPlace::Body(_) => None,
     }
+}
+
+/// A name as a part of a component's, which has few kinds of characters; no two are alike.
+fn component(name: &str) -> String {
+    let of_char = |c: char| match c {
+        'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '_' => c.to_string(),
+        _ => format!(".{:x}", u32::from(c)),
+    };
+    name.chars().map(of_char).collect()
 }
 
 /// With the variables of the path, by the names that it has in the document, and the parameters of the query.

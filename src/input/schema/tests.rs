@@ -39,8 +39,28 @@ fn component<T: DeserializeOwned>(name: &str) -> Value {
     schema["components"]["schemas"][name].clone()
 }
 
+/// Has bounds of its own.
+#[derive(serde::Deserialize)]
+#[serde(try_from = "i32")]
+struct Celsius(#[expect(dead_code, reason = "it is only described")] i32);
+
+impl TryFrom<i32> for Celsius {
+    type Error = String;
+    fn try_from(degrees: i32) -> Result<Self, String> {
+        if (-273..=1000).contains(&degrees) {
+            Ok(Self(degrees))
+        } else {
+            Err("too hot or too cold".to_owned())
+        }
+    }
+}
+
 #[test]
 fn plain_types() {
+    check::<Celsius>(json!({ "type": "integer", "minimum": -273, "maximum": 1000, "format": "int32" }));
+    check::<std::num::NonZeroI8>(
+        json!({ "type": "integer", "minimum": -128, "maximum": 127, "format": "int8", "not": { "const": 0 } }),
+    );
     check::<bool>(json!({ "type": "boolean" }));
     check::<u8>(json!({ "type": "integer", "minimum": 0, "maximum": 255, "format": "uint8" }));
     check::<i16>(json!({ "type": "integer", "minimum": -32768, "maximum": 32767, "format": "int16" }));
