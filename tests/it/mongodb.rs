@@ -22,13 +22,16 @@ use tokio::{
 };
 use walkabout::files::Content;
 use walkabout::{
+    config::Config,
     env::Env,
     store::{Limits, Store, mongodb as store},
+    testing::Bench,
 };
 
 use crate::{
     database::database,
     support::{Client, Server, example, stock},
+    users::one_stays,
 };
 
 fn options(uri: &str) -> store::Options {
@@ -346,6 +349,18 @@ async fn a_file_of_a_run_is_served_by_any_process_until_another_takes_its_name()
     let base = Driver::with_uri_str(&uri).await.unwrap().default_database().unwrap();
     let kept = base.collection::<Document>("file.files").count_documents(doc! {}).await.unwrap();
     assert_eq!(kept, 1, "the one before is gone");
+}
+
+/// Each of two administrators goes at a process of its own, at the same moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_administrator_stays_whichever_process_was_asked() {
+    let Some(uri) = database() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let config = || Config { data: folder.path().to_owned(), ..Config::default() };
+    let (here, there) = (open(&options(&uri)).await, open(&options(&uri)).await);
+    let one = Bench::inline_on(here.clone(), |_| {}, config(), Env::system()).await.unwrap();
+    let other = Bench::inline_on(there, |_| {}, config(), Env::system()).await.unwrap();
+    one_stays(&here, [&one.runtime, &other.runtime]).await;
 }
 
 /// A server that has no streams: who wants to know something has to look.

@@ -38,7 +38,7 @@ use self::{
     keys::Marker,
     records::Records,
     runs::{NewRun, Taken},
-    writer::{Member, NewRoot, QUEUE_MAX, Shared, UserWrite, Writer},
+    writer::{Member, NewRoot, QUEUE_MAX, Shared, UserGone, UserWrite, Writer},
 };
 use super::{
     Act, Acted, Claim, Claimed, Commit, Direction, Due, Element, Error, EventSink, Events, Limits, Link,
@@ -418,10 +418,15 @@ impl Store for KvStore {
         })
     }
 
-    fn remove_user(&self, user: User, then: Option<Submission>) -> BoxFuture<'_, Result<bool>> {
+    fn remove_user(
+        &self,
+        user: User,
+        stays: Option<User>,
+        then: Option<Submission>,
+    ) -> BoxFuture<'_, Result<bool>> {
         Box::pin(async move {
             let run = then.as_ref().map(NewRun::new).transpose()?.map(Box::new);
-            let user = UserWrite::gone(&user);
+            let user = UserGone::new(&user, stays.as_ref());
             self.ask(|answer| Member::RemoveUser { user, run, answer }).await
         })
     }

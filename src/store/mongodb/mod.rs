@@ -55,7 +55,7 @@ use super::{
         records::Records,
         runs::{self, NewRun, Taken},
         stage::Stage,
-        writer::{self, Fault, NewRoot, Shared, UNSAID, UserWrite},
+        writer::{self, Fault, NewRoot, Shared, UNSAID, UserGone, UserWrite},
     },
 };
 use crate::{
@@ -528,11 +528,21 @@ impl Store for MongoStore {
         })
     }
 
-    fn remove_user(&self, user: User, then: Option<Submission>) -> BoxFuture<'_, Result<bool>> {
+    fn remove_user(
+        &self,
+        user: User,
+        stays: Option<User>,
+        then: Option<Submission>,
+    ) -> BoxFuture<'_, Result<bool>> {
         Box::pin(async move {
             let run = then.as_ref().map(NewRun::new).transpose()?;
-            let user = UserWrite::gone(&user);
-            let needs = user.reads().map(|key| Need::Value(Space::User, key)).collect();
+            let user = UserGone::new(&user, stays.as_ref());
+            let reads = user.user.reads().map(|key| Need::Value(Space::User, key));
+            let stays = user
+                .stays()
+                .into_iter()
+                .flat_map(|(root, key)| [Need::element(Kind::Node, root), Need::Value(Space::User, key)]);
+            let needs = reads.chain(stays).collect();
             let bytes = run.as_ref().map_or(SMALL, NewRun::bytes);
             let rule = move |shared: &Shared, stage: &mut Stage| {
                 writer::remove_user(shared, stage, user.clone(), run.clone())
