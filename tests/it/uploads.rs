@@ -1,6 +1,10 @@
 //! Files that come with requests, over real sockets.
 
 use reqwest::Method;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use walkabout::{config::Config, env::Env, prelude::*, registry::Registry, testing::Bench};
 
 use crate::support::{Client, Server, example, told};
@@ -111,6 +115,64 @@ async fn a_plain_walker_reads_its_file_and_leaves_none() {
     assert_eq!(named(b"one").await, (200, first.clone()), "of the same bytes it is the same request");
     let (status, refused) = named(b"two").await;
     assert_eq!((status, &refused["code"]), (422, &json!("key-reused")));
+}
+
+/// A request with files whose body is still to come.
+struct Held {
+    wire: TcpStream,
+    body: Vec<u8>,
+}
+
+impl Held {
+    /// Gives the status when it is refused before its body is asked for.
+    async fn begin(client: &Client) -> Result<Self, String> {
+        let body = form(&[("text", Some("a.txt"), b"one")]);
+        let mut wire = TcpStream::connect(client.url.strip_prefix("http://").unwrap()).await.unwrap();
+        let token = client.token.as_ref().unwrap();
+        let head = format!(
+            "POST /album/lines HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-type: {FORM}\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        wire.write_all(head.as_bytes()).await.unwrap();
+        match status(&mut wire).await {
+            asked if asked == "100" => Ok(Self { wire, body }),
+            refused => Err(refused),
+        }
+    }
+
+    async fn end(mut self) -> String {
+        self.wire.write_all(&self.body).await.unwrap();
+        status(&mut self.wire).await
+    }
+}
+
+async fn status(wire: &mut TcpStream) -> String {
+    let mut answer = [0; 1000];
+    let read = wire.read(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer[..read]).split(' ').nth(1).unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_caller_does_not_take_all_places() {
+    let (server, ann, _folder) = album(&[]).await;
+    let mut again = ann.clone();
+    again.login("ann@example.com").await;
+    let mut held = Vec::new();
+    for n in 0..8 {
+        held.push(Held::begin(if n % 2 == 0 { &ann } else { &again }).await.unwrap());
+    }
+    assert_eq!(Held::begin(&ann).await.err().unwrap(), "503");
+    assert_eq!(Held::begin(&again).await.err().unwrap(), "503", "however often somebody logs in");
+    let ben = Client::user(&server.url, "ben@example.com").await;
+    let text: Piece<'_> = ("text", Some("a.txt"), b"one");
+    assert_eq!(send(&ben, "/album/lines", &[text]).await.0, 200);
+    assert_eq!(ann.get("/album.csv").await.0, 200, "without files");
+    // A place is free with the end of its request, and with its client.
+    assert_eq!(held.pop().unwrap().end().await, "200");
+    let ninth = Held::begin(&ann).await.unwrap();
+    drop(held.pop());
+    assert_eq!(ninth.end().await, "200");
+    assert_eq!(send(&ann, "/album/lines", &[text]).await.0, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
