@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::base::{Base, Tried, Tries};
 use crate::{
     Error, Result,
-    files::{Content, Files, Opened, Pieces},
+    files::{Content, Files, Opened, Pieces, Spools},
     store,
     walker::Failure,
 };
@@ -158,7 +158,7 @@ impl Files for MongoFiles {
         })
     }
 
-    fn spools(&self) -> PathBuf {
-        std::env::temp_dir()
+    fn spools(&self) -> Spools {
+        Spools::nameless(std::env::temp_dir())
     }
 }
