@@ -36,6 +36,35 @@ impl Folder {
         Arc::new(Self { data: data.to_owned(), files })
     }
 
+    /// The runs that have files now, none when there is no folder yet.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    #[cfg(feature = "embedded")]
+    pub(crate) fn runs(&self) -> io::Result<Vec<Uuid>> {
+        let entries = match std::fs::read_dir(&self.files) {
+            Err(error) if is_missing(&error) => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut runs = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name();
+            let run = name.to_str().and_then(|name| Some((Uuid::try_parse(name).ok()?, name)));
+            // What is named otherwise is not ours.
+            runs.extend(run.filter(|(run, name)| run.to_string() == *name).map(|(run, _)| run));
+        }
+        Ok(runs)
+    }
+
+    /// Removes all files of a run.
+    ///
+    /// # Errors
+    /// When one cannot be removed; others may be gone then.
+    #[cfg(feature = "embedded")]
+    pub(crate) fn forget(&self, run: Uuid) -> io::Result<()> {
+        std::fs::remove_dir_all(self.files.join(run.to_string()))
+    }
+
     fn unfinished(&self) -> PathBuf {
         self.files.join(UNFINISHED)
     }

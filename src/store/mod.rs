@@ -642,7 +642,7 @@ pub trait Store: Send + Sync + 'static {
     /// The events of a run with numbers above `after`, at most `limit`.
     fn events(&self, id: Uuid, after: u64, limit: usize) -> BoxFuture<'_, Result<Events>>;
 
-    /// Where the files of runs are kept, when that is the store itself; else they lie in the data folder.
+    /// Where the files of runs are kept, when the store has a place for them; else they lie in the data folder.
     fn files(&self) -> Option<Arc<dyn Files>> {
         None
     }

@@ -7,7 +7,7 @@ use tokio::{
 };
 use walkabout::{config::Config, env::Env, prelude::*, registry::Registry, testing::Bench};
 
-use crate::support::{Client, Server, example, told};
+use crate::support::{Client, Server, example, is_on_mongodb, told};
 
 /// A part: its name, that of its file, and what is in it.
 type Piece<'p> = (&'p str, Option<&'p str>, &'p [u8]);
@@ -115,6 +115,43 @@ async fn a_plain_walker_reads_its_file_and_leaves_none() {
     assert_eq!(named(b"one").await, (200, first.clone()), "of the same bytes it is the same request");
     let (status, refused) = named(b"two").await;
     assert_eq!((status, &refused["code"]), (422, &json!("key-reused")));
+    let kept = if is_on_mongodb() { 0 } else { 1 };
+    assert_eq!(
+        (left("files/.unfinished"), left("files").saturating_sub(1)),
+        (0, kept),
+        "what came again is gone"
+    );
+    assert_eq!(ann.get(url).await, (200, json!("one")));
+}
+
+/// On one machine: see `mongodb` for the same in a database.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_a_run_that_never_was_are_gone_after_a_start() {
+    if is_on_mongodb() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let files = folder.path().join("files");
+    let [never, other] = ["01890a5d-ac96-774b-bcce-b302099a8057", "notes"].map(|name| files.join(name));
+    // As a kill between the two leaves it; and what is nobody's to remove.
+    for folder in [&never, &other] {
+        std::fs::create_dir_all(folder).unwrap();
+        std::fs::write(folder.join("upload-1.txt"), "text").unwrap();
+    }
+    let mut server = Server::start(&example("album"), folder.path(), &[]);
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    let parts: [Piece<'_>; 2] =
+        [("photos", Some("a.txt"), b"one"), ("body", None, br#"{"caption": "here"}"#)];
+    let (_, answer) = send(&ann, "/album/photos", &parts).await;
+    let record = ann.finished(answer["walker_id"].as_str().unwrap()).await;
+    let url = record["context"]["photos"][0]["url"].as_str().unwrap();
+    server.kill();
+    assert!(never.exists(), "a store that is new may be the wrong one");
+    let server = Server::start(&example("album"), folder.path(), &["--log-level", "info"]);
+    server.logged("files of runs that were never accepted are removed");
+    assert_eq!((never.exists(), other.join("upload-1.txt").exists()), (false, true));
+    let ann = Client { url: server.url.clone(), ..ann };
+    assert_eq!(ann.get(url).await, (200, json!("one")));
 }
 
 /// A request with files whose body is still to come.

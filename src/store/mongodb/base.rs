@@ -251,8 +251,16 @@ impl Base {
 
     /// Where files are kept.
     pub(super) fn bucket(&self) -> GridFsBucket {
-        let name = format!("{}file", self.prefix);
-        self.database.gridfs_bucket(GridFsBucketOptions::builder().bucket_name(name).build())
+        self.database.gridfs_bucket(GridFsBucketOptions::builder().bucket_name(self.files()).build())
+    }
+
+    /// The pieces of files, as they lie there.
+    pub(super) fn pieces(&self) -> Collection<Document> {
+        self.database.collection(&format!("{}.chunks", self.files()))
+    }
+
+    fn files(&self) -> String {
+        format!("{}file", self.prefix)
     }
 
     /// Waits for an answer, as long as patience lasts: a connection that is silent need not be broken.

@@ -12,6 +12,7 @@ mod group;
 mod lease;
 mod others;
 mod snapshot;
+mod strays;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -42,6 +43,7 @@ use self::{
     lease::Lease,
     others::{Bell, Others, Sink},
     snapshot::MongoSnapshot,
+    strays::Strays,
 };
 use super::{
     Act, Acted, Change, Claim, Claimed, Commit, Due, Element, Error, EventSink, Events, Guard, Limits,
@@ -136,7 +138,7 @@ pub async fn open(options: &Options, limits: Limits, env: Env) -> Result<Arc<dyn
     let others = Arc::new(Others {
         base: Arc::clone(&base),
         lease: Arc::clone(&lease),
-        env,
+        env: env.clone(),
         bell: Arc::clone(&bell),
         sink: Arc::clone(&sink),
     });
@@ -145,6 +147,7 @@ pub async fn open(options: &Options, limits: Limits, env: Env) -> Result<Arc<dyn
     tasks.spawn(Arc::clone(&others).keep_lease());
     tasks.spawn(Arc::clone(&others).look());
     tasks.spawn(others.listen());
+    tasks.spawn(Strays { base: Arc::clone(&base), files: MongoFiles::new(&base), env }.remove());
     tasks.spawn(Arc::clone(&unsaid).say(messages.clone()));
     Ok(Arc::new(MongoStore {
         base,
