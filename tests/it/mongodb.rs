@@ -32,6 +32,7 @@ use walkabout::{
 use crate::{
     database::database,
     support::{Client, Server, example, stock},
+    uploads::{form, request},
     users::one_stays,
 };
 
@@ -383,6 +384,30 @@ async fn files_of_a_run_that_never_was_are_gone_after_a_day() {
         [chunks.count_documents(doc! {}).await.unwrap(), chunks.count_documents(of_left).await.unwrap()];
     assert_eq!(counted, [1, 1]);
     store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_comes_again_keeps_no_files() {
+    let Some(uri) = database() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&example("album"), folder.path(), &["--store", &uri]);
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    let named = async |text: &[u8]| {
+        let parts = form(&[("photos", Some("a.txt"), text), ("body", None, br#"{"caption": "here"}"#)]);
+        ann.send(request(&ann, "/album/photos", parts).header("idempotency-key", "one")).await
+    };
+    let (status, first) = named(b"one").await;
+    assert_eq!(status, 200, "{first}");
+    let id = first["walker_id"].as_str().unwrap();
+    assert_eq!(named(b"one").await, (200, first.clone()));
+    assert_eq!(named(b"two").await.0, 422);
+    let base = Driver::with_uri_str(&uri).await.unwrap().default_database().unwrap();
+    for place in ["file.files", "file.chunks"] {
+        let kept = base.collection::<Document>(place).count_documents(doc! {}).await.unwrap();
+        assert_eq!(kept, 1, "{place}");
+    }
+    let photo = ann.finished(id).await["context"]["photos"][0]["url"].clone();
+    assert_eq!(ann.get(photo.as_str().unwrap()).await, (200, json!("one")));
 }
 
 /// Who has given a file up finds nothing of it later, however long the database took.

@@ -10,10 +10,10 @@ use walkabout::{config::Config, env::Env, prelude::*, registry::Registry, testin
 use crate::support::{Client, Server, example, is_on_mongodb, told};
 
 /// A part: its name, that of its file, and what is in it.
-type Piece<'p> = (&'p str, Option<&'p str>, &'p [u8]);
+pub type Piece<'p> = (&'p str, Option<&'p str>, &'p [u8]);
 
 /// A multipart body.
-fn form(parts: &[Piece<'_>]) -> Vec<u8> {
+pub fn form(parts: &[Piece<'_>]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, file, bytes) in parts {
         let file =
@@ -28,7 +28,7 @@ fn form(parts: &[Piece<'_>]) -> Vec<u8> {
 
 const FORM: &str = "multipart/form-data; boundary=XX";
 
-fn request(client: &Client, path: &str, body: Vec<u8>) -> reqwest::RequestBuilder {
+pub fn request(client: &Client, path: &str, body: Vec<u8>) -> reqwest::RequestBuilder {
     client.request(Method::POST, path).header("content-type", FORM).body(body)
 }
 
