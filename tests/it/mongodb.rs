@@ -77,6 +77,7 @@ async fn each_question_is_answered_by_its_index() {
         let bytes = [&id.bytes()[..], &seq.to_be_bytes()].concat();
         Binary { subtype: BinarySubtype::Generic, bytes }
     };
+    let piece = |digit: u8| ObjectId::from_bytes([digit; 12]);
     let questions = [
         ("edge", doc! { "out": id }, doc! { "name": 1, "_id": 1 }, "links_out"),
         ("edge", doc! { "in": id, "name": "Likes" }, doc! { "name": 1, "_id": 1 }, "links_in"),
@@ -103,6 +104,18 @@ async fn each_question_is_answered_by_its_index() {
         ("user", doc! { "root_id": id }, doc! { "_id": 1 }, "users_of_root"),
         ("node", doc! { "_id": { "$in": [id] } }, doc! {}, "_id_"),
         ("event", doc! { "_id": { "$gt": event(3), "$lte": event(u64::MAX) } }, doc! { "_id": 1 }, "_id_"),
+        (
+            "file.files",
+            doc! { "filename": { "$gt": "0", "$lt": "1" } },
+            doc! { "filename": 1 },
+            "filename_1_uploadDate_1",
+        ),
+        (
+            "file.chunks",
+            doc! { "files_id": { "$gt": piece(0), "$lt": piece(1) }, "n": 0 },
+            doc! { "files_id": 1 },
+            "files_id_1_n_1",
+        ),
     ];
     for (place, filter, sort, index) in questions {
         let find = doc! { "find": place, "filter": filter, "sort": sort, "limit": 100 };
