@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 pub(crate) use folder::Folder;
 pub(crate) use spool::Spooling;
-pub use spool::{Received, Spool};
+pub use spool::{Received, Spool, Spools};
 
 use crate::{Result, walker::Failure};
 
@@ -89,8 +89,8 @@ pub trait Files: Send + Sync {
     /// When the place cannot be reached; some may be gone then.
     fn remove(&self, run: Uuid, names: Vec<String>) -> BoxFuture<'_, Result<()>>;
 
-    /// The folder, on the local disk, for what comes in by pieces. It need not exist.
-    fn spools(&self) -> PathBuf;
+    /// Where, on the local disk, what comes in by pieces goes until it is kept.
+    fn spools(&self) -> Spools;
 }
 
 /// What may name a file of a run: nothing that could lead out of its folder. See [`Files`].

@@ -289,7 +289,11 @@ impl Address {
         let (whole, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (place, path) = whole.split_once('/').unwrap_or((whole, ""));
         let (user, host) = place.rsplit_once('@').unwrap_or(("", place));
-        let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']);
+        let name = match host.strip_prefix('[') {
+            // What is in brackets has colons of its own.
+            Some(rest) => rest.split_once(']').map_or("", |(name, _)| name),
+            None => host.split_once(':').map_or(host, |(name, _)| name),
+        };
         Self {
             has_password: user.contains(':'),
             // Of several the first one holds.
@@ -382,6 +386,8 @@ mod tests {
             "smtp://ann:secret@mail.example.com?tls=opportunistic&tls=required",
             "smtp://ann:secret@mail.example.com/@localhost",
             "smtp://ann:secret@mail.example.com#@localhost?tls=required",
+            "smtp://ann:secret@[2001:db8::1]",
+            "smtp://ann:secret@[2001:db8::1]:25",
         ] {
             let said = refusal(url);
             assert!(said.contains("unencrypted") && !said.contains("secret"), "{said}");
@@ -396,6 +402,8 @@ mod tests {
             "smtp://localhost:25",
             "smtp://ann:secret@127.0.0.1",
             "smtp://ann:secret@[::1]:2525",
+            "smtp://ann:secret@[::1]",
+            "smtp://ann:secret@localhost:25",
             "smtp://mail.example.com",
             "smtp://ann:secret@mail.example.com?tls=required",
             "smtps://ann%40example.com:secret@mail.example.com:465/here.example.com",

@@ -1,7 +1,5 @@
 //! The runtime: what the outside can ask of it. Everything that `http` does goes through here.
 
-#[cfg(feature = "http")]
-use std::path::PathBuf;
 use std::{sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
@@ -317,7 +315,7 @@ impl Runtime {
 
     /// Where what comes in by pieces goes.
     #[cfg(feature = "http")]
-    pub(crate) fn spools(&self) -> PathBuf {
+    pub(crate) fn spools(&self) -> files::Spools {
         self.inner.engine.files.spools()
     }
 

@@ -184,9 +184,9 @@ pub struct Checkpoint {
     /// Given by the walker with `respond`.
     #[serde(default)]
     pub response: Option<Reply>,
-    /// What the run's result is then.
+    /// What the run's result is then: one value.
     #[serde(default)]
-    pub result: serde_json::Value,
+    pub results: Vec<Part<serde_json::Value>>,
 }
 
 /// A part of a long list of a checkpoint. The parts make the list, one after the other.
@@ -235,7 +235,7 @@ pub enum Items {
     Elements(Vec<ElementId>),
     /// Of what must not be visited.
     Keys(Vec<Key>),
-    /// Reports.
+    /// Reports, or what is given in their place.
     Reports(Vec<serde_json::Value>),
 }
 
@@ -365,7 +365,7 @@ impl Checkpoint {
     /// The segments that it names, in order of their numbers.
     pub fn segments(&self) -> BTreeSet<u64> {
         let lists = numbers(&self.reports).chain(numbers(&self.frontier));
-        lists.chain(numbers(&self.ignored)).collect()
+        lists.chain(numbers(&self.ignored)).chain(numbers(&self.results)).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Files on the local disk, in a folder for each run.
 
 use std::{
-    io::{self, Write},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -9,7 +9,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
-use super::{Content, Files, Opened, pieces};
+use super::{Content, Files, Opened, Spools, pieces};
 use crate::{Error, Result, walker::Failure};
 
 /// The folder, among those of runs, of files that are being written. Emptied at the start: what is there then was cut off.
@@ -36,6 +36,39 @@ impl Folder {
         Arc::new(Self { data: data.to_owned(), files })
     }
 
+    /// The runs that have files now, none when there is no folder yet.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    #[cfg(feature = "embedded")]
+    pub(crate) fn runs(&self) -> io::Result<Vec<Uuid>> {
+        let entries = match std::fs::read_dir(&self.files) {
+            Err(error) if is_missing(&error) => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut runs = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name();
+            let run = name.to_str().and_then(|name| Some((Uuid::try_parse(name).ok()?, name)));
+            // What is named otherwise is not ours.
+            runs.extend(run.filter(|(run, name)| run.to_string() == *name).map(|(run, _)| run));
+        }
+        Ok(runs)
+    }
+
+    /// Removes all files of a run.
+    ///
+    /// # Errors
+    /// When one cannot be removed; others may be gone then.
+    #[cfg(feature = "embedded")]
+    pub(crate) fn forget(&self, run: Uuid) -> io::Result<()> {
+        std::fs::remove_dir_all(self.files.join(run.to_string()))
+    }
+
+    fn unfinished(&self) -> PathBuf {
+        self.files.join(UNFINISHED)
+    }
+
     fn path(&self, run: Uuid, name: &str) -> PathBuf {
         self.files.join(run.to_string()).join(name)
     }
@@ -49,14 +82,14 @@ impl Files for Folder {
         name: String,
         content: Content,
     ) -> BoxFuture<'_, Result<Option<PathBuf>, Failure>> {
-        let (path, data, unfinished) = (self.path(run, &name), self.data.clone(), self.spools());
+        let (path, data, unfinished) = (self.path(run, &name), self.data.clone(), self.unfinished());
         Box::pin(async move {
             let written = tokio::task::spawn_blocking(move || {
                 let folder = path.parent().unwrap_or(&data);
                 std::fs::create_dir_all(folder)?;
                 let written = match content {
-                    Content::Bytes(bytes) => written(&unfinished, &bytes)?,
-                    Content::Spool(spool) => spool.path,
+                    Content::Bytes(bytes) => written(&unfinished, &mut &bytes[..])?,
+                    Content::Spool(spool) => spool.named(|file| written(&unfinished, file))?,
                 };
                 std::fs::File::open(&written)?.sync_all()?;
                 written.persist(&path)?;
@@ -107,15 +140,15 @@ impl Files for Folder {
         })
     }
 
-    fn spools(&self) -> PathBuf {
-        self.files.join(UNFINISHED)
+    fn spools(&self) -> Spools {
+        Spools::named(self.unfinished())
     }
 }
 
-fn written(unfinished: &Path, bytes: &[u8]) -> io::Result<tempfile::TempPath> {
+fn written(unfinished: &Path, content: &mut impl io::Read) -> io::Result<tempfile::TempPath> {
     std::fs::create_dir_all(unfinished)?;
     let mut file = tempfile::NamedTempFile::new_in(unfinished)?;
-    file.write_all(bytes)?;
+    io::copy(content, &mut file)?;
     Ok(file.into_temp_path())
 }
 

@@ -16,9 +16,12 @@ use axum::{
 };
 use futures_util::Stream;
 use multer::{Field, Multipart};
-use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Server, problem::Refusal};
+use super::{
+    Server,
+    places::{Place, Who},
+    problem::Refusal,
+};
 use crate::{
     Error,
     config::Config,
@@ -27,8 +30,6 @@ use crate::{
     walker::{FieldKind, Part, Spec},
 };
 
-/// Requests with files that are read at once; beyond them the answer is 503.
-pub(crate) const FORMS_MAX: usize = 64;
 /// Files of one request.
 const FILES_MAX: usize = 100;
 /// Parts of one request.
@@ -46,8 +47,8 @@ const BODY: &str = "body";
 
 /// What a multipart body has.
 pub(crate) struct Form {
-    /// The place among those that are read at once. It is kept until the walker has ended, or has what it was sent.
-    pub(crate) _turn: OwnedSemaphorePermit,
+    /// It is kept until the walker has ended, or has what it was sent.
+    pub(crate) _place: Place,
     /// The part `body`, with the other fields as JSON.
     pub(crate) body: Vec<u8>,
     /// The files, in order.
@@ -80,6 +81,7 @@ fn content_type(headers: &HeaderMap) -> Option<&str> {
 pub(crate) async fn read(
     server: &Server,
     spec: &Spec,
+    who: Who,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Form, Refusal> {
@@ -89,8 +91,7 @@ pub(crate) async fn read(
     if length.is_some_and(|length| length > config.upload_bytes_max) && headers.contains_key(header::EXPECT) {
         return Err(Refusal::TooLarge(config.upload_bytes_max));
     }
-    let turn = Arc::clone(&server.forms).try_acquire_owned();
-    let turn = turn.map_err(|_| Error::Busy("requests with files".to_owned()))?;
+    let place = server.places.take(who)?;
     let boundary = multer::parse_boundary(content_type(headers).unwrap_or_default()).ok();
     let boundary = boundary.filter(|boundary| boundary.len() <= BOUNDARY_MAX);
     let boundary = boundary.ok_or(Refusal::BadForm("Missing boundary in multipart."))?;
@@ -102,7 +103,7 @@ pub(crate) async fn read(
         is_over: false,
         pace: Arc::clone(&pace),
     };
-    let form = Form { _turn: turn, body: Vec::new(), files: Vec::new() };
+    let form = Form { _place: place, body: Vec::new(), files: Vec::new() };
     let mut reading = Reading { server, spec, read: 0, refused: None, form, pace };
     let all = reading.all(Multipart::new(pieces, boundary));
     let read = tokio::time::timeout(config.upload_time_max, all).await.unwrap_or(Err(Refusal::TooSlow));

@@ -38,8 +38,6 @@ pub(crate) async fn delete(State(server): State<Arc<Server>>, request: Request) 
         false if !asking.is_admin => return Err(FAILED),
         false => server.runtime.user(&email).await?.ok_or(Refusal::NotFound)?,
     };
-    // Two administrators at once do not both find the other.
-    let _alone = server.users.leaving.lock().await;
     match server.runtime.remove_user(&user.email, user.id.0).await? {
         Removed::Done => {}
         Removed::Unknown => return Err(Refusal::NotFound),

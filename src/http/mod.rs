@@ -20,6 +20,7 @@ mod keys;
 mod leave;
 mod letters;
 mod openapi;
+mod places;
 mod problem;
 mod requests;
 mod router;
@@ -47,7 +48,7 @@ use axum::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::watch,
 };
 
 use crate::{Error, Result, runtime::Runtime};
@@ -63,8 +64,8 @@ pub(crate) struct Server {
     pub(crate) tokens: tokens::Tokens,
     pub(crate) users: users::Users,
     pub(crate) keys: keys::Keys,
-    /// Requests with files that may be read yet.
-    pub(crate) forms: Arc<Semaphore>,
+    /// Those for requests with files.
+    pub(crate) places: Arc<places::Places>,
     pub(crate) sso: sso::Sso,
     pub(crate) codes: codes::Codes,
     pub(crate) outbox: letters::Outbox,
@@ -78,7 +79,7 @@ impl Server {
             users: users::Users::new(&runtime)?,
             keys: keys::Keys::new(&runtime).await?,
             codes: codes::Codes::new(&runtime).await?,
-            forms: Arc::new(Semaphore::new(form::FORMS_MAX)),
+            places: Arc::default(),
             sso: sso::Sso::new(&runtime).await?,
             outbox,
             stopping,

@@ -15,6 +15,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
+use percent_encoding::percent_decode_str;
 use tracing::{Instrument, Level, Span};
 use walkabout_schema::WalkerId;
 
@@ -108,23 +109,34 @@ impl BeforeKey {
         Some(Self(before.split('/').skip(1).map(literal).collect()))
     }
 
-    /// What of a path is before the key, however often its slashes are there and whatever comes behind it: also a request that is
-    /// misspelt holds a key.
+    /// What of a path is before the key, however often its slashes are there, whatever of it is percent-encoded, slashes too, and
+    /// whatever comes behind it: also a request that is misspelt holds a key.
     fn end_in<'p>(&self, path: &'p str) -> Option<&'p str> {
         let mut wanted = self.0.iter();
-        let mut at = 0;
-        for segment in path.split('/') {
+        let mut rest = path;
+        loop {
+            let (end, slash) = next_slash(rest);
+            let segment = rest.get(..end)?;
             if !segment.is_empty() {
                 match wanted.next() {
-                    None => return path.get(..at),
-                    Some(Some(literal)) if literal != segment => return None,
+                    None => return path.strip_suffix(rest),
+                    Some(Some(literal)) if !percent_decode_str(segment).eq(literal.bytes()) => return None,
                     Some(_) => {}
                 }
             }
-            at += segment.len() + 1;
+            rest = rest.get(end + slash..).filter(|_| slash > 0)?;
         }
-        None
     }
+}
+
+/// Where the next slash is, and how long it is; 0 at the end.
+fn next_slash(path: &str) -> (usize, usize) {
+    let mut places = (0..path.len()).filter_map(|at| match path.as_bytes().get(at..)? {
+        [b'/', ..] => Some((at, 1)),
+        [b'%', b'2', b'f' | b'F', ..] => Some((at, 3)),
+        _ => None,
+    });
+    places.next().unwrap_or((path.len(), 0))
 }
 
 /// The line of a request; also of one whose client did not wait for the answer.
@@ -197,6 +209,11 @@ mod tests {
             ("/coins/5/key", Some("/coins/5/")),
             ("/coins/5/key/more/", Some("/coins/5/")),
             ("//coins//5///key", Some("//coins//5///")),
+            ("/%63oin%73/5/key", Some("/%63oin%73/5/")),
+            ("%2Fcoins%2f5%2Fkey/more", Some("%2Fcoins%2f5%2F")),
+            ("/coins/%35/k%65y", Some("/coins/%35/")),
+            ("/coins/%/key", Some("/coins/%/")),
+            ("/%6gcoins/5/key", None),
             ("/coins/5", None),
             ("/coins/5/", None),
             ("/other/5/key", None),

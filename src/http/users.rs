@@ -62,8 +62,6 @@ pub(crate) struct Users {
     pub(super) failures: Counted,
     /// Letters with codes.
     pub(super) letters: Letters,
-    /// Held by who removes a user.
-    pub(super) leaving: tokio::sync::Mutex<()>,
     /// The hash that the password of an unknown address is compared with, so that it takes as long as a known
     /// one's.
     nobody: String,
@@ -77,7 +75,6 @@ impl Users {
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
             failures: Counted::new(FAILURES_MAX, FAILURES_WINDOW),
             letters: Letters::new(),
-            leaving: tokio::sync::Mutex::default(),
             nobody: nobody(runtime)?,
         })
     }

@@ -16,6 +16,7 @@ use super::{
     done::done,
     extract,
     form::{self, Form},
+    places::Who,
     problem::{Detail, Refusal, answer},
 };
 use crate::{
@@ -46,10 +47,11 @@ pub(crate) async fn run(server: &Server, target: &Target, request: Request) -> R
     let (mut parts, body) = request.into_parts();
     let mut values = path_values(&mut parts, target).await?;
     // Nobody writes files here before it is known who it is.
-    let (caller, body, files, _turn) = if form::takes_files(spec) && form::is_form(&parts.headers) {
+    let (caller, body, files, _place) = if form::takes_files(spec) && form::is_form(&parts.headers) {
         let caller = caller(server, spec, &parts, &mut values, None).await?;
-        let Form { _turn, body, files } = form::read(server, spec, &parts.headers, body).await?;
-        (caller, form_fields(server, spec, &body)?, files, Some(_turn))
+        let who = Who::of(&caller, &parts);
+        let Form { _place, body, files } = form::read(server, spec, who, &parts.headers, body).await?;
+        (caller, form_fields(server, spec, &body)?, files, Some(_place))
     } else {
         let mut body = body_of(server, spec, &parts.headers, body).await?;
         let caller = caller(server, spec, &parts, &mut values, body.as_mut().ok()).await?;

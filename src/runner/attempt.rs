@@ -54,13 +54,13 @@ pub(crate) struct Book {
     pub(crate) status: Option<u16>,
     pub(crate) custom: Value,
     pub(crate) response: Option<Given>,
+    /// What the run's result is then, when it is recorded: one value, so that checkpoints need not write it again.
+    pub(crate) results: Pieces<Report>,
     pub(crate) checkpoint: bool,
     /// What the reports take.
     report_bytes: usize,
     /// What the lines of the log take, since the last checkpoint.
     log_bytes: usize,
-    /// What the response takes, when it is JSON.
-    response_bytes: usize,
 }
 
 /// What the names of files begin with that a run has of a response, and of what its caller sent.
@@ -79,7 +79,7 @@ impl Book {
             status: from.status,
             custom: from.custom.clone(),
             response: from.response.clone(),
-            response_bytes: from.response.as_ref().map_or(0, |given| given.result().map_or(0, size)),
+            results: from.results.clone(),
             ..Self::default()
         }
     }
@@ -89,22 +89,32 @@ impl Book {
         self.reports.iter_from(index).map(Report::store).collect()
     }
 
+    /// What the run's result is by its response.
+    pub(crate) fn result(&self) -> Option<Value> {
+        self.results.iter().next().map(Report::store)
+    }
+
     /// The events since the last checkpoint, which go with this one.
     pub(crate) fn take_events(&mut self) -> Vec<EventKind> {
         self.log_bytes = 0;
         std::mem::take(&mut self.events)
     }
 
-    /// Takes room for a response, in place of that for the one before.
-    fn make_room(&mut self, bytes: usize, bound: usize) -> Result<(), Failure> {
-        self.response_bytes = 0;
-        self.check_room(bytes, bound)?;
-        self.response_bytes = bytes;
+    /// Notes a response with its result, in the place of those before.
+    fn respond(&mut self, reply: Reply, result: Value, bound: usize) -> Result<(), Failure> {
+        let (result, before) = (Report::restore(result), self.results.pop_front());
+        if let Err(full) = self.check_room(result.bytes, bound) {
+            before.into_iter().for_each(|before| self.results.push_back(before));
+            return Err(full);
+        }
+        self.results.push_back(result);
+        self.response = Some(Given::Kept(Box::new(reply)));
         Ok(())
     }
 
     fn check_room(&self, bytes: usize, bound: usize) -> Result<(), Failure> {
-        let total = self.report_bytes + self.log_bytes + self.response_bytes + bytes;
+        let response_bytes: usize = self.results.iter().map(Report::weight).sum();
+        let total = self.report_bytes + self.log_bytes + response_bytes + bytes;
         if total <= bound {
             return Ok(());
         }
@@ -276,12 +286,12 @@ impl Attempt {
     /// that a checkpoint holds is not replaced.
     pub(crate) async fn respond(&self, response: Response) -> Result<(), Failure> {
         self.check_model(&response)?;
-        let given = match &self.run {
-            None => Given::once(response),
-            Some(run) => self.keep_response(run, response).await?,
+        let Some(run) = &self.run else {
+            self.book().response = Some(Given::once(response));
+            return Ok(());
         };
-        self.book().response = Some(given);
-        Ok(())
+        let (reply, result) = self.keep_response(run, response).await?;
+        self.book().respond(reply, result, self.engine.config.commit_bytes_max)
     }
 
     /// Whether JSON is what the walker that was called says of it, whoever inside it answers. That of an error may be anything.
@@ -295,15 +305,13 @@ impl Attempt {
         }
     }
 
-    async fn keep_response(&self, run: &RunRef, response: Response) -> Result<Given, Failure> {
+    /// Gives what is kept of a response, and what the result of the run is then.
+    async fn keep_response(&self, run: &RunRef, response: Response) -> Result<(Reply, Value), Failure> {
         let ending = extension(&response.content_type);
         let name = format!("{RESPONSE}{}.{ending}", self.engine.env.random_hex(8));
         let reply = response.reply(Some(name.clone()));
         let content = match response.body {
-            Body::Json(value) => {
-                self.book().make_room(size(&value), self.engine.config.commit_bytes_max)?;
-                return Ok(Given::Kept(Box::new(Reply { file: None, ..reply }), value));
-            }
+            Body::Json(value) => return Ok((Reply { file: None, ..reply }, value)),
             Body::Bytes(bytes) => Content::Bytes(bytes),
             Body::Stream(pieces) | Body::Kept(Opened { pieces, .. }) => {
                 Content::Spool(self.spool(&name, pieces).await?)
@@ -313,7 +321,7 @@ impl Attempt {
         self.engine.files.save(run.id.uuid(), name.clone(), content).await?;
         let url = format!("/files/{}/{name}", run.id);
         let result = json!({ "url": url, "content_type": reply.content_type, "bytes": bytes });
-        Ok(Given::Kept(Box::new(reply), result))
+        Ok((reply, result))
     }
 
     async fn spool(&self, name: &str, mut pieces: Bytes) -> Result<Spool, Failure> {

@@ -24,6 +24,8 @@ pub(crate) struct Begun {
     pub(crate) status: Option<u16>,
     pub(crate) custom: Value,
     pub(crate) response: Option<Given>,
+    /// What the run's result is with this response: one value.
+    pub(crate) results: Pieces<Report>,
     /// The number of the run's next segment.
     pub(crate) next_segment: u64,
     /// Segments of the stored checkpoint that nothing here names: the next one removes them.
@@ -65,7 +67,8 @@ impl Begun {
             elevated: checkpoint.elevated,
             status: checkpoint.http_status,
             custom: checkpoint.custom,
-            response: checkpoint.response.map(|reply| Given::Kept(Box::new(reply), checkpoint.result)),
+            response: checkpoint.response.map(|reply| Given::Kept(Box::new(reply))),
+            results: Pieces::load(checkpoint.results, &mut segments)?,
             next_segment: checkpoint.next_segment,
             left: Vec::new(),
         })

@@ -323,6 +323,7 @@ impl Engine {
         let (changes, guards) = commit::gather(&attempt.graph, &self.config)?;
         let book = std::mem::take(&mut *attempt.book());
         let reports = book.reported_from(0);
+        let result = book.result();
         let Book { mut events, status, custom, response, .. } = book;
         let status = response.as_ref().and_then(Given::status).or(status).unwrap_or(200);
         let run = match errand.run() {
@@ -332,7 +333,6 @@ impl Engine {
             None => None,
             Some(run) => {
                 events.push(EventKind::Completed);
-                let (reply, result) = response.clone().and_then(Given::kept).unzip();
                 let finish = Finish {
                     at,
                     fields: walker.encode()?,
@@ -340,7 +340,7 @@ impl Engine {
                     reports: reports.clone(),
                     custom,
                     result: result.unwrap_or_else(|| result_of(&reports)),
-                    response: reply,
+                    response: response.clone().and_then(Given::kept),
                     error: None,
                 };
                 let then = Then::Finish(Box::new(finish));

@@ -419,15 +419,14 @@ fn stand(
         gone: top.from.left.clone(),
     };
     let mut book = attempt.book();
-    let kept = book.response.clone().and_then(Given::kept);
     let mut checkpoint = Checkpoint {
         fields: fields.clone(),
         walker_version: top.version,
         reports: book.reports.save(&mut segments),
         http_status: book.status,
         custom: book.custom.clone(),
-        response: kept.as_ref().map(|(reply, _)| reply.clone()),
-        result: kept.map(|(_, result)| result).unwrap_or_default(),
+        response: book.response.clone().and_then(Given::kept),
+        results: book.results.save(&mut segments),
         position: position.clone(),
         elevated: attempt.graph.is_elevated(),
         ..Checkpoint::default()
@@ -446,6 +445,7 @@ fn stand(
         status: book.status,
         custom: book.custom.clone(),
         response: book.response.clone(),
+        results: book.results.clone(),
         next_segment: next,
         left: Vec::new(),
     };

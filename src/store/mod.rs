@@ -568,9 +568,15 @@ pub trait Store: Send + Sync + 'static {
     /// [`Error::Conflict`] when an identity that the user did not have is another's.
     fn change_user(&self, user: User) -> BoxFuture<'_, Result<bool>>;
 
-    /// Removes the user of this id and version, in one step with the submission of a run, which has no request key. False when there is
-    /// none, and nothing is submitted then: the user was changed meanwhile, or is gone.
-    fn remove_user(&self, user: User, then: Option<Submission>) -> BoxFuture<'_, Result<bool>>;
+    /// Removes the user of this id and version, in one step with the submission of a run, which has no request key; and while the
+    /// other one stays, when one is named: an administrator of the same root. False when there is not the one or not the other, and
+    /// nothing is submitted then: a user was changed meanwhile, or is gone.
+    fn remove_user(
+        &self,
+        user: User,
+        stays: Option<User>,
+        then: Option<Submission>,
+    ) -> BoxFuture<'_, Result<bool>>;
 
     /// The user of an address, compared as it is written.
     fn user(&self, email: &str) -> BoxFuture<'_, Result<Option<User>>>;
@@ -636,7 +642,7 @@ pub trait Store: Send + Sync + 'static {
     /// The events of a run with numbers above `after`, at most `limit`.
     fn events(&self, id: Uuid, after: u64, limit: usize) -> BoxFuture<'_, Result<Events>>;
 
-    /// Where the files of runs are kept, when that is the store itself; else they lie in the data folder.
+    /// Where the files of runs are kept, when the store has a place for them; else they lie in the data folder.
     fn files(&self) -> Option<Arc<dyn Files>> {
         None
     }

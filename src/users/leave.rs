@@ -54,15 +54,13 @@ impl Runtime {
         for _ in 0..self.config().conflicts_max {
             let user = self.user(email).await?.filter(|user| user.id.0 == id);
             let Some(user) = user else { return Ok(Removed::Unknown) };
-            if user.is_admin {
-                let others = self.users_of(SYSTEM_ROOT).await?;
-                if !others.iter().any(|other| other.is_admin && other.id != user.id) {
-                    return Ok(Removed::LastAdministrator);
-                }
+            let stays = if user.is_admin { self.another_administrator(&user).await? } else { None };
+            if user.is_admin && stays.is_none() {
+                return Ok(Removed::LastAdministrator);
             }
             // A task of its own: when the caller goes away meanwhile, the run that is stored is still queued.
             let runtime = self.clone();
-            let removed = tokio::spawn(async move { runtime.remove(user).await });
+            let removed = tokio::spawn(async move { runtime.remove(user, stays).await });
             if removed.await.map_err(|_| Error::Busy("the server is stopping".to_owned()))?? {
                 return Ok(Removed::Done);
             }
@@ -70,8 +68,13 @@ impl Runtime {
         Err(store::Error::Conflict(Vec::new()).into())
     }
 
-    /// False when the user was changed meanwhile.
-    async fn remove(&self, user: User) -> Result<bool> {
+    async fn another_administrator(&self, user: &User) -> Result<Option<User>> {
+        let mut all = self.users_of(user.root_id.0).await?.into_iter();
+        Ok(all.find(|other| other.is_admin && other.id != user.id))
+    }
+
+    /// False when the user was changed meanwhile, or who has to stay is gone.
+    async fn remove(&self, user: User, stays: Option<User>) -> Result<bool> {
         let (engine, root) = (self.engine(), user.root_id.0);
         // All administrators act as the one root.
         let is_shared = root == SYSTEM_ROOT;
@@ -83,7 +86,7 @@ impl Runtime {
             at: Timestamp::default(),
         });
         let then = walker.map(|walker| Submission { walker, key: None });
-        if !engine.store.remove_user(user, then).await? {
+        if !engine.store.remove_user(user, stays, then).await? {
             return Ok(false);
         }
         if let Some(due) = due {

@@ -191,7 +191,7 @@ pub(crate) enum Given {
     /// Of a plain walker: there once; its status beside it.
     Once(Option<u16>, Arc<Mutex<Option<Response>>>),
     /// Of a recorded run: its body is a file of it, or the result.
-    Kept(Box<Reply>, Value),
+    Kept(Box<Reply>),
 }
 
 impl Given {
@@ -203,14 +203,14 @@ impl Given {
     pub(crate) fn take(self) -> Option<Response> {
         match self {
             Self::Once(_, response) => response.lock().unwrap_or_else(PoisonError::into_inner).take(),
-            Self::Kept(..) => None,
+            Self::Kept(_) => None,
         }
     }
 
     /// What goes to the store.
-    pub(crate) fn kept(self) -> Option<(Reply, Value)> {
+    pub(crate) fn kept(self) -> Option<Reply> {
         match self {
-            Self::Kept(reply, result) => Some((*reply, result)),
+            Self::Kept(reply) => Some(*reply),
             Self::Once(..) => None,
         }
     }
@@ -219,15 +219,7 @@ impl Given {
     pub(crate) fn status(&self) -> Option<u16> {
         match self {
             Self::Once(status, _) => *status,
-            Self::Kept(reply, _) => reply.status,
-        }
-    }
-
-    /// What is kept as the result of the run, when that is the whole of it.
-    pub(crate) fn result(&self) -> Option<&Value> {
-        match self {
-            Self::Kept(reply, result) if reply.file.is_none() => Some(result),
-            _ => None,
+            Self::Kept(reply) => reply.status,
         }
     }
 }

@@ -26,6 +26,7 @@ mod shim;
 #[path = "../it/support.rs"]
 #[allow(dead_code, reason = "it serves two test targets")]
 mod support;
+mod uploads;
 
 use std::path::Path;
 

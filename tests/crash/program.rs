@@ -52,7 +52,17 @@ impl Program {
         arguments: &[&str],
         shim: Option<(&Shim, Act)>,
     ) -> Result<Self, Ended> {
-        let mut command = Command::new(example("ledger"));
+        Self::start_example("ledger", data, arguments, shim).await
+    }
+
+    /// As [`Program::start_with`], another one.
+    pub async fn start_example(
+        name: &str,
+        data: &Path,
+        arguments: &[&str],
+        shim: Option<(&Shim, Act)>,
+    ) -> Result<Self, Ended> {
+        let mut command = Command::new(example(name));
         command.arg("--listen").arg("127.0.0.1:0").arg("--data").arg(data.canonicalize().unwrap());
         command.args(arguments).env_remove("RUST_LOG").stdout(Stdio::piped()).stderr(Stdio::piped());
         let loaded = shim.map(|(shim, act)| {

@@ -133,6 +133,7 @@ async fn exercise(store: &Shared) {
     an_identity_is_of_one_user(store, &env).await;
     what_is_spent_is_spent_once(store, &env).await;
     users_go_with_the_submission_of_a_run(store, &env).await;
+    of_two_who_need_each_other_one_stays(store, &env).await;
     secrets_are_kept(store).await;
     a_run_goes_from_submission_to_its_end(store, &env).await;
     stale_tokens_are_refused(store, &env).await;
@@ -350,13 +351,13 @@ async fn users_go_with_the_submission_of_a_run(store: &Shared, env: &Env) {
     for user in [stale, of_another, user(env, "nobody@example.com")] {
         let run = run();
         let id = run.walker.id.0;
-        assert!(!store.remove_user(user, Some(run)).await.unwrap());
+        assert!(!store.remove_user(user, None, Some(run)).await.unwrap());
         assert!(store.run(id).await.unwrap().is_none(), "nothing is submitted");
     }
     assert_eq!(store.user("gus@example.com").await.unwrap(), Some(gus.clone()));
     let run = run();
     let id = run.walker.id.0;
-    assert!(store.remove_user(gus.clone(), Some(run)).await.unwrap());
+    assert!(store.remove_user(gus.clone(), None, Some(run)).await.unwrap());
     assert_eq!(store.user("gus@example.com").await.unwrap(), None);
     assert_eq!(store.users_of(gus.root_id.0).await.unwrap(), []);
     assert_eq!(store.run(id).await.unwrap().unwrap().run.state, State::Queued);
@@ -365,7 +366,7 @@ async fn users_go_with_the_submission_of_a_run(store: &Shared, env: &Env) {
     store.commit(env.now(), ended).await.unwrap();
     assert!(
         !store.change_user(gus.clone()).await.unwrap()
-            && !store.remove_user(gus.clone(), None).await.unwrap()
+            && !store.remove_user(gus.clone(), None, None).await.unwrap()
     );
 
     // The address is free again, also for who comes at the same moment.
@@ -374,7 +375,7 @@ async fn users_go_with_the_submission_of_a_run(store: &Shared, env: &Env) {
     for _ in 0..20 {
         let next = user(env, "gus@example.com");
         let (removed, registered) =
-            tokio::join!(store.remove_user(before.clone(), None), store.register(next.clone(), None));
+            tokio::join!(store.remove_user(before.clone(), None, None), store.register(next.clone(), None));
         assert!(removed.unwrap());
         if registered.unwrap() == Registered::Taken {
             assert_eq!(store.register(next.clone(), None).await.unwrap(), Registered::New);
@@ -383,7 +384,40 @@ async fn users_go_with_the_submission_of_a_run(store: &Shared, env: &Env) {
         assert_eq!(store.users_of(before.root_id.0).await.unwrap(), []);
         before = next;
     }
-    assert!(store.remove_user(before, None).await.unwrap());
+    assert!(store.remove_user(before, None, None).await.unwrap());
+}
+
+async fn of_two_who_need_each_other_one_stays(store: &Shared, env: &Env) {
+    let root = Arc::new(node(env, None, &json!({})));
+    let administrator = |email: &str| User { is_admin: true, root_id: Key(root.id), ..user(env, email) };
+    let (one, other) = (administrator("olga@example.com"), administrator("otto@example.com"));
+    let plain = User { is_admin: false, ..administrator("olaf@example.com") };
+    let elsewhere = User { root_id: Key(env.id()), ..administrator("oscar@example.com") };
+    for (user, root) in [(&one, Some(root.clone())), (&plain, None), (&elsewhere, None)] {
+        assert_eq!(store.register(user.clone(), root).await.unwrap(), Registered::New);
+    }
+    // These are none, or not of that root.
+    for stays in [&one, &other, &plain, &elsewhere] {
+        assert!(!store.remove_user(one.clone(), Some(stays.clone()), None).await.unwrap(), "{}", stays.email);
+    }
+    for _ in 0..20 {
+        assert_eq!(store.register(other.clone(), None).await.unwrap(), Registered::New);
+        let removed = tokio::join!(
+            store.remove_user(one.clone(), Some(other.clone()), None),
+            store.remove_user(other.clone(), Some(one.clone()), None),
+        );
+        let (gone, stays) = match (removed.0.unwrap(), removed.1.unwrap()) {
+            (true, false) => (&one, &other),
+            (false, true) => (&other, &one),
+            both => panic!("{both:?}"),
+        };
+        assert_eq!(store.user(&gone.email).await.unwrap(), None);
+        assert_eq!(store.user(&stays.email).await.unwrap().as_ref(), Some(stays));
+        if gone.email == one.email {
+            assert_eq!(store.register(one.clone(), None).await.unwrap(), Registered::New);
+            assert!(store.remove_user(other.clone(), Some(one.clone()), None).await.unwrap());
+        }
+    }
 }
 
 async fn users_are_unique(store: &Shared, env: &Env) {
@@ -460,7 +494,7 @@ async fn an_identity_is_of_one_user(store: &Shared, env: &Env) {
     assert_eq!(known("work", "1").await, Some(cat.email.clone()));
     // Who goes gives up all.
     let cat = store.user(&cat.email).await.unwrap().unwrap();
-    assert!(store.remove_user(cat, None).await.unwrap());
+    assert!(store.remove_user(cat, None, None).await.unwrap());
     assert_eq!(known("work", "1").await, None);
     let heir = with(&user(env, "heir@example.com"), &[("work", "1")]);
     assert_eq!(store.register(heir, None).await.unwrap(), Registered::New);

@@ -185,7 +185,14 @@ async fn use_secrets(server: &Server) -> Vec<String> {
         assert_eq!(there.get(&format!("/webhook/walker/count?key={key}")).await.0, status);
         assert_eq!(there.get(&format!("/coins/{key}/5")).await.0, status);
         assert_eq!(there.post("/webhook/walker/empty", &json!({ "secret": key })).await.0, status);
-        for path in [format!("/coins/{key}"), format!("//coins/{key}/5"), format!("/coins/{key}/5/6/")] {
+        for path in [
+            format!("/coins/{key}"),
+            format!("//coins/{key}/5"),
+            format!("/coins/{key}/5/6/"),
+            format!("/%63oin%73/{key}/5"),
+            format!("/coins%2f{key}%2F5"),
+            format!("/%2Fcoins/{key}"),
+        ] {
             assert_ne!(there.get(&path).await.0, 200, "{path}");
         }
     }

@@ -10,9 +10,10 @@ use std::{
     time::Duration,
 };
 
+use futures_util::TryStreamExt;
 use mongodb::{
     Client as Driver,
-    bson::{Binary, Document, doc, spec::BinarySubtype},
+    bson::{Binary, Document, doc, oid::ObjectId, spec::BinarySubtype},
 };
 use serde_json::json;
 use tokio::{
@@ -22,13 +23,17 @@ use tokio::{
 };
 use walkabout::files::Content;
 use walkabout::{
+    config::Config,
     env::Env,
     store::{Limits, Store, mongodb as store},
+    testing::Bench,
 };
 
 use crate::{
     database::database,
     support::{Client, Server, example, stock},
+    uploads::{form, request},
+    users::one_stays,
 };
 
 fn options(uri: &str) -> store::Options {
@@ -72,6 +77,7 @@ async fn each_question_is_answered_by_its_index() {
         let bytes = [&id.bytes()[..], &seq.to_be_bytes()].concat();
         Binary { subtype: BinarySubtype::Generic, bytes }
     };
+    let piece = |digit: u8| ObjectId::from_bytes([digit; 12]);
     let questions = [
         ("edge", doc! { "out": id }, doc! { "name": 1, "_id": 1 }, "links_out"),
         ("edge", doc! { "in": id, "name": "Likes" }, doc! { "name": 1, "_id": 1 }, "links_in"),
@@ -98,6 +104,18 @@ async fn each_question_is_answered_by_its_index() {
         ("user", doc! { "root_id": id }, doc! { "_id": 1 }, "users_of_root"),
         ("node", doc! { "_id": { "$in": [id] } }, doc! {}, "_id_"),
         ("event", doc! { "_id": { "$gt": event(3), "$lte": event(u64::MAX) } }, doc! { "_id": 1 }, "_id_"),
+        (
+            "file.files",
+            doc! { "filename": { "$gt": "0", "$lt": "1" } },
+            doc! { "filename": 1 },
+            "filename_1_uploadDate_1",
+        ),
+        (
+            "file.chunks",
+            doc! { "files_id": { "$gt": piece(0), "$lt": piece(1) }, "n": 0 },
+            doc! { "files_id": 1 },
+            "files_id_1_n_1",
+        ),
     ];
     for (place, filter, sort, index) in questions {
         let find = doc! { "find": place, "filter": filter, "sort": sort, "limit": 100 };
@@ -346,6 +364,110 @@ async fn a_file_of_a_run_is_served_by_any_process_until_another_takes_its_name()
     let base = Driver::with_uri_str(&uri).await.unwrap().default_database().unwrap();
     let kept = base.collection::<Document>("file.files").count_documents(doc! {}).await.unwrap();
     assert_eq!(kept, 1, "the one before is gone");
+}
+
+/// What a kill leaves behind that comes while a file is written, or between the files of a run and its record.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_a_run_that_never_was_are_gone_after_a_day() {
+    let Some(uri) = database() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&options(&uri)).await;
+    let files = store.files().unwrap();
+    let old = uuid::Uuid::parse_str("01890a5d-ac96-774b-bcce-b302099a8057").unwrap();
+    let young = Env::system().id();
+    for (run, name) in [(old, "upload-1.txt"), (old, "upload-2.txt"), (young, "upload-1.txt")] {
+        files.save(run, name.to_owned(), Content::Bytes(b"text".to_vec())).await.unwrap();
+    }
+    let base = Driver::with_uri_str(&uri).await.unwrap().default_database().unwrap();
+    let chunks = base.collection::<Document>("file.chunks");
+    let half = ObjectId::from_bytes([0x60, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    let data = Binary { subtype: BinarySubtype::Generic, bytes: b"half".to_vec() };
+    for n in 0..2 {
+        chunks.insert_one(doc! { "files_id": half, "n": n, "data": data.clone() }).await.unwrap();
+    }
+    let server = Server::start(&example("desk"), folder.path(), &["--store", &uri, "--log-level", "info"]);
+    server.logged("files of runs that were never accepted are removed");
+    let left = base.collection::<Document>("file.files").find(doc! {}).await.unwrap();
+    let left: Vec<Document> = left.try_collect().await.unwrap();
+    let names: Vec<_> = left.iter().map(|file| file.get_str("filename").unwrap().to_owned()).collect();
+    assert_eq!(names, [format!("{young}/upload-1.txt")]);
+    let of_left = doc! { "files_id": left[0].get_object_id("_id").unwrap() };
+    server.logged("pieces of files that were never whole are removed");
+    let counted =
+        [chunks.count_documents(doc! {}).await.unwrap(), chunks.count_documents(of_left).await.unwrap()];
+    assert_eq!(counted, [1, 1]);
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_comes_again_keeps_no_files() {
+    let Some(uri) = database() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&example("album"), folder.path(), &["--store", &uri]);
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    let named = async |text: &[u8]| {
+        let parts = form(&[("photos", Some("a.txt"), text), ("body", None, br#"{"caption": "here"}"#)]);
+        ann.send(request(&ann, "/album/photos", parts).header("idempotency-key", "one")).await
+    };
+    let (status, first) = named(b"one").await;
+    assert_eq!(status, 200, "{first}");
+    let id = first["walker_id"].as_str().unwrap();
+    assert_eq!(named(b"one").await, (200, first.clone()));
+    assert_eq!(named(b"two").await.0, 422);
+    let base = Driver::with_uri_str(&uri).await.unwrap().default_database().unwrap();
+    for place in ["file.files", "file.chunks"] {
+        let kept = base.collection::<Document>(place).count_documents(doc! {}).await.unwrap();
+        assert_eq!(kept, 1, "{place}");
+    }
+    let photo = ann.finished(id).await["context"]["photos"][0]["url"].clone();
+    assert_eq!(ann.get(photo.as_str().unwrap()).await, (200, json!("one")));
+}
+
+/// Who has given a file up finds nothing of it later, however long the database took.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_given_up_is_not_there_afterwards() {
+    let Some(uri) = database() else { return };
+    drop(open(&options(&uri)).await);
+    let (gate, is_open) = watch::channel(true);
+    let (gate, (said, mut deleted)) = (Arc::new(gate), watch::channel(false));
+    let close = Arc::clone(&gate);
+    let tamper = move |message: &mut Vec<u8>| {
+        // What is in the file arrives; that it is there has to wait.
+        if says(message, b"file.chunks") && says(message, b"\x02insert\0") {
+            close.send_replace(false);
+        }
+        if says(message, b"file.chunks") && says(message, b"\x02delete\0") {
+            said.send_replace(true);
+        }
+        Fate::Arrives
+    };
+    let through = proxy(&uri, is_open, Box::new(tamper)).await;
+    let patience = Duration::from_millis(1000);
+    let cut_off = open(&store::Options { patience, ..options(&through) }).await;
+    let files = cut_off.files().unwrap();
+    let run = Env::system().id();
+    let saved = files.save(run, "upload-1.txt".to_owned(), Content::Bytes(b"text".to_vec())).await;
+    assert!(saved.is_err());
+    assert!(files.remove(run, vec!["upload-1.txt".to_owned()]).await.is_err());
+    gate.send_replace(true);
+    let gone = tokio::time::timeout(Duration::from_secs(60), deleted.wait_for(|deleted| *deleted)).await;
+    drop(gone.expect("it is removed").unwrap());
+    let base = Driver::with_uri_str(&uri).await.unwrap().default_database().unwrap();
+    let kept = async |place: &str| base.collection::<Document>(place).count_documents(doc! {}).await.unwrap();
+    let all_gone = async { while kept("file.files").await + kept("file.chunks").await > 0 {} };
+    tokio::time::timeout(Duration::from_secs(60), all_gone).await.expect("nothing of it stays");
+}
+
+/// Each of two administrators goes at a process of its own, at the same moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_administrator_stays_whichever_process_was_asked() {
+    let Some(uri) = database() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let config = || Config { data: folder.path().to_owned(), ..Config::default() };
+    let (here, there) = (open(&options(&uri)).await, open(&options(&uri)).await);
+    let one = Bench::inline_on(here.clone(), |_| {}, config(), Env::system()).await.unwrap();
+    let other = Bench::inline_on(there, |_| {}, config(), Env::system()).await.unwrap();
+    one_stays(&here, [&one.runtime, &other.runtime]).await;
 }
 
 /// A server that has no streams: who wants to know something has to look.

@@ -1,11 +1,20 @@
 //! What walkers answer with in the place of their reports, over real sockets.
 
-use std::io;
+use std::{io, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use reqwest::{Method, header, redirect::Policy};
 use tokio_tungstenite::tungstenite::Message;
-use walkabout::{prelude::*, testing::Bench};
+use walkabout::{
+    config::Config,
+    env::Env,
+    prelude::*,
+    registry::Registry,
+    runtime::{Spawn, Spawned},
+    schema::{Timestamp, WalkerId},
+    store::{Claimed, Limits, sim::Disk},
+    testing::Bench,
+};
 
 use crate::support::{Client, Server, Socket, example};
 
@@ -308,6 +317,48 @@ impl Late {
     }
 }
 
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Answers, and goes on for hours.
+#[derive(Walker, Serialize, Deserialize)]
+#[walker(async)]
+struct Patient {
+    #[serde(default)]
+    hours: u32,
+}
+
+#[abilities]
+impl Patient {
+    #[entry]
+    async fn start(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+        cx.respond(Response::json("first".repeat(10_000))?).await?;
+        cx.sleep(HOUR).then("go_on")
+    }
+
+    #[step]
+    async fn go_on(&mut self, _here: Here<Root>, cx: &mut Context) -> Outcome {
+        self.hours += 1;
+        match self.hours {
+            4 => cx.respond(Response::json("second".repeat(10_000))?).await?,
+            5 => return DONE,
+            _ => {}
+        }
+        cx.sleep(HOUR).then("go_on")
+    }
+}
+
+/// Waits until a run sleeps longer than to a time. Gives until when.
+async fn asleep(bench: &Bench, id: &WalkerId, after: Timestamp) -> Timestamp {
+    loop {
+        let record = bench.runtime.record(&bench.user(), id).await.unwrap().unwrap();
+        assert!(!record.run.state.is_final(), "{record:?}");
+        if let Some(until) = record.run.next_attempt_at.filter(|until| *until > after) {
+            return until;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn json_is_what_the_called_walker_says() {
     let bench = Bench::new(|registry| {
@@ -329,4 +380,46 @@ async fn json_is_what_the_called_walker_says() {
     assert_eq!(record.run.error_code, Some(walkabout::schema::ErrorCode::InvalidResponse));
     assert_eq!((record.run.attempt, record.run.retries), (1, 0), "it would fail again");
     assert_eq!(bench.count::<Mark>(&user).await, before + 1, "as at its last checkpoint");
+}
+
+#[tokio::test]
+async fn an_answer_is_written_once_however_often_its_run_stands() {
+    let disk = Disk::new(1);
+    let open = || disk.open(Limits { disk_free_min: 0, ..Limits::default() }).unwrap();
+    let begin = async |now| {
+        let register = |types: &mut Registry| {
+            types.walker::<Patient>();
+        };
+        let config = Config { disk_free_min: 0, ..Config::default() };
+        Bench::inline_on(open(), register, config, Env::manual(now, 5)).await.unwrap()
+    };
+    let now = Timestamp::from_millis(1_767_225_600_000);
+    let bench = begin(now).await;
+    let spawn = Spawn {
+        walker: "patient".to_owned(),
+        node: None,
+        caller: bench.user(),
+        fields: serde_json::Map::new(),
+        files: Vec::new(),
+        client_id: None,
+        request_key: None,
+    };
+    let Spawned::Accepted { id, .. } = bench.runtime.spawn(spawn).await.unwrap() else { unreachable!() };
+    let mut until = asleep(&bench, &id, now).await;
+    for _ in 0..3 {
+        bench.advance(HOUR);
+        until = asleep(&bench, &id, until).await;
+    }
+    bench.runtime.stop().await.unwrap();
+    let Claimed::Taken(claim) = open().claim(id.uuid(), until).await.unwrap() else { panic!("it is due") };
+    assert_eq!((claim.checkpoint.unwrap().next_segment, claim.segments.len()), (1, 1));
+
+    // It is there after a crash, until another takes its place.
+    let bench = begin(until).await;
+    asleep(&bench, &id, until).await;
+    bench.advance(HOUR);
+    let record = bench.finished(&bench.user(), &id).await;
+    assert_eq!(record.run.result, json!("second".repeat(10_000)), "{:?}", record.schedule.error);
+    bench.runtime.stop().await.unwrap();
+    disk.check().unwrap();
 }

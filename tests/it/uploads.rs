@@ -1,15 +1,19 @@
 //! Files that come with requests, over real sockets.
 
 use reqwest::Method;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use walkabout::{config::Config, env::Env, prelude::*, registry::Registry, testing::Bench};
 
-use crate::support::{Client, Server, example, told};
+use crate::support::{Client, Server, example, is_on_mongodb, told};
 
 /// A part: its name, that of its file, and what is in it.
-type Piece<'p> = (&'p str, Option<&'p str>, &'p [u8]);
+pub type Piece<'p> = (&'p str, Option<&'p str>, &'p [u8]);
 
 /// A multipart body.
-fn form(parts: &[Piece<'_>]) -> Vec<u8> {
+pub fn form(parts: &[Piece<'_>]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, file, bytes) in parts {
         let file =
@@ -24,7 +28,7 @@ fn form(parts: &[Piece<'_>]) -> Vec<u8> {
 
 const FORM: &str = "multipart/form-data; boundary=XX";
 
-fn request(client: &Client, path: &str, body: Vec<u8>) -> reqwest::RequestBuilder {
+pub fn request(client: &Client, path: &str, body: Vec<u8>) -> reqwest::RequestBuilder {
     client.request(Method::POST, path).header("content-type", FORM).body(body)
 }
 
@@ -111,6 +115,101 @@ async fn a_plain_walker_reads_its_file_and_leaves_none() {
     assert_eq!(named(b"one").await, (200, first.clone()), "of the same bytes it is the same request");
     let (status, refused) = named(b"two").await;
     assert_eq!((status, &refused["code"]), (422, &json!("key-reused")));
+    let kept = if is_on_mongodb() { 0 } else { 1 };
+    assert_eq!(
+        (left("files/.unfinished"), left("files").saturating_sub(1)),
+        (0, kept),
+        "what came again is gone"
+    );
+    assert_eq!(ann.get(url).await, (200, json!("one")));
+}
+
+/// On one machine: see `mongodb` for the same in a database.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_a_run_that_never_was_are_gone_after_a_start() {
+    if is_on_mongodb() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let files = folder.path().join("files");
+    let [never, other] = ["01890a5d-ac96-774b-bcce-b302099a8057", "notes"].map(|name| files.join(name));
+    // As a kill between the two leaves it; and what is nobody's to remove.
+    for folder in [&never, &other] {
+        std::fs::create_dir_all(folder).unwrap();
+        std::fs::write(folder.join("upload-1.txt"), "text").unwrap();
+    }
+    let mut server = Server::start(&example("album"), folder.path(), &[]);
+    let ann = Client::user(&server.url, "ann@example.com").await;
+    let parts: [Piece<'_>; 2] =
+        [("photos", Some("a.txt"), b"one"), ("body", None, br#"{"caption": "here"}"#)];
+    let (_, answer) = send(&ann, "/album/photos", &parts).await;
+    let record = ann.finished(answer["walker_id"].as_str().unwrap()).await;
+    let url = record["context"]["photos"][0]["url"].as_str().unwrap();
+    server.kill();
+    assert!(never.exists(), "a store that is new may be the wrong one");
+    let server = Server::start(&example("album"), folder.path(), &["--log-level", "info"]);
+    server.logged("files of runs that were never accepted are removed");
+    assert_eq!((never.exists(), other.join("upload-1.txt").exists()), (false, true));
+    let ann = Client { url: server.url.clone(), ..ann };
+    assert_eq!(ann.get(url).await, (200, json!("one")));
+}
+
+/// A request with files whose body is still to come.
+struct Held {
+    wire: TcpStream,
+    body: Vec<u8>,
+}
+
+impl Held {
+    /// Gives the status when it is refused before its body is asked for.
+    async fn begin(client: &Client) -> Result<Self, String> {
+        let body = form(&[("text", Some("a.txt"), b"one")]);
+        let mut wire = TcpStream::connect(client.url.strip_prefix("http://").unwrap()).await.unwrap();
+        let token = client.token.as_ref().unwrap();
+        let head = format!(
+            "POST /album/lines HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-type: {FORM}\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        wire.write_all(head.as_bytes()).await.unwrap();
+        match status(&mut wire).await {
+            asked if asked == "100" => Ok(Self { wire, body }),
+            refused => Err(refused),
+        }
+    }
+
+    async fn end(mut self) -> String {
+        self.wire.write_all(&self.body).await.unwrap();
+        status(&mut self.wire).await
+    }
+}
+
+async fn status(wire: &mut TcpStream) -> String {
+    let mut answer = [0; 1000];
+    let read = wire.read(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer[..read]).split(' ').nth(1).unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_caller_does_not_take_all_places() {
+    let (server, ann, _folder) = album(&[]).await;
+    let mut again = ann.clone();
+    again.login("ann@example.com").await;
+    let mut held = Vec::new();
+    for n in 0..8 {
+        held.push(Held::begin(if n % 2 == 0 { &ann } else { &again }).await.unwrap());
+    }
+    assert_eq!(Held::begin(&ann).await.err().unwrap(), "503");
+    assert_eq!(Held::begin(&again).await.err().unwrap(), "503", "however often somebody logs in");
+    let ben = Client::user(&server.url, "ben@example.com").await;
+    let text: Piece<'_> = ("text", Some("a.txt"), b"one");
+    assert_eq!(send(&ben, "/album/lines", &[text]).await.0, 200);
+    assert_eq!(ann.get("/album.csv").await.0, 200, "without files");
+    // A place is free with the end of its request, and with its client.
+    assert_eq!(held.pop().unwrap().end().await, "200");
+    let ninth = Held::begin(&ann).await.unwrap();
+    drop(held.pop());
+    assert_eq!(ninth.end().await, "200");
+    assert_eq!(send(&ann, "/album/lines", &[text]).await.0, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,15 @@
 //! Logins: how they end, and what becomes of what they opened.
 
 use serde_json::{Value, json};
+use walkabout::{
+    config::Config,
+    env::Env,
+    runtime::Runtime,
+    schema::{Key, SYSTEM_ROOT, User},
+    store::{Limits, Registered, Store, embedded, memory},
+    testing::Bench,
+    users::Removed,
+};
 
 use crate::support::{Client, Server, example, stock, store_of, told};
 
@@ -404,6 +413,58 @@ async fn the_graph_of_a_user_goes_as_well() {
     let of_ann = ann.user["root_id"].as_str().unwrap();
     let (status, left) = root.get(&format!("/util/traverse?source=n::{of_ann}&depth=-1")).await;
     assert_eq!((status, &left["edges"]), (200, &json!([])), "{left}");
+}
+
+/// Each of two administrators sends away the other, at the same moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_administrator_stays_whoever_goes_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    for store in
+        [memory::open(Limits::default()).unwrap(), embedded::open(folder.path(), Limits::default()).unwrap()]
+    {
+        let config = Config { data: folder.path().to_owned(), ..Config::default() };
+        let bench = Bench::inline_on(store.clone(), |_| {}, config, Env::system()).await.unwrap();
+        one_stays(&store, [&bench.runtime, &bench.runtime]).await;
+    }
+}
+
+/// Makes two administrators, and has both go at once, again and again.
+pub async fn one_stays(store: &std::sync::Arc<dyn Store>, by: [&Runtime; 2]) {
+    let env = Env::system();
+    let administrator = async |email: &str| {
+        let user = User {
+            id: Key(env.id()),
+            email: email.to_owned(),
+            password: "hash".to_owned(),
+            root_id: Key(SYSTEM_ROOT),
+            is_activated: true,
+            is_admin: true,
+            created_at: env.now(),
+            version: 1,
+            sessions: Vec::new(),
+            tickets: Vec::new(),
+            webhook_keys: Vec::new(),
+            sso: Default::default(),
+            is_verified: false,
+            fields: Default::default(),
+        };
+        assert_eq!(store.register(user.clone(), None).await.unwrap(), Registered::New);
+        user
+    };
+    let mut stays = administrator("first@example.com").await;
+    for round in 0..40 {
+        let other = administrator(&format!("{round}@example.com")).await;
+        let (one, two) = tokio::join!(
+            by[0].remove_user(&stays.email, stays.id.0),
+            by[1].remove_user(&other.email, other.id.0)
+        );
+        stays = match (one.unwrap(), two.unwrap()) {
+            (Removed::Done, Removed::LastAdministrator) => other,
+            (Removed::LastAdministrator, Removed::Done) => stays,
+            both => panic!("{both:?} in round {round}"),
+        };
+        assert_eq!(store.users_of(SYSTEM_ROOT).await.unwrap(), std::slice::from_ref(&stays));
+    }
 }
 
 mod graph {

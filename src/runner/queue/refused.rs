@@ -51,8 +51,13 @@ impl Store for Shy {
     fn change_user(&self, user: User) -> BoxFuture<'_, Result<bool>> {
         self.inner.change_user(user)
     }
-    fn remove_user(&self, user: User, then: Option<Submission>) -> BoxFuture<'_, Result<bool>> {
-        self.inner.remove_user(user, then)
+    fn remove_user(
+        &self,
+        user: User,
+        stays: Option<User>,
+        then: Option<Submission>,
+    ) -> BoxFuture<'_, Result<bool>> {
+        self.inner.remove_user(user, stays, then)
     }
     fn user(&self, email: &str) -> BoxFuture<'_, Result<Option<User>>> {
         self.inner.user(email)

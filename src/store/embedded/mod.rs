@@ -15,6 +15,7 @@ use super::{
     Error, Limits, Result, Store,
     kv::{KvStore, look},
 };
+use crate::files::Folder;
 
 /// The part of the folder that is the engine's.
 const FILES: &str = "store";
@@ -56,6 +57,11 @@ fn open_unnamed(folder: &Path, limits: Limits) -> Result<Arc<dyn Store>> {
     };
     let store = KvStore::start(Box::new(engine), &found, limits)?;
     journals.forget()?;
+    let store = store.with_files(Folder::open(folder));
+    // A new store knows of no run: what lies there may be of another, as when a disk is not there.
+    if found.group > 0 {
+        store.remove_strays();
+    }
     Ok(Arc::new(store))
 }
 

@@ -38,13 +38,14 @@ use self::{
     keys::Marker,
     records::Records,
     runs::{NewRun, Taken},
-    writer::{Member, NewRoot, QUEUE_MAX, Shared, UserWrite, Writer},
+    writer::{Member, NewRoot, QUEUE_MAX, Shared, UserGone, UserWrite, Writer},
 };
 use super::{
     Act, Acted, Claim, Claimed, Commit, Direction, Due, Element, Error, EventSink, Events, Limits, Link,
     OpenRuns, PAGE_BYTES_MAX, Registered, Release, RequestKey, Result, RunCommit, RunFilter, Runs, Snapshot,
     Store, Submission, Submitted, Then, Token,
 };
+use crate::files::{Files, Folder};
 
 /// Events that are read from the engine at once.
 const EVENTS_AT_ONCE: usize = 32;
@@ -55,6 +56,8 @@ pub(crate) struct KvStore {
     members: mpsc::Sender<Member>,
     records: Records,
     epoch: u64,
+    /// Where the files of runs are, when that folder is this store's alone.
+    files: Option<Arc<Folder>>,
 }
 
 /// What an engine says of the store in it.
@@ -148,7 +151,44 @@ impl KvStore {
         let writer = Writer::new(Arc::clone(&shared), epoch, group);
         writer.look_at_disk();
         let (members, queue) = mpsc::channel(QUEUE_MAX);
-        Ok((Self { shared, members, records: Records::default(), epoch }, writer, queue))
+        Ok((Self { shared, members, records: Records::default(), epoch, files: None }, writer, queue))
+    }
+
+    /// Keeps the files of runs in a folder that nobody else has.
+    #[cfg(feature = "embedded")]
+    pub(crate) fn with_files(self, files: Arc<Folder>) -> Self {
+        Self { files: Some(files), ..self }
+    }
+
+    /// Removes the files of runs without a record, in the background: the process that kept them ended before it submitted the run. To
+    /// be called before there can be files of a run that is not submitted yet.
+    #[cfg(feature = "embedded")]
+    pub(crate) fn remove_strays(&self) {
+        let Some(files) = self.files.clone() else { return };
+        let (listed, shared) = (files.runs(), Arc::downgrade(&self.shared));
+        let remove = move || {
+            let mut removed = 0;
+            for run in listed? {
+                // The store goes when it is closed, whatever is left to be looked at.
+                let Some(shared) = shared.upgrade() else { break };
+                if shared.engine.snapshot().get(Space::Walker, run.as_bytes())?.is_none() {
+                    files.forget(run)?;
+                    removed += 1;
+                }
+            }
+            Ok(removed)
+        };
+        let started = thread::Builder::new().name("files".to_owned()).spawn(move || {
+            let removed: Result<usize, Box<dyn std::error::Error>> = remove();
+            match removed {
+                Ok(0) => {}
+                Ok(runs) => tracing::info!(runs, "files of runs that were never accepted are removed"),
+                Err(error) => tracing::warn!(%error, "files of runs that were never accepted may stay"),
+            }
+        });
+        if let Err(error) = started {
+            tracing::warn!(%error, "files of runs that were never accepted may stay");
+        }
     }
 
     async fn ask<T>(&self, member: impl FnOnce(oneshot::Sender<Result<T>>) -> Member) -> Result<T> {
@@ -418,10 +458,15 @@ impl Store for KvStore {
         })
     }
 
-    fn remove_user(&self, user: User, then: Option<Submission>) -> BoxFuture<'_, Result<bool>> {
+    fn remove_user(
+        &self,
+        user: User,
+        stays: Option<User>,
+        then: Option<Submission>,
+    ) -> BoxFuture<'_, Result<bool>> {
         Box::pin(async move {
             let run = then.as_ref().map(NewRun::new).transpose()?.map(Box::new);
-            let user = UserWrite::gone(&user);
+            let user = UserGone::new(&user, stays.as_ref());
             self.ask(|answer| Member::RemoveUser { user, run, answer }).await
         })
     }
@@ -601,6 +646,11 @@ impl Store for KvStore {
             }
         };
         done(read())
+    }
+
+    fn files(&self) -> Option<Arc<dyn Files>> {
+        let files = self.files.clone()?;
+        Some(files)
     }
 
     fn health(&self) -> Result<()> {

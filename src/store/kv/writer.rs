@@ -64,7 +64,7 @@ pub(crate) enum Member {
         answer: oneshot::Sender<Result<bool>>,
     },
     RemoveUser {
-        user: UserWrite,
+        user: UserGone,
         run: Option<Box<NewRun>>,
         answer: oneshot::Sender<Result<bool>>,
     },
@@ -597,12 +597,6 @@ impl UserWrite {
         Ok(Self { before, ..Self::new(&user)? })
     }
 
-    /// One that is given as it was read, to be removed.
-    pub(crate) fn gone(user: &User) -> Self {
-        let (email, id, root) = (user.email.clone(), user.id.0, user.root_id.0);
-        Self { email, id, root, before: user.version, identities: identities(user), document: Vec::new() }
-    }
-
     /// Where it is stored.
     pub(crate) fn key(&self) -> Vec<u8> {
         self.email.as_bytes().to_vec()
@@ -620,6 +614,40 @@ impl UserWrite {
         }
         stage.put(Space::User, keys::user_of(self.root, self.id), self.email.into_bytes());
         stage.put(Space::User, key, self.document);
+    }
+}
+
+/// A user that is to be removed.
+#[derive(Clone)]
+pub(crate) struct UserGone {
+    /// As it was read. It is not written.
+    pub(crate) user: UserWrite,
+    /// Address and id of an administrator of the same root who has to stay.
+    stays: Option<(String, Uuid)>,
+}
+
+impl UserGone {
+    pub(crate) fn new(user: &User, stays: Option<&User>) -> Self {
+        let stays = stays.map(|stays| (stays.email.clone(), stays.id.0));
+        let (email, id, root, before) = (user.email.clone(), user.id.0, user.root_id.0, user.version);
+        let user = UserWrite { email, id, root, before, identities: identities(user), document: Vec::new() };
+        Self { user, stays }
+    }
+
+    /// The root of both, and where the one who stays is stored: what has to be read beside the user.
+    pub(crate) fn stays(&self) -> Option<(Uuid, Vec<u8>)> {
+        self.stays.as_ref().map(|(email, _)| (self.user.root, email.as_bytes().to_vec()))
+    }
+
+    fn is_allowed(&self, shared: &Shared, stage: &Stage) -> Result<bool> {
+        let Some((root, key)) = self.stays() else { return Ok(true) };
+        // What is relied on is written to where a database is shared: of two who go at once, each by the other's leave, one is
+        // undone and examined again.
+        stage.get(&*shared.engine, Space::Node, root.as_bytes())?;
+        let Some(stays) = stage.get(&*shared.engine, Space::User, &key)? else { return Ok(false) };
+        let stays: User = codec::decode(&stays)?;
+        let is_meant = self.stays.as_ref().is_some_and(|(_, id)| *id == stays.id.0 && *id != self.user.id);
+        Ok(is_meant && stays.is_admin && stays.root_id.0 == root)
     }
 }
 
@@ -657,10 +685,12 @@ fn give_up(shared: &Shared, stage: &mut Stage, identities: impl Iterator<Item = 
 pub(crate) fn remove_user(
     shared: &Shared,
     stage: &mut Stage,
-    user: UserWrite,
+    gone: UserGone,
     run: Option<NewRun>,
 ) -> Result<(bool, Option<RunEvents>)> {
-    let Some(kept) = kept(shared, stage, &user)? else { return Ok((false, None)) };
+    let is_allowed = gone.is_allowed(shared, stage)?;
+    let user = gone.user;
+    let Some(kept) = kept(shared, stage, &user)?.filter(|_| is_allowed) else { return Ok((false, None)) };
     give_up(shared, stage, identities(&kept).into_iter())?;
     stage.remove(Space::User, keys::user_of(kept.root_id.0, user.id));
     stage.remove(Space::User, user.key());

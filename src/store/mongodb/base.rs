@@ -211,6 +211,13 @@ impl Base {
             let model = IndexModel::builder().keys((index.keys)()).options(options).build();
             self.collection::<Document>(index.place).create_index(model).await.map_err(open)?;
         }
+        // Those of GridFS, which the driver makes only when the first file of all is a large one.
+        for (part, keys) in
+            [("files", doc! { "filename": 1, "uploadDate": 1 }), ("chunks", doc! { "files_id": 1, "n": 1 })]
+        {
+            let model = IndexModel::builder().keys(keys).build();
+            self.of_files(part).create_index(model).await.map_err(open)?;
+        }
         self.check_format().await.map_err(|error| match error {
             Tried::Refused(error) => error,
             other => Error::Open(other.to_string()),
@@ -251,8 +258,20 @@ impl Base {
 
     /// Where files are kept.
     pub(super) fn bucket(&self) -> GridFsBucket {
-        let name = format!("{}file", self.prefix);
-        self.database.gridfs_bucket(GridFsBucketOptions::builder().bucket_name(name).build())
+        self.database.gridfs_bucket(GridFsBucketOptions::builder().bucket_name(self.files()).build())
+    }
+
+    /// The pieces of files, as they lie there.
+    pub(super) fn pieces(&self) -> Collection<Document> {
+        self.of_files("chunks")
+    }
+
+    fn of_files(&self, part: &str) -> Collection<Document> {
+        self.database.collection(&format!("{}.{part}", self.files()))
+    }
+
+    fn files(&self) -> String {
+        format!("{}file", self.prefix)
     }
 
     /// Waits for an answer, as long as patience lasts: a connection that is silent need not be broken.

@@ -8,12 +8,13 @@ use mongodb::{
     error::{Error as DriverError, ErrorKind},
     gridfs::{FilesCollectionDocument, GridFsBucket, GridFsDownloadStream},
 };
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::base::{Base, Tried, Tries};
 use crate::{
     Error, Result,
-    files::{Content, Files, Opened, Pieces},
+    files::{Content, Files, Opened, Pieces, Spools},
     store,
     walker::Failure,
 };
@@ -27,7 +28,7 @@ const LOOKS_MAX: usize = 3;
 #[derive(Clone)]
 pub(super) struct MongoFiles {
     base: Arc<Base>,
-    bucket: GridFsBucket,
+    pub(super) bucket: GridFsBucket,
 }
 
 impl MongoFiles {
@@ -35,8 +36,9 @@ impl MongoFiles {
         Self { base: Arc::clone(base), bucket: base.bucket() }
     }
 
-    /// The new one is there before those go that were there: who opens the file meanwhile finds either.
-    async fn write(&self, name: &str, content: Content) -> Tries<()> {
+    /// The new one is there before those go that were there: who opens the file meanwhile finds either. When it is there and nobody
+    /// waits for it any more, it goes instead: who waited may have removed what there was.
+    async fn write(&self, name: &str, content: Content, is_given_up: impl Fn() -> bool) -> Tries<()> {
         let before = self.all_of(name).await?;
         let mut upload = self.bucket.open_upload_stream(name).await?;
         match content {
@@ -48,7 +50,12 @@ impl MongoFiles {
                 }
             }
         }
+        let id = upload.id().clone();
         upload.close().await.map_err(tried)?;
+        if is_given_up() {
+            self.bucket.delete(id).await?;
+            return Err(Tried::Away("nobody waits for the file any more".to_owned()));
+        }
         self.remove_all(before).await
     }
 
@@ -56,7 +63,7 @@ impl MongoFiles {
         Ok(self.bucket.find(doc! { "filename": name }).await?.try_collect().await?)
     }
 
-    async fn remove_all(&self, files: Vec<FilesCollectionDocument>) -> Tries<()> {
+    pub(super) async fn remove_all(&self, files: Vec<FilesCollectionDocument>) -> Tries<()> {
         for file in files {
             match self.bucket.delete(file.id).await.map_err(Tried::from) {
                 // Somebody else may have.
@@ -130,9 +137,15 @@ impl Files for MongoFiles {
         Box::pin(async move {
             // A task of its own: who goes away in the middle of the last step would undo half of it.
             let this = self.clone();
-            let writing = tokio::spawn(async move { this.write(&full_name(run, &name), content).await });
-            let written = self.base.bounded(async {
-                writing.await.map_err(|_| Tried::Away("the server is stopping".to_owned()))?
+            let (answer, written) = oneshot::channel();
+            tokio::spawn(async move {
+                let is_given_up = || answer.is_closed();
+                let written = this.write(&full_name(run, &name), content, is_given_up).await;
+                // Nobody waits any more when the send fails.
+                drop(answer.send(written));
+            });
+            let written = self.base.bounded(async move {
+                written.await.map_err(|_| Tried::Away("the server is stopping".to_owned()))?
             });
             written.await.map(|()| None).map_err(|error| Failure::of_store(store::Error::from(error)))
         })
@@ -158,7 +171,7 @@ impl Files for MongoFiles {
         })
     }
 
-    fn spools(&self) -> PathBuf {
-        std::env::temp_dir()
+    fn spools(&self) -> Spools {
+        Spools::nameless(std::env::temp_dir())
     }
 }

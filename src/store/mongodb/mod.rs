@@ -12,6 +12,7 @@ mod group;
 mod lease;
 mod others;
 mod snapshot;
+mod strays;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -42,6 +43,7 @@ use self::{
     lease::Lease,
     others::{Bell, Others, Sink},
     snapshot::MongoSnapshot,
+    strays::Strays,
 };
 use super::{
     Act, Acted, Change, Claim, Claimed, Commit, Due, Element, Error, EventSink, Events, Guard, Limits,
@@ -55,7 +57,7 @@ use super::{
         records::Records,
         runs::{self, NewRun, Taken},
         stage::Stage,
-        writer::{self, Fault, NewRoot, Shared, UNSAID, UserWrite},
+        writer::{self, Fault, NewRoot, Shared, UNSAID, UserGone, UserWrite},
     },
 };
 use crate::{
@@ -136,7 +138,7 @@ pub async fn open(options: &Options, limits: Limits, env: Env) -> Result<Arc<dyn
     let others = Arc::new(Others {
         base: Arc::clone(&base),
         lease: Arc::clone(&lease),
-        env,
+        env: env.clone(),
         bell: Arc::clone(&bell),
         sink: Arc::clone(&sink),
     });
@@ -145,6 +147,7 @@ pub async fn open(options: &Options, limits: Limits, env: Env) -> Result<Arc<dyn
     tasks.spawn(Arc::clone(&others).keep_lease());
     tasks.spawn(Arc::clone(&others).look());
     tasks.spawn(others.listen());
+    tasks.spawn(Strays { base: Arc::clone(&base), files: MongoFiles::new(&base), env }.remove());
     tasks.spawn(Arc::clone(&unsaid).say(messages.clone()));
     Ok(Arc::new(MongoStore {
         base,
@@ -528,11 +531,21 @@ impl Store for MongoStore {
         })
     }
 
-    fn remove_user(&self, user: User, then: Option<Submission>) -> BoxFuture<'_, Result<bool>> {
+    fn remove_user(
+        &self,
+        user: User,
+        stays: Option<User>,
+        then: Option<Submission>,
+    ) -> BoxFuture<'_, Result<bool>> {
         Box::pin(async move {
             let run = then.as_ref().map(NewRun::new).transpose()?;
-            let user = UserWrite::gone(&user);
-            let needs = user.reads().map(|key| Need::Value(Space::User, key)).collect();
+            let user = UserGone::new(&user, stays.as_ref());
+            let reads = user.user.reads().map(|key| Need::Value(Space::User, key));
+            let stays = user
+                .stays()
+                .into_iter()
+                .flat_map(|(root, key)| [Need::element(Kind::Node, root), Need::Value(Space::User, key)]);
+            let needs = reads.chain(stays).collect();
             let bytes = run.as_ref().map_or(SMALL, NewRun::bytes);
             let rule = move |shared: &Shared, stage: &mut Stage| {
                 writer::remove_user(shared, stage, user.clone(), run.clone())
