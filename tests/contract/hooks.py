@@ -22,7 +22,8 @@ def post(path: str, body: dict, token: str | None = None) -> requests.Response:
 
 def login(name: str) -> dict:
     """Registers, unless that was done, and logs in: `token` and `user`."""
-    account = {"email": f"{name}.{RUN}@example.com", "password": PASSWORD}
+    # The name is for an application that asks for one.
+    account = {"email": f"{name}.{RUN}@example.com", "password": PASSWORD, "name": name}
     post("/user/register", account)
     answer = post("/user/login", account)
     answer.raise_for_status()
