@@ -224,6 +224,12 @@ settings! {
     sockets_max: usize = 20_000, number().from(1);
     /// The largest WebSocket frame.
     frame_bytes_max: usize = 1 << 20, bytes().from(1).jac_cloud(&["UV_WS_MAX_SIZE"]);
+    /// Open connections, WebSockets among them. When there are as many, the oldest that are idle are closed for new ones. The files that
+    /// the process may open (`ulimit -n`), less a quarter, bound them as well.
+    connections_max: usize = 30_000, number().from(1).to(10_000_000);
+    /// How long the head of a request may take to arrive. A connection is closed that has asked nothing for as long; a proxy should
+    /// close its own before.
+    head_time_max as head_time_max_s: Duration = Duration::from_secs(30), seconds().from(1);
     /// The largest request body.
     body_bytes_max: usize = 2 << 20, bytes().from(1);
     /// How long a request body may take to arrive.

@@ -15,7 +15,6 @@ use std::{
 
 use axum::serve::Listener;
 use tokio::{
-    net::{TcpListener, TcpStream},
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     task::{AbortHandle, JoinSet},
@@ -31,11 +30,12 @@ use tokio_rustls::{
     server::TlsStream,
 };
 
+use super::connections::{Gate, Placed};
 use crate::{Error, Result, config::Config};
 
 /// How long a handshake may take.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
-/// Handshakes under way.
+/// Handshakes under way, and half of all connections at most.
 const HANDSHAKES_MAX: usize = 1024;
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -88,8 +88,9 @@ impl Tls {
     }
 
     /// Serves it on a listener.
-    pub(crate) fn listener(&self, inner: TcpListener) -> Secured {
+    pub(crate) fn listener(&self, inner: Gate) -> Secured {
         Secured {
+            max: HANDSHAKES_MAX.min(inner.connections_max().div_ceil(2)),
             inner,
             current: self.current.subscribe(),
             handshakes: JoinSet::new(),
@@ -187,21 +188,23 @@ fn is_open_to_all(path: &Path) -> bool {
 
 /// Accepts connections, and gives those whose handshake is done.
 pub(crate) struct Secured {
-    inner: TcpListener,
+    inner: Gate,
     current: watch::Receiver<Arc<ServerConfig>>,
+    /// Handshakes under way at once.
+    max: usize,
     handshakes: JoinSet<Option<Accepted>>,
     /// Those under way, the oldest first; among them some that are done.
     order: VecDeque<AbortHandle>,
 }
 
-type Accepted = (TlsStream<TcpStream>, SocketAddr);
+type Accepted = (TlsStream<Placed>, SocketAddr);
 
 impl Secured {
-    fn begin(&mut self, (stream, address): (TcpStream, SocketAddr)) {
+    fn begin(&mut self, (stream, address): (Placed, SocketAddr)) {
         while self.order.front().is_some_and(AbortHandle::is_finished) {
             self.order.pop_front();
         }
-        if self.handshakes.len() >= HANDSHAKES_MAX {
+        if self.handshakes.len() >= self.max {
             // Behind one that is slow there may be many that are done.
             self.order.retain(|handshake| !handshake.is_finished());
             if let Some(oldest) = self.order.pop_front() {
@@ -223,7 +226,7 @@ impl Secured {
 }
 
 impl Listener for Secured {
-    type Io = TlsStream<TcpStream>;
+    type Io = TlsStream<Placed>;
     type Addr = SocketAddr;
 
     /// # Cancel safety
@@ -237,7 +240,7 @@ impl Listener for Secured {
                         return accepted;
                     }
                 }
-                accepted = Listener::accept(&mut self.inner) => self.begin(accepted),
+                accepted = self.inner.accept() => self.begin(accepted),
             }
         }
     }

@@ -72,8 +72,11 @@ impl Folder {
 
     fn server(&self) -> Server {
         let (cert, key) = (self.text("cert.pem"), self.text("key.pem"));
-        let flags = ["--tls-cert", &cert, "--tls-key", &key, "--log-level", "info"];
-        Server::start(&stock(), &self.path("data"), &flags)
+        self.server_with(&["--tls-key", &key, "--tls-cert", &cert])
+    }
+
+    fn server_with(&self, flags: &[&str]) -> Server {
+        Server::start(&stock(), &self.path("data"), &[flags, &["--log-level", "info"]].concat())
     }
 
     fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> TlsConnector {
@@ -269,6 +272,26 @@ async fn slow_handshakes_hold_up_nobody() {
     server.terminate();
     assert!(server.wait().success());
     drop(idle);
+}
+
+/// Where there are few connections, handshakes have half of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_hold_up_nobody() {
+    let folder = Folder::new();
+    folder.renew();
+    let (cert, key) = (folder.text("cert.pem"), folder.text("key.pem"));
+    let few = ["--connections-max", "20", "--head-time-max-s", "1"];
+    let server = folder.server_with(&[&["--tls-cert", &cert, "--tls-key", &key][..], &few].concat());
+    let mut wire = folder.connect(&server).await;
+    assert_eq!(wire.send("GET", "/livez", "", &Value::Null).await.0, 200);
+    assert_eq!(wire.0.read(&mut [0]).await.unwrap_or(0), 0, "it asks nothing more");
+    let (mut idle, mut begun) = (Vec::new(), Vec::new());
+    for _ in 0..30 {
+        idle.push(reach(&server).await);
+        begun.push(folder.connect(&server).await);
+    }
+    let mut wire = folder.connect(&server).await;
+    assert_eq!(wire.send("GET", "/livez", "", &Value::Null).await.0, 200);
 }
 
 #[test]
