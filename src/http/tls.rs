@@ -16,7 +16,7 @@ use std::{
 use axum::serve::Listener;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
+    sync::{oneshot, watch},
     task::{AbortHandle, JoinSet},
     time::{MissedTickBehavior, interval},
 };
@@ -39,6 +39,8 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 const HANDSHAKES_MAX: usize = 1024;
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How long reading them may take: a file system of another machine may never answer.
+const READ_MAX: Duration = Duration::from_secs(10);
 /// Certificates are small; what is larger is something else.
 const BYTES_MAX: u64 = 1 << 20;
 
@@ -47,6 +49,8 @@ pub(crate) struct Tls {
     files: Files,
     /// What the last look found.
     seen: std::result::Result<Pair, String>,
+    /// A look that has not ended.
+    pending: Option<oneshot::Receiver<std::result::Result<Pair, String>>>,
     current: watch::Sender<Arc<ServerConfig>>,
     hangups: Signal,
 }
@@ -79,12 +83,19 @@ impl Tls {
         let files = Files { cert, key };
         let pair = files.read().map_err(Error::Config)?;
         let current = files.server(&pair).map_err(Error::Config)?;
+        let seen = match files.are_regular() {
+            Ok(()) => Ok(pair),
+            Err(why) => {
+                tracing::warn!("{why}: another certificate takes another start");
+                Err(why)
+            }
+        };
         if is_open_to_all(&files.key) {
             tracing::warn!("{} is a private key that everybody may read: chmod 600 it", files.key.display());
         }
         let hangups = signal(SignalKind::hangup())
             .map_err(|source| Error::Io { context: "listening for SIGHUP".to_owned(), source })?;
-        Ok(Some(Self { files, seen: Ok(pair), current: watch::channel(current).0, hangups }))
+        Ok(Some(Self { files, seen, pending: None, current: watch::channel(current).0, hangups }))
     }
 
     /// Serves it on a listener.
@@ -113,9 +124,15 @@ impl Tls {
 
     /// Takes what the files hold when that is new, or somebody asks. A pair that is broken is told once, and leaves what is served.
     async fn look(&mut self, is_asked: bool) {
-        let files = self.files.clone();
-        let found = tokio::task::spawn_blocking(move || files.read()).await;
-        let found = found.unwrap_or_else(|error| Err(error.to_string()));
+        let mut read = self.pending.take().unwrap_or_else(|| self.files.read_apart());
+        let found = match tokio::time::timeout(READ_MAX, &mut read).await {
+            Ok(found) => found.unwrap_or_else(|_| Err("the thread that reads it ended".to_owned())),
+            Err(_) => {
+                self.pending = Some(read);
+                let Files { cert, key } = &self.files;
+                Err(format!("{} and {} are not read after {READ_MAX:?}", cert.display(), key.display()))
+            }
+        };
         if found == self.seen && !is_asked {
             return;
         }
@@ -134,6 +151,27 @@ impl Tls {
 impl Files {
     fn read(&self) -> std::result::Result<Pair, String> {
         Ok(Pair { cert: bytes("tls_cert", &self.cert)?, key: bytes("tls_key", &self.key)? })
+    }
+
+    /// Reads them again, on a thread that nobody waits for when the process ends.
+    fn read_apart(&self) -> oneshot::Receiver<std::result::Result<Pair, String>> {
+        let (done, read) = oneshot::channel();
+        let files = self.clone();
+        let look = move || done.send(files.are_regular().and_then(|()| files.read()));
+        // Without a thread nothing is ever sent, which is told.
+        drop(std::thread::Builder::new().spawn(look));
+        read
+    }
+
+    /// Whether both can be read again. What a pipe held is gone, and the next one to read it would wait for a writer.
+    fn are_regular(&self) -> std::result::Result<(), String> {
+        for (name, path) in [("tls_cert", &self.cert), ("tls_key", &self.key)] {
+            let about = std::fs::metadata(path).map_err(|error| unreadable(name, path, &error))?;
+            if !about.is_file() {
+                return Err(format!("{name} {} is no regular file, so it is not read again", path.display()));
+            }
+        }
+        Ok(())
     }
 
     /// What a pair of them serves: TLS 1.2 and 1.3, and HTTP/1.1.
@@ -177,13 +215,17 @@ fn bytes(name: &str, path: &Path) -> std::result::Result<Vec<u8>, String> {
             Err(format!("{name} {} has more than {BYTES_MAX} bytes", path.display()))
         }
         Ok(_) => Ok(bytes),
-        Err(error) => Err(format!("{name} {} cannot be read: {error}", path.display())),
+        Err(error) => Err(unreadable(name, path, &error)),
     }
+}
+
+fn unreadable(name: &str, path: &Path, error: &std::io::Error) -> String {
+    format!("{name} {} cannot be read: {error}", path.display())
 }
 
 fn is_open_to_all(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    std::fs::metadata(path).is_ok_and(|about| about.permissions().mode() & 0o007 != 0)
+    std::fs::metadata(path).is_ok_and(|about| about.permissions().mode() & 0o004 != 0)
 }
 
 /// Accepts connections, and gives those whose handshake is done.

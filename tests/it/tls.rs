@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::Arc,
@@ -236,6 +237,50 @@ async fn a_certificate_is_changed_under_way() {
 
     assert_eq!(old.send("GET", "/livez", "", &Value::Null).await.0, 200);
     drop(old);
+    server.terminate();
+    assert!(server.wait().success());
+}
+
+/// A file that never ends holds up neither the server's end nor what comes after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_file_is_not_read_again() {
+    let folder = Folder::new();
+    folder.renew();
+    let mut server = folder.server();
+    let (key, pipe) = (folder.path("key.pem"), folder.path("pipe"));
+    let replace = || {
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        fs::rename(&pipe, &key).unwrap();
+    };
+    replace();
+    let line = server.logged("the certificate stays the one that was read before");
+    assert!(line.contains("key.pem is no regular file"), "{line}");
+    fs::remove_file(&key).unwrap();
+    let renewed = folder.renew();
+    server.logged("the certificate is read again");
+    assert_eq!(folder.connect(&server).await.shown(), renewed);
+    replace();
+    server.signal("HUP");
+    server.logged("the certificate stays the one that was read before");
+    server.terminate();
+    assert!(server.wait().success());
+
+    // As a shell gives what a command says: read at the start, and then no more.
+    fs::remove_file(&key).unwrap();
+    folder.renew();
+    let script = folder.path("piped");
+    let text = "#!/bin/bash\nexec \"$PROGRAM\" --tls-key <(cat \"$KEY\") \"$@\"\n";
+    let text =
+        text.replace("$PROGRAM", &stock().display().to_string()).replace("$KEY", &folder.text("key.pem"));
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let cert = folder.text("cert.pem");
+    let mut server = Server::start(&script, &folder.path("data"), &["--tls-cert", &cert]);
+    let line =
+        server.logged("is no regular file, so it is not read again: another certificate takes another start");
+    assert!(line.contains("WARN") && line.contains("tls_key"), "{line}");
+    let mut wire = folder.connect(&server).await;
+    assert_eq!(wire.send("GET", "/livez", "", &Value::Null).await.0, 200);
     server.terminate();
     assert!(server.wait().success());
 }
