@@ -379,32 +379,85 @@ impl Setting {
 /// What stands for a secret.
 const MASK: &str = "***";
 
-/// An address without the password that it may hold, before its host or in its query.
+/// Members of a query that are no secrets: options of MongoDB and of mail servers.
+const OPEN: [&str; 27] = [
+    "appname",
+    "authmechanism",
+    "authsource",
+    "compressors",
+    "connecttimeoutms",
+    "directconnection",
+    "heartbeatfrequencyms",
+    "journal",
+    "loadbalanced",
+    "localthresholdms",
+    "maxconnecting",
+    "maxidletimems",
+    "maxpoolsize",
+    "minpoolsize",
+    "readconcernlevel",
+    "readpreference",
+    "replicaset",
+    "retryreads",
+    "retrywrites",
+    "serverselectiontimeoutms",
+    "sockettimeoutms",
+    "srvmaxhosts",
+    "srvservicename",
+    "ssl",
+    "tls",
+    "w",
+    "wtimeoutms",
+];
+
+/// An address without the secrets that it may hold, before its host or in its query. One that is written wrongly shows as little.
 fn masked(address: &str) -> String {
-    // Up to the last '@': also a password that is written wrongly does not show.
-    let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
-    let (user, rest) = rest.rsplit_once('@').map_or((None, rest), |(user, rest)| (Some(user), rest));
-    let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
-    let mut shown = if scheme.is_empty() { String::new() } else { format!("{scheme}://") };
+    let (scheme, rest) = match address.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), address),
+    };
+    let (place, query) = rest.find(['?', '#']).map_or((rest, ""), |at| rest.split_at(at));
+    // Up to the last '@': a password may have a slash that should be written otherwise.
+    let (user, place) = place.rsplit_once('@').map_or((None, place), |(user, place)| (Some(user), place));
+    if user.is_none() && !is_place(place) {
+        // Of a password with such a sign nothing says where it ends.
+        return scheme + MASK;
+    }
+    let mut shown = scheme;
     match user.map(|user| user.split_once(':')) {
         Some(Some((name, _))) => shown.extend([name, ":", MASK, "@"]),
         Some(None) => shown.extend([MASK, "@"]),
         None => {}
     }
-    shown.push_str(path);
-    for (index, part) in query.iter().flat_map(|query| query.split('&')).enumerate() {
-        let (name, _) = part.split_once('=').unwrap_or((part, ""));
-        let lower = name.to_ascii_lowercase();
-        let is_secret = ["password", "token", "secret", "key", "authmechanismproperties"]
-            .iter()
-            .any(|word| lower.ends_with(word));
-        shown.push(if index == 0 { '?' } else { '&' });
-        shown.push_str(if is_secret { name } else { part });
-        if is_secret {
-            shown.extend(["=", MASK]);
-        }
+    shown.push_str(place);
+    let (query, fragment) = query.split_once('#').unwrap_or((query, ""));
+    if let Some(query) = query.strip_prefix('?') {
+        let members: Vec<String> = query.split('&').map(masked_member).collect();
+        shown.extend(["?", &members.join("&")]);
+    }
+    if !fragment.is_empty() {
+        shown.extend(["#", MASK]);
     }
     shown
+}
+
+fn masked_member(member: &str) -> String {
+    match member.split_once('=') {
+        Some((name, value)) if OPEN.contains(&name.to_ascii_lowercase().as_str()) && !value.contains('@') => {
+            member.to_owned()
+        }
+        Some((name, _)) if is_token(name) => format!("{name}={MASK}"),
+        _ => MASK.to_owned(),
+    }
+}
+
+/// Whether what is before a query begins with hosts and their ports, and not with a user and a password.
+fn is_place(place: &str) -> bool {
+    let hosts = place.split('/').next().unwrap_or_default();
+    hosts.split(',').all(|host| match host.rsplit_once(':') {
+        Some((_, port)) => host.starts_with('[') || port.bytes().all(|byte| byte.is_ascii_digit()),
+        None => true,
+    })
 }
 
 pub(super) fn is_prefix(text: &str) -> bool {
