@@ -314,7 +314,9 @@ async fn open(config: &Config, env: &Env) -> Result<Arc<dyn Store>> {
         return Ok(store::mongodb::open(&options, limits, env.clone()).await?);
     }
     // An address may hold a password.
-    let scheme = uri.split_once("://").map_or(uri.as_str(), |(scheme, _)| scheme);
-    Err(store::Error::Open(format!("no store is known for {scheme}://: it should begin with mongodb://"))
-        .into())
+    let scheme = uri.split_once("://").map_or("", |(scheme, _)| scheme);
+    Err(store::Error::Open(format!(
+        "no store of this program begins with {scheme:?}: it should be mongodb:// or mongodb+srv://, and the program built with the feature mongodb"
+    ))
+    .into())
 }

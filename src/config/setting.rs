@@ -81,6 +81,21 @@ pub(crate) enum Kind {
     Table,
 }
 
+/// What does not fit.
+#[derive(Debug)]
+pub(crate) struct Misfit {
+    /// The member of a table that it is about.
+    pub(super) member: Option<String>,
+    /// A sentence that goes on after the setting's name.
+    pub(super) words: String,
+}
+
+impl From<String> for Misfit {
+    fn from(words: String) -> Self {
+        Self { member: None, words }
+    }
+}
+
 /// What of a value may be shown.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Secrecy {
@@ -100,8 +115,8 @@ pub(crate) struct Form {
     pub(crate) placeholder: &'static str,
     fits: &'static str,
     check: fn(&str) -> bool,
-    /// What of a table does not fit, as a sentence that goes on after the name.
-    unfit: fn(&Value) -> Option<String>,
+    /// What of a table does not fit.
+    unfit: fn(&Value) -> Vec<Misfit>,
     secrecy: Secrecy,
     by_default: Option<&'static str>,
     pub(crate) jac_cloud: Option<Foreign>,
@@ -114,7 +129,7 @@ const fn form(kind: Kind, unit: Unit, placeholder: &'static str, fits: &'static 
         placeholder,
         fits,
         check: |_| true,
-        unfit: |_| None,
+        unfit: |_| Vec::new(),
         secrecy: Secrecy::Open,
         by_default: None,
         jac_cloud: None,
@@ -167,7 +182,7 @@ pub(super) const fn list(placeholder: &'static str, fits: &'static str) -> Form 
 pub(super) const fn table(
     placeholder: &'static str,
     fits: &'static str,
-    unfit: fn(&Value) -> Option<String>,
+    unfit: fn(&Value) -> Vec<Misfit>,
 ) -> Form {
     Form { unfit, secrecy: Secrecy::Members, ..form(Kind::Table, Unit::One, placeholder, fits) }
 }
@@ -255,7 +270,7 @@ impl Form {
             (Kind::Truth, Value::Truth(_)) => true,
             (Kind::Text, Value::Text(text)) => !text.is_empty() && (self.check)(text),
             (Kind::List, Value::List(texts)) => texts.iter().all(|text| (self.check)(text)),
-            (Kind::Table, Value::Table(_)) => (self.unfit)(value).is_none(),
+            (Kind::Table, Value::Table(_)) => (self.unfit)(value).is_empty(),
             _ => false,
         }
     }
@@ -338,31 +353,31 @@ impl Setting {
     /// Changes the settings; they stay as they are when the value does not fit.
     ///
     /// # Errors
-    /// What does not fit, as a sentence that goes on after the name.
-    pub(super) fn put(&self, config: &mut Config, value: Value) -> Result<(), String> {
+    /// All that does not fit.
+    pub(super) fn put(&self, config: &mut Config, value: Value) -> Result<(), Vec<Misfit>> {
         if self.form.takes(&value) && (self.set)(config, value.clone(), self.form.unit) {
             return Ok(());
         }
-        Err(self.refusal(value))
+        Err(self.misfits(value))
     }
 
-    /// Whether its value fits.
-    ///
-    /// # Errors
-    /// What does not, as a sentence.
-    pub(super) fn check(&self, config: &Config) -> Result<(), String> {
+    /// What of its value does not fit, as sentences.
+    pub(super) fn faults(&self, config: &Config) -> Vec<String> {
         match self.value(config) {
-            Some(value) if !self.form.takes(&value) => Err(format!("{} {}", self.name, self.refusal(value))),
-            _ => Ok(()),
+            Some(value) if !self.form.takes(&value) => {
+                self.misfits(value).iter().map(|misfit| format!("{} {}", self.name, misfit.words)).collect()
+            }
+            _ => Vec::new(),
         }
     }
 
-    fn refusal(&self, value: Value) -> String {
-        if let Some(unfit) = (self.form.unfit)(&value) {
-            return unfit;
+    fn misfits(&self, value: Value) -> Vec<Misfit> {
+        let misfits = (self.form.unfit)(&value);
+        if !misfits.is_empty() {
+            return misfits;
         }
         let shown: String = format!("{:?}", self.mask(value)).chars().take(200).collect();
-        format!("is {shown}, and should be {}", self.form)
+        vec![format!("is {shown}, and should be {}", self.form).into()]
     }
 
     fn mask(&self, value: Value) -> Value {
@@ -458,6 +473,12 @@ fn is_place(place: &str) -> bool {
         Some((_, port)) => host.starts_with('[') || port.bytes().all(|byte| byte.is_ascii_digit()),
         None => true,
     })
+}
+
+/// Where a store is that processes share.
+pub(super) fn is_store(text: &str) -> bool {
+    let rest = text.strip_prefix("mongodb://").or_else(|| text.strip_prefix("mongodb+srv://"));
+    rest.is_some_and(|rest| !rest.is_empty())
 }
 
 pub(super) fn is_prefix(text: &str) -> bool {

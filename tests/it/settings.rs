@@ -49,7 +49,7 @@ fn each_value_has_its_origin() {
         ("visits_max", "visits_max = 7  # file walkabout.toml"),
         ("lost_max", "lost_max = 10  # environment WALKABOUT_LOST_MAX"),
         ("sockets_max", "sockets_max = 13  # flag"),
-        ("listen", "listen = \"[::1]:12\"  # environment UV_PORT"),
+        ("listen", "listen = \"[::1]:12\"  # file walkabout.toml and environment UV_PORT"),
         ("token_secret", "token_secret = \"***\"  # environment TOKEN_SECRET"),
         ("store", "store = \"mongodb://ann:***@db.example/\"  # environment DATABASE_HOST"),
         ("allow_private_addresses", "allow_private_addresses = true  # flag"),
@@ -102,6 +102,31 @@ fn what_does_not_fit_ends_the_program() {
     let missing = run(folder.path(), &["--config", "other.toml"], &[]);
     assert_eq!(missing.status.code(), Some(1));
     assert!(said(&missing.stderr).contains("other.toml cannot be read"), "{missing:?}");
+}
+
+/// What `serve` would refuse, `config` refuses as well.
+#[test]
+fn what_does_not_fit_together_is_told_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("walkabout.toml"), "[sso.company]\nclient_id = 'a'\n").unwrap();
+    let flags = ["--tls-key", "key.pem", "--store", "foo", "--mail-url", "smtp://"];
+    for command in ["serve", "config"] {
+        let output = run(
+            folder.path(),
+            &[&[command][..], &flags].concat(),
+            &[("WALKABOUT_MAIL_FROM", "us@example.com")],
+        );
+        assert_eq!(output.status.code(), Some(1));
+        let told = said(&output.stderr);
+        for wanted in [
+            "--store is \"foo\", and should be an address that begins with mongodb:// or mongodb+srv://\n",
+            "--tls-key: tls_key is set, and tls_cert is not\n",
+            "--mail-url: mail_url should begin with smtps://, smtp:// or file:///",
+            "walkabout.toml:1: sso.company has no issuer",
+        ] {
+            assert!(told.contains(wanted), "{wanted}: {told}");
+        }
+    }
 }
 
 #[test]
