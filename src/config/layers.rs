@@ -18,6 +18,8 @@ use crate::{Error, Result};
 
 /// The variable that names the file.
 const FILE: &str = "WALKABOUT_CONFIG";
+/// Variables that are no settings.
+const OTHERS: [&str; 3] = [FILE, "WALKABOUT_URL", "WALKABOUT_CA"];
 
 /// The variables of the environment that are set.
 pub(crate) type Variables = BTreeMap<String, OsString>;
@@ -143,6 +145,7 @@ impl Settled {
         layers.take_flags(given);
         layers.fit_together();
         layers.settled.warn_of_sso();
+        layers.settled.warn_of_unknown(variables);
         let Layers { settled, faults, .. } = layers;
         if faults.is_empty() { Ok(settled) } else { Err(Error::Config(faults.join("\n"))) }
     }
@@ -153,6 +156,23 @@ impl Settled {
         if !sso.is_empty() && !listen.ip().is_loopback() && !self.origins.contains_key("sso_host") {
             let warning = format!("sso_host is not set: providers send browsers back to {sso_host}");
             self.warnings.push(warning);
+        }
+    }
+
+    /// Variables that may be meant as settings and are none. Others may begin the same way: Kubernetes gives each service of the name
+    /// `walkabout` some, which would be near to `WALKABOUT_PORT`.
+    fn warn_of_unknown(&mut self, variables: &Variables) {
+        for (name, text) in variables {
+            let Some(rest) = name.strip_prefix("WALKABOUT_").filter(|_| !text.is_empty()) else { continue };
+            let is_other = OTHERS.contains(&name.as_str())
+                || ["TEST_", "PORT", "SERVICE_"].iter().any(|begin| rest.starts_with(begin))
+                || ["_PORT", "_SERVICE_"].iter().any(|part| rest.contains(part));
+            let is_setting = SETTINGS.iter().any(|setting| setting.variable() == *name);
+            let hint = file::hint(rest);
+            if !is_other && !is_setting && !hint.is_empty() {
+                self.warnings
+                    .push(format!("{name} is ignored: {:?} is no setting{hint}", rest.to_ascii_lowercase()));
+            }
         }
     }
 

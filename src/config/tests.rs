@@ -449,6 +449,29 @@ fn variables_of_jac_cloud() {
     assert_eq!(both.config.listen, SocketAddr::from(([127, 0, 0, 1], 1)));
 }
 
+/// What begins like a variable of ours is one, or may be meant as one, or somebody else's.
+#[test]
+fn variables_that_are_no_settings() {
+    let warnings = |name: &str| Said::new().variable(name, "1").settle().unwrap().warnings;
+    let told = "WALKABOUT_LISTN is ignored: \"listn\" is no setting; the nearest is listen";
+    assert_eq!(warnings("WALKABOUT_LISTN"), [told]);
+    let told = "WALKABOUT_TOKEN_LIFETIME is ignored: \"token_lifetime\" is no setting; the nearest is token_lifetime_s";
+    assert_eq!(warnings("WALKABOUT_TOKEN_LIFETIME"), [told]);
+    for name in [
+        "WALKABOUT_CA",
+        "WALKABOUT_URL",
+        "WALKABOUT_TEST_STORE",
+        "WALKABOUT_IMAGE",
+        "WALKABOUT_PORT",
+        "WALKABOUT_PORT_8000_TCP_ADDR",
+        "WALKABOUT_SERVICE_HOST",
+        "WALKABOUT_STORE_SERVICE_PORT_HTTP",
+        "LISTN",
+    ] {
+        assert!(warnings(name).is_empty(), "{name}: {:?}", warnings(name));
+    }
+}
+
 /// Settings of which some are secret.
 fn with_secrets() -> Said {
     Said::new()
