@@ -150,7 +150,9 @@ impl Walkabout {
             Ok(settled) => settled,
             Err(error) => return refuse(&error),
         };
-        log::begin(&settled.config);
+        if let Err(error) = log::begin(&settled.config) {
+            return refuse(&error);
+        }
         let is_json = settled.config.log_format == LogFormat::Ecs;
         for warning in &settled.warnings {
             tracing::warn!("{warning}");

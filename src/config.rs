@@ -167,7 +167,7 @@ settings! {
     /// Other addresses that providers may send browsers back to, when `redirect_uri` asks for one of them.
     sso_redirects: Vec<String> = Vec::new(),
         list("URLS", "addresses of pages").check(sso::is_address);
-    /// What is logged, unless `RUST_LOG` says more: `off`, `error`, `warn`, `info`, `debug` or `trace`.
+    /// What is logged of all that `RUST_LOG` does not name, as `walkabout=debug`: `off`, `error`, `warn`, `info`, `debug` or `trace`.
     log_level: LevelFilter = LevelFilter::WARN,
         text("LEVEL", "off, error, warn, info, debug or trace").jac_cloud_as(&["LOGGER_LEVEL"], jac_cloud::level);
     /// How the log is written on standard error: `text`, or `ecs` for one JSON object a line with the names of the Elastic Common Schema.

@@ -129,6 +129,22 @@ fn what_does_not_fit_together_is_told_at_once() {
     }
 }
 
+/// It adds to the level of the settings; when it is empty it says nothing.
+#[test]
+fn rust_log_says_more() {
+    let folder = tempfile::tempdir().unwrap();
+    for text in ["", "hyper=debug", "walkabout=info,hyper=off"] {
+        let output = run(folder.path(), &["config"], &[("RUST_LOG", text), ("WALKABOUT_LISTN", "1")]);
+        assert!(said(&output.stderr).contains("the nearest is listen"), "{text}: {output:?}");
+    }
+    let output = run(folder.path(), &["config"], &[("RUST_LOG", "walkabout=chatty")]);
+    assert_eq!((output.status.code(), said(&output.stdout)), (Some(1), String::new()));
+    assert!(
+        said(&output.stderr).starts_with("walkabout: RUST_LOG is \"walkabout=chatty\", and should be"),
+        "{output:?}"
+    );
+}
+
 #[test]
 fn help_lists_them() {
     let folder = tempfile::tempdir().unwrap();
