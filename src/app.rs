@@ -180,14 +180,12 @@ impl Walkabout {
             }
             Command::Serve(_) => match self.config(settled.config).run().await {
                 Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
+                // Lines of the log stay JSON where they are; elsewhere one for people is enough.
+                Err(error) if is_json && tracing::enabled!(tracing::Level::ERROR) => {
                     tracing::error!(%error, "the server ends");
-                    // Lines of the log stay JSON where they are.
-                    if is_json && tracing::enabled!(tracing::Level::ERROR) {
-                        return ExitCode::FAILURE;
-                    }
-                    refuse(&error)
+                    ExitCode::FAILURE
                 }
+                Err(error) => refuse(&error),
             },
         }
     }

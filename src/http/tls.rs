@@ -180,7 +180,9 @@ impl Files {
         let chain = CertificateDer::pem_slice_iter(&pair.cert).collect::<std::result::Result<Vec<_>, _>>();
         let chain = chain.map_err(|error| format!("tls_cert {cert} is no PEM: {error}"))?;
         if chain.is_empty() {
-            return Err(format!("tls_cert {cert} holds no certificate"));
+            return Err(format!(
+                "tls_cert {cert} holds no certificate in PEM, which begins with -----BEGIN CERTIFICATE-----"
+            ));
         }
         let secret = PrivateKeyDer::from_pem_slice(&pair.key).map_err(|_| {
             let is_encrypted = pair.key.windows(9).any(|window| window == b"ENCRYPTED");
@@ -197,6 +199,11 @@ impl Files {
             .map_err(|error| match error {
                 TlsError::InconsistentKeys(_) => {
                     format!("the key in {key} is not that of the first certificate in {cert}")
+                }
+                TlsError::InvalidCertificate(_) => {
+                    format!(
+                        "tls_cert {cert} holds what is no X.509 certificate between its PEM lines: {error}"
+                    )
                 }
                 error => format!("{cert} and {key} cannot be served: {error}"),
             });

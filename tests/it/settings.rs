@@ -127,6 +127,8 @@ fn what_does_not_fit_together_is_told_at_once() {
             assert!(told.contains(wanted), "{wanted}: {told}");
         }
     }
+    let output = run(folder.path(), &["--listn", "127.0.0.1:1"], &[]);
+    assert!(said(&output.stderr).contains("'--listen'"), "{output:?}");
 }
 
 /// It adds to the level of the settings; when it is empty it says nothing.
@@ -143,6 +145,16 @@ fn rust_log_says_more() {
         said(&output.stderr).starts_with("walkabout: RUST_LOG is \"walkabout=chatty\", and should be"),
         "{output:?}"
     );
+}
+
+/// A start that fails says so once.
+#[test]
+fn why_it_does_not_start_is_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    let output = run(folder.path(), &["--listen", &listen], &[]);
+    assert_eq!(said(&output.stderr).matches("cannot be listened on").count(), 1, "{output:?}");
 }
 
 #[test]

@@ -201,6 +201,13 @@ async fn everything_is_served_over_it() {
         assert!(said.contains("completed") || said.contains(id), "{args:?}: {said}");
         let stranger = folder.run(&server, args, &token);
         assert_eq!(stranger.status.code(), Some(2), "{args:?} trusts nobody but the authorities of the web");
+        let told = String::from_utf8_lossy(&stranger.stderr).into_owned();
+        assert!(told.contains("or by those of --ca?") && !told.contains('&'), "{args:?}: {told}");
+        let plain = server.url.replacen("https", "http", 1);
+        let mut command = Command::new(stock());
+        let output = command.env_clear().env("WALKABOUT_URL", plain).args(args).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(told.contains("One that speaks TLS has https:// there"), "{args:?}: {told}");
     }
 }
 
@@ -363,7 +370,13 @@ fn what_does_not_belong_together_is_told_at_the_start() {
     refused(&[("tls-key", "key.pem")], &["tls_key is set, and tls_cert is not"]);
     refused(&[("tls-cert", "cert.pem")], &["tls_key", "cert.pem holds no private key in PEM"]);
     refused(&[("tls-cert", "none.pem")], &["tls_cert", "none.pem cannot be read"]);
-    refused(&[("tls-cert", "empty.pem"), ("tls-key", "key.pem")], &["empty.pem holds no certificate"]);
+    refused(&[("tls-cert", "empty.pem"), ("tls-key", "key.pem")], &["empty.pem holds no certificate in PEM"]);
+    fs::write(folder.path("junk.pem"), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+        .unwrap();
+    refused(
+        &[("tls-cert", "junk.pem"), ("tls-key", "key.pem")],
+        &["junk.pem holds what is no X.509 certificate"],
+    );
     refused(&[("tls-cert", "cert.pem"), ("tls-key", "locked.pem")], &["locked.pem is encrypted"]);
     refused(
         &[("tls-cert", "cert.pem"), ("tls-key", "other.pem")],
