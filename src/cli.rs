@@ -129,9 +129,9 @@ impl FromArgMatches for ServeArgs {
 
 fn argument(setting: &'static Setting) -> Arg {
     let default = setting.default_words();
-    let unit = setting.form.unit_words();
+    // Units stand in the placeholder.
     let help = format!(
-        "{}{unit} [default: {default}] [env: {}]",
+        "{} [default: {default}] [env: {}]",
         setting.meaning().trim_end_matches('.'),
         setting.variable()
     );

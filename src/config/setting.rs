@@ -240,16 +240,6 @@ impl Form {
         self
     }
 
-    /// What a number of it counts, as it goes on after the meaning.
-    pub(crate) fn unit_words(&self) -> &'static str {
-        match self.unit {
-            Unit::One => "",
-            Unit::Bytes => ", in bytes",
-            Unit::Milliseconds => ", in milliseconds",
-            Unit::Seconds => ", in seconds",
-        }
-    }
-
     /// What a text stands for. One that does not fit stays what it is.
     pub(super) fn of_text(&self, text: &str) -> Value {
         let read = match self.kind {

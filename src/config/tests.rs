@@ -203,9 +203,9 @@ fn names_end_with_their_units() {
     names.dedup();
     assert_eq!(names.len(), SETTINGS.len(), "no name is there twice");
     for setting in SETTINGS {
-        let unit = setting.form.unit_words();
-        assert_eq!(setting.name.ends_with("_ms"), unit == ", in milliseconds", "{}", setting.name);
-        assert_eq!(setting.name.ends_with("_s"), unit == ", in seconds", "{}", setting.name);
+        let unit = setting.form.placeholder;
+        assert_eq!(setting.name.ends_with("_ms"), unit == "MS", "{}", setting.name);
+        assert_eq!(setting.name.ends_with("_s"), unit == "S", "{}", setting.name);
     }
 }
 
@@ -443,7 +443,7 @@ fn variables_of_jac_cloud() {
     assert!(!config.require_auth_by_default && config.disable_auto_endpoint);
     assert_eq!(config.allow_origins, ["https://a.example", "https://b.example"]);
     assert_eq!((config.stop_grace, config.log_level), (Duration::from_secs(7), LevelFilter::WARN));
-    assert_eq!(origin(&settled), "environment UV_PORT");
+    assert_eq!(origin(&settled), "file settings.toml and environment UV_PORT");
     let both = Said::new().variable("UV_PORT", "1").variable("UV_HOST", "localhost").settle().unwrap();
     assert_eq!(origin(&both), "environment UV_HOST, UV_PORT");
     assert_eq!(both.config.listen, SocketAddr::from(([127, 0, 0, 1], 1)));
@@ -669,7 +669,8 @@ fn page() -> String {
     for setting in SETTINGS {
         let (name, meaning, form) = (setting.name, setting.meaning(), &setting.form);
         // A bare address would be a link.
-        let fits = form.to_string().replace("https://example.com", "`https://example.com`");
+        let fits: Vec<String> = form.to_string().split(' ').map(quoted).collect();
+        let fits = fits.join(" ");
         writeln!(page, "| `{name}` | {meaning} | {} | {fits} |", shown_default(setting, form)).unwrap();
     }
     page += PROVIDERS;
@@ -689,6 +690,16 @@ fn page() -> String {
         writeln!(page, "| {names} | {why} |").unwrap();
     }
     page
+}
+
+/// A word that is a whole address, as code.
+fn quoted(word: &str) -> String {
+    let is_address = word.starts_with("https://") && word.len() > "https://".len();
+    match word.strip_suffix(',') {
+        Some(word) if is_address => format!("`{word}`,"),
+        None if is_address => format!("`{word}`"),
+        _ => word.to_owned(),
+    }
 }
 
 /// What is said of Jac Cloud's variable for a setting.

@@ -171,6 +171,7 @@ fn help_lists_them() {
         assert!(text.contains(wanted), "{wanted}: {text}");
     }
     assert!(!text.contains("guess"));
+    assert!(!text.contains(", in bytes") && !text.contains(", in milliseconds"), "{text}");
 }
 
 /// A file with a secret serves; others may read it, so the log says so.
