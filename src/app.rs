@@ -150,7 +150,9 @@ impl Walkabout {
             Ok(settled) => settled,
             Err(error) => return refuse(&error),
         };
-        log::begin(&settled.config);
+        if let Err(error) = log::begin(&settled.config) {
+            return refuse(&error);
+        }
         let is_json = settled.config.log_format == LogFormat::Ecs;
         for warning in &settled.warnings {
             tracing::warn!("{warning}");
@@ -178,14 +180,12 @@ impl Walkabout {
             }
             Command::Serve(_) => match self.config(settled.config).run().await {
                 Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
+                // Lines of the log stay JSON where they are; elsewhere one for people is enough.
+                Err(error) if is_json && tracing::enabled!(tracing::Level::ERROR) => {
                     tracing::error!(%error, "the server ends");
-                    // Lines of the log stay JSON where they are.
-                    if is_json && tracing::enabled!(tracing::Level::ERROR) {
-                        return ExitCode::FAILURE;
-                    }
-                    refuse(&error)
+                    ExitCode::FAILURE
                 }
+                Err(error) => refuse(&error),
             },
         }
     }
@@ -314,7 +314,9 @@ async fn open(config: &Config, env: &Env) -> Result<Arc<dyn Store>> {
         return Ok(store::mongodb::open(&options, limits, env.clone()).await?);
     }
     // An address may hold a password.
-    let scheme = uri.split_once("://").map_or(uri.as_str(), |(scheme, _)| scheme);
-    Err(store::Error::Open(format!("no store is known for {scheme}://: it should begin with mongodb://"))
-        .into())
+    let scheme = uri.split_once("://").map_or("", |(scheme, _)| scheme);
+    Err(store::Error::Open(format!(
+        "no store of this program begins with {scheme:?}: it should be mongodb:// or mongodb+srv://, and the program built with the feature mongodb"
+    ))
+    .into())
 }

@@ -129,9 +129,9 @@ impl FromArgMatches for ServeArgs {
 
 fn argument(setting: &'static Setting) -> Arg {
     let default = setting.default_words();
-    let unit = setting.form.unit_words();
+    // Units stand in the placeholder.
     let help = format!(
-        "{}{unit} [default: {default}] [env: {}]",
+        "{} [default: {default}] [env: {}]",
         setting.meaning().trim_end_matches('.'),
         setting.variable()
     );
@@ -230,10 +230,19 @@ async fn follow_to_end(args: FollowArgs) -> End {
         // A server that was never there will not come by waiting; one that was may be starting again.
         tries = if last > before { 1 } else { tries + 1 };
         if !connected || tries > TRIES_MAX {
-            return End::Refused(format!("cannot follow at {}: {broken}", args.url));
+            return End::Refused(format!("cannot follow at {}: {broken}; {}", args.url, cure(&args.url)));
         }
         let delay = Duration::from_millis(200).saturating_mul(1 << tries.min(5)).min(Duration::from_secs(5));
         tokio::time::sleep(delay).await;
+    }
+}
+
+/// What may help where a server cannot be reached.
+fn cure(url: &str) -> &'static str {
+    if url.starts_with("https://") || url.starts_with("wss://") {
+        "is it there, as --url says, does it speak TLS, and is it signed for by the authorities of the web, or by those of --ca?"
+    } else {
+        "is it there, as --url says? One that speaks TLS has https:// there"
     }
 }
 

@@ -89,9 +89,9 @@ settings! {
     /// The PEM file of its private key, without a password.
     tls_key: Option<PathBuf> = None,
         text("FILE", "a file").by_default("the file of the certificate").jac_cloud(&["UV_SSL_KEYFILE"]);
-    /// A MongoDB database that several processes share, as `mongodb://…`. Without it the store is embedded.
+    /// A MongoDB database that several processes share, as `mongodb://…` or `mongodb+srv://…`. Without it the store is embedded.
     store: Option<String> = None,
-        text("URI", "an address that begins with mongodb://").shows_no_password().by_default("none, and the store is embedded")
+        text("URI", "an address that begins with mongodb:// or mongodb+srv://").check(setting::is_store).shows_no_password().by_default("none, and the store is embedded")
             .jac_cloud(&["DATABASE_HOST"]);
     /// The database there, when the address names none.
     database: String = "walkabout".to_owned(),
@@ -167,7 +167,7 @@ settings! {
     /// Other addresses that providers may send browsers back to, when `redirect_uri` asks for one of them.
     sso_redirects: Vec<String> = Vec::new(),
         list("URLS", "addresses of pages").check(sso::is_address);
-    /// What is logged, unless `RUST_LOG` says more: `off`, `error`, `warn`, `info`, `debug` or `trace`.
+    /// What is logged of all that `RUST_LOG` does not name, as `walkabout=debug`: `off`, `error`, `warn`, `info`, `debug` or `trace`.
     log_level: LevelFilter = LevelFilter::WARN,
         text("LEVEL", "off, error, warn, info, debug or trace").jac_cloud_as(&["LOGGER_LEVEL"], jac_cloud::level);
     /// How the log is written on standard error: `text`, or `ecs` for one JSON object a line with the names of the Elastic Common Schema.
@@ -224,6 +224,12 @@ settings! {
     sockets_max: usize = 20_000, number().from(1);
     /// The largest WebSocket frame.
     frame_bytes_max: usize = 1 << 20, bytes().from(1).jac_cloud(&["UV_WS_MAX_SIZE"]);
+    /// Open connections, WebSockets among them. When there are as many, the oldest that are idle are closed for new ones. The files that
+    /// the process may open (`ulimit -n`), less a quarter, bound them as well.
+    connections_max: usize = 30_000, number().from(1).to(10_000_000);
+    /// How long the head of a request may take to arrive. A connection is closed that has asked nothing for as long; a proxy should
+    /// close its own before.
+    head_time_max as head_time_max_s: Duration = Duration::from_secs(30), seconds().from(1);
     /// The largest request body.
     body_bytes_max: usize = 2 << 20, bytes().from(1);
     /// How long a request body may take to arrive.
@@ -251,15 +257,47 @@ fn cores() -> usize {
 }
 
 impl Config {
-    /// Whether each value is within its bounds.
+    /// Whether each value is within its bounds, and all fit together.
     ///
     /// # Errors
     /// [`Error::Config`] with all that are not.
     pub(crate) fn check(&self) -> Result<()> {
-        let faults = SETTINGS.iter().filter_map(|setting| setting.check(self).err());
-        let faults: Vec<String> = faults.chain(sso::faults(&self.sso)).collect();
+        let faults = SETTINGS.iter().flat_map(|setting| setting.faults(self));
+        let faults: Vec<String> = faults.chain(self.apart().map(|fault| fault.words)).collect();
         if faults.is_empty() { Ok(()) } else { Err(Error::Config(faults.join("\n"))) }
     }
+
+    /// What does not fit together.
+    fn apart(&self) -> impl Iterator<Item = Apart> {
+        let providers = sso::faults(&self.sso);
+        let providers =
+            providers.map(|(name, words)| Apart { of: format!("sso.{name}"), with: "sso", words });
+        let key = (self.tls_key.is_some() && self.tls_cert.is_none()).then(|| Apart {
+            of: "tls_key".to_owned(),
+            with: "tls_cert",
+            words: "tls_key is set, and tls_cert is not".to_owned(),
+        });
+        #[cfg(feature = "mail")]
+        let mail = crate::mail::fault(self);
+        #[cfg(not(feature = "mail"))]
+        let mail = None;
+        let mail = mail.map(|words| Apart { of: "mail_url".to_owned(), with: "mail_from", words });
+        key.into_iter().chain(mail).chain(providers)
+    }
+}
+
+/// Settings of which each fits, and both do not.
+#[cfg_attr(
+    not(feature = "http"),
+    expect(dead_code, reason = "only the command line knows where settings come from")
+)]
+struct Apart {
+    /// The one that is told, or the provider.
+    of: String,
+    /// The other one.
+    with: &'static str,
+    /// A sentence.
+    words: String,
 }
 
 impl fmt::Debug for Config {

@@ -1,11 +1,12 @@
 //! The log of this process, on standard error: text for people, or one JSON object a line with the names of the Elastic Common Schema.
 
-use std::{fmt, io::Write};
+use std::{env::VarError, fmt, io::Write};
 
 use serde_json::{Map, Value};
 use tracing::{
     Event, Subscriber,
     field::{Field, Visit},
+    level_filters::LevelFilter,
     span::{Attributes, Id, Record},
 };
 use tracing_subscriber::{
@@ -17,6 +18,7 @@ use tracing_subscriber::{
 };
 
 use crate::{
+    Error, Result,
     config::{Config, LogFormat},
     env::Env,
 };
@@ -26,10 +28,17 @@ const ECS_VERSION: &str = "9.0.0";
 /// The most bytes of one text in a line.
 const TEXT_MAX: usize = 32 << 10;
 
-/// Begins the log: what is in it is said by `RUST_LOG`, or by the level of the settings.
-pub(crate) fn begin(config: &Config) {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(config.log_level.to_string()));
+/// Begins the log: what is in it is said by the level of the settings, and by `RUST_LOG` for what that names.
+///
+/// # Errors
+/// [`Error::Config`] when `RUST_LOG` cannot be read.
+pub(crate) fn begin(config: &Config) -> Result<()> {
+    let more = match std::env::var(EnvFilter::DEFAULT_ENV) {
+        Ok(text) => text,
+        Err(VarError::NotPresent) => String::new(),
+        Err(VarError::NotUnicode(_)) => return Err(Error::Config("RUST_LOG is no UTF-8".to_owned())),
+    };
+    let filter = filter(config.log_level, &more)?;
     let registry = tracing_subscriber::registry().with(filter);
     // A second program in one process has its log already.
     match config.log_format {
@@ -42,6 +51,16 @@ pub(crate) fn begin(config: &Config) {
             }
         }
     }
+    Ok(())
+}
+
+/// Of two directives for the same the later one holds. An empty text is none.
+fn filter(level: LevelFilter, more: &str) -> Result<EnvFilter> {
+    EnvFilter::builder().parse(format!("{level},{more}")).map_err(|error| {
+        Error::Config(format!(
+            "RUST_LOG is {more:?}, and should be levels by the names of modules, as walkabout=debug,info: {error}"
+        ))
+    })
 }
 
 /// What panics say would stand between the lines else.
@@ -203,6 +222,23 @@ mod tests {
         assert_eq!(written, std::slice::from_ref(&wanted));
         let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         assert_eq!(names(&written[0]), names(&wanted));
+    }
+
+    #[test]
+    fn rust_log_says_more() {
+        let shown = |more: &str| {
+            let mut parts: Vec<String> =
+                filter(LevelFilter::WARN, more).unwrap().to_string().split(',').map(str::to_owned).collect();
+            parts.sort();
+            parts
+        };
+        assert_eq!(shown(""), ["warn"]);
+        assert_eq!(shown("walkabout=debug"), ["walkabout=debug", "warn"]);
+        assert_eq!(shown("hyper=off,error"), ["error", "hyper=off"]);
+        for unfit in ["walkabout=chatty", "a=b=c"] {
+            let told = filter(LevelFilter::WARN, unfit).unwrap_err().to_string();
+            assert!(told.contains("RUST_LOG is ") && told.contains("as walkabout=debug,info"), "{told}");
+        }
     }
 
     #[test]

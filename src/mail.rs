@@ -140,6 +140,17 @@ impl From<Unsent> for Error {
     }
 }
 
+/// What is said of an address for mail without a sender.
+const NO_SENDER: &str =
+    "mail_url is set, so mail_from should be the address that mails come from, as no-reply@example.com";
+
+/// What of the settings for mail does not fit together, as a sentence.
+pub(crate) fn fault(config: &Config) -> Option<String> {
+    let url = config.mail_url.as_ref()?;
+    let Some(from) = config.mail_from.as_deref().and_then(mailbox) else { return Some(NO_SENDER.to_owned()) };
+    Route::of(url, &from, config.mail_time_max).err().map(|why| format!("mail_url {why}"))
+}
+
 /// Sends mail as the settings say.
 pub(crate) struct Mailer {
     route: Route,
@@ -163,10 +174,13 @@ impl Mailer {
     /// [`Error::Config`] when they do not fit together.
     pub(crate) fn open(config: &Config, env: &Env) -> Result<Option<Self>> {
         let Some(url) = &config.mail_url else { return Ok(None) };
-        let from = config.mail_from.as_deref().and_then(mailbox).ok_or_else(|| {
-            Error::Config("mail_url is set, so mail_from should be the address that mails come from, as no-reply@example.com".to_owned())
-        })?;
+        let from = config
+            .mail_from
+            .as_deref()
+            .and_then(mailbox)
+            .ok_or_else(|| Error::Config(NO_SENDER.to_owned()))?;
         let route = Route::of(url, &from, config.mail_time_max)
+            .and_then(Route::made)
             .map_err(|why| Error::Config(format!("mail_url {why}")))?;
         let sending = Semaphore::new(SENDING_MAX);
         Ok(Some(Self { route, from, time_max: config.mail_time_max, sending, env: env.clone() }))
@@ -241,6 +255,15 @@ async fn write(path: PathBuf, bytes: Vec<u8>) -> std::io::Result<()> {
 }
 
 impl Route {
+    /// With its folder.
+    fn made(self) -> Result<Self, String> {
+        if let Self::Folder(folder) = &self {
+            std::fs::create_dir_all(folder)
+                .map_err(|error| format!("names {}, which cannot be a folder: {error}", folder.display()))?;
+        }
+        Ok(self)
+    }
+
     /// What an address stands for, or what is wrong with it. Secrets of it are not told.
     fn of(url: &str, from: &Mailbox, time_max: Duration) -> Result<Self, String> {
         let (scheme, rest) = url.split_once("://").unwrap_or_default();
@@ -249,8 +272,6 @@ impl Route {
             if !folder.is_absolute() {
                 return Err("is a file, and should be a whole path, as file:///var/mail".to_owned());
             }
-            std::fs::create_dir_all(&folder)
-                .map_err(|error| format!("names {}, which cannot be a folder: {error}", folder.display()))?;
             return Ok(Self::Folder(folder));
         }
         let address = Address::of(rest);

@@ -59,7 +59,7 @@ pub(crate) async fn check(engine: &Arc<Engine>, spawn: Spawn) -> Result<Checked>
             part: Part::Body,
             kind: "value_error".to_owned(),
             loc: Vec::new(),
-            msg: "Value error, the fields cannot be stored: no name in them may hold a NUL character"
+            msg: "Value error, the fields cannot be stored: no whole number may be beyond 64 bits with the sign, and no name may hold a NUL character"
                 .to_owned(),
             input: Value::Null,
             ctx: Value::Null,

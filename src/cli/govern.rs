@@ -116,12 +116,9 @@ fn value(text: &str) -> Result<Value, String> {
 /// One line for every run: id, state, attempt, when it was submitted, and why it failed.
 pub async fn runs(args: RunsArgs) -> ExitCode {
     let RunsArgs { filter, limit, server } = args;
-    let query: Vec<String> = filter
-        .members()
-        .iter()
-        .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()))
-        .collect();
-    let path = format!("/walkers?limit={limit}&{}", query.join("&"));
+    let members = filter.members();
+    let query = members.iter().map(|(name, value)| format!("&{name}={}", value.as_str().unwrap_or_default()));
+    let path = format!("/walkers?limit={limit}{}", query.collect::<String>());
     answered(call(server, path, None).await, |page| {
         let page = RecordPage::deserialize(page);
         page.map_or_else(|_| Vec::new(), |page| page.walkers.iter().map(run_line).collect())
@@ -196,8 +193,11 @@ async fn call(server: Server, path: String, body: Option<Value>) -> Result<Value
                 .content_type("application/json")
                 .send(body.to_string().as_bytes()),
         };
-        let mut answer = answer.map_err(|error| format!("{url}: {error}"))?;
-        let text = answer.body_mut().read_to_string().map_err(|error| format!("{url}: {error}"))?;
+        let mut answer = answer.map_err(|error| format!("{url}: {error}; {}", super::cure(&url)))?;
+        let text = answer
+            .body_mut()
+            .read_to_string()
+            .map_err(|error| format!("{url}: {error}; {}", super::cure(&url)))?;
         if answer.status().is_success() {
             serde_json::from_str(&text).map_err(|_| format!("{url} does not answer with JSON"))
         } else {

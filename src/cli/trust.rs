@@ -26,7 +26,9 @@ impl Trust {
             .collect::<Result<_, _>>()
             .map_err(|error| format!("--ca {shown} is no PEM: {error}"))?;
         if found.is_empty() {
-            return Err(format!("--ca {shown} holds no certificate"));
+            return Err(format!(
+                "--ca {shown} holds no certificate in PEM, which begins with -----BEGIN CERTIFICATE-----"
+            ));
         }
         Ok(Self(Some(found)))
     }

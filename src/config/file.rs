@@ -1,6 +1,6 @@
 //! The file of settings, in TOML: one key or table for each setting.
 
-use std::{fs, io::Read, path::Path};
+use std::{collections::BTreeMap, fs, io::Read, path::Path};
 
 use toml::de::{DeTable, DeValue};
 
@@ -19,6 +19,8 @@ pub(super) struct Entry {
     pub(super) line: usize,
     pub(super) setting: &'static Setting,
     pub(super) value: Value,
+    /// The lines of the members of a table.
+    pub(super) members: BTreeMap<String, usize>,
 }
 
 /// The text of a file.
@@ -56,7 +58,17 @@ pub(super) fn read(text: &str) -> (Vec<Entry>, Vec<(usize, String)>) {
         let at = line(key.span().start);
         let name = key.get_ref().as_ref();
         match Setting::of(name) {
-            Some(setting) => entries.push(Entry { line: at, setting, value: of(value.get_ref()) }),
+            Some(setting) => {
+                let members = match value.get_ref() {
+                    DeValue::Table(members) => {
+                        let lines =
+                            members.keys().map(|name| (name.get_ref().to_string(), line(name.span().start)));
+                        lines.collect()
+                    }
+                    _ => BTreeMap::new(),
+                };
+                entries.push(Entry { line: at, setting, value: of(value.get_ref()), members });
+            }
             None => faults.push((at, format!("{name:?} is no setting{}", hint(name)))),
         }
     }
@@ -104,9 +116,13 @@ pub(super) fn table(text: &str) -> Option<Value> {
     }
 }
 
-/// The setting that may have been meant.
+/// How like two names are that one may be meant by the other.
+const LIKE: f64 = 0.85;
+
+/// The setting that may have been meant, when one is like it.
 pub(super) fn hint(name: &str) -> String {
     let likeness = |setting: &Setting| strsim::jaro_winkler(setting.name, &name.to_ascii_lowercase());
     let nearest = SETTINGS.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
+    let nearest = nearest.filter(|setting| likeness(setting) >= LIKE);
     nearest.map(|setting| format!("; the nearest is {}", setting.name)).unwrap_or_default()
 }

@@ -2,22 +2,24 @@
 //! the default.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     fmt,
     path::{Path, PathBuf},
 };
 
 use super::{
-    Config, SETTINGS, file,
+    Apart, Config, SETTINGS, file,
     jac_cloud::{self, Foreign},
-    setting::{Kind, Setting, Value},
+    setting::{Kind, Misfit, Setting, Value},
     sso,
 };
 use crate::{Error, Result};
 
 /// The variable that names the file.
 const FILE: &str = "WALKABOUT_CONFIG";
+/// Variables that are no settings.
+const OTHERS: [&str; 3] = [FILE, "WALKABOUT_URL", "WALKABOUT_CA"];
 
 /// The variables of the environment that are set.
 pub(crate) type Variables = BTreeMap<String, OsString>;
@@ -40,6 +42,48 @@ pub(crate) struct Given {
 impl fmt::Debug for Given {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Given").field("flags", &self.flags.keys()).field("file", &self.file).finish()
+    }
+}
+
+/// A place that gave a value.
+struct Source<'s> {
+    origin: Origin,
+    place: Place<'s>,
+    /// Whether the value keeps something of what weaker places said.
+    adds: bool,
+}
+
+enum Place<'s> {
+    /// Of a file, with the lines of a table's members.
+    Line(&'s Path, usize, BTreeMap<String, usize>),
+    /// Flags or variables.
+    Names(String),
+}
+
+impl Place<'_> {
+    /// Where a value stands, or a member of it.
+    fn of(&self, member: Option<&str>) -> String {
+        match self {
+            Self::Line(path, line, members) => {
+                let line = member.and_then(|member| members.get(member)).unwrap_or(line);
+                format!("{}:{line}", path.display())
+            }
+            Self::Names(names) => {
+                let is_of =
+                    |name: &&str| member.is_some_and(|member| name.to_ascii_lowercase().contains(member));
+                let some: Vec<&str> = names.split(", ").filter(is_of).collect();
+                if some.is_empty() { names.clone() } else { some.join(", ") }
+            }
+        }
+    }
+
+    /// What it calls a setting.
+    fn called(&self, setting: &Setting, member: Option<&str>) -> String {
+        let place = self.of(member);
+        match self {
+            Self::Line(..) => format!("{place}: {}", setting.name),
+            Self::Names(_) => place,
+        }
     }
 }
 
@@ -78,8 +122,8 @@ pub struct Settled {
     pub config: Config,
     /// What the operator should know of where they come from, as sentences.
     pub warnings: Vec<String>,
-    /// By the names of settings; what is not here is the default.
-    origins: BTreeMap<&'static str, Origin>,
+    /// By the names of settings, from weak to strong; what is not here is the default.
+    origins: BTreeMap<&'static str, Vec<Origin>>,
 }
 
 impl Settled {
@@ -90,19 +134,19 @@ impl Settled {
     pub(crate) fn of(application: Config, given: &Given, variables: &Variables) -> Result<Self> {
         let before = Config::default();
         let changed = SETTINGS.iter().filter(|setting| setting.value(&application) != setting.value(&before));
-        let origins = changed.map(|setting| (setting.name, Origin::Application)).collect();
+        let origins = changed.map(|setting| (setting.name, vec![Origin::Application])).collect();
         let settled = Self { config: application, warnings: Vec::new(), origins };
-        let mut layers = Layers { settled, faults: Vec::new() };
-        layers
-            .faults
-            .extend(SETTINGS.iter().filter_map(|setting| setting.check(&layers.settled.config).err()));
+        let mut layers =
+            Layers { settled, faults: Vec::new(), places: BTreeMap::new(), broken: BTreeSet::new() };
+        layers.faults.extend(SETTINGS.iter().flat_map(|setting| setting.faults(&layers.settled.config)));
         layers.take_file(given, variables);
         layers.take_jac_cloud(variables);
         layers.take_variables(variables);
         layers.take_flags(given);
+        layers.fit_together();
         layers.settled.warn_of_sso();
-        let Layers { settled, mut faults } = layers;
-        faults.extend(sso::faults(&settled.config.sso));
+        layers.settled.warn_of_unknown(variables);
+        let Layers { settled, faults, .. } = layers;
         if faults.is_empty() { Ok(settled) } else { Err(Error::Config(faults.join("\n"))) }
     }
 
@@ -115,8 +159,33 @@ impl Settled {
         }
     }
 
+    /// Variables that may be meant as settings and are none. Others may begin the same way: Kubernetes gives each service of the name
+    /// `walkabout` some, which would be near to `WALKABOUT_PORT`.
+    fn warn_of_unknown(&mut self, variables: &Variables) {
+        for (name, text) in variables {
+            let Some(rest) = name.strip_prefix("WALKABOUT_").filter(|_| !text.is_empty()) else { continue };
+            let is_other = OTHERS.contains(&name.as_str())
+                || ["TEST_", "PORT", "SERVICE_"].iter().any(|begin| rest.starts_with(begin))
+                || ["_PORT", "_SERVICE_"].iter().any(|part| rest.contains(part));
+            let is_setting = SETTINGS.iter().any(|setting| setting.variable() == *name);
+            let hint = file::hint(rest);
+            if !is_other && !is_setting && !hint.is_empty() {
+                self.warnings
+                    .push(format!("{name} is ignored: {:?} is no setting{hint}", rest.to_ascii_lowercase()));
+            }
+        }
+    }
+
+    /// The strongest of those that a value comes from.
+    #[cfg(test)]
     pub(super) fn origin(&self, setting: &Setting) -> &Origin {
-        self.origins.get(setting.name).unwrap_or(&Origin::Default)
+        self.origins.get(setting.name).and_then(|origins| origins.last()).unwrap_or(&Origin::Default)
+    }
+
+    /// All that a value comes from, in words.
+    pub(super) fn origins(&self, setting: &Setting) -> String {
+        let origins = self.origins.get(setting.name).map_or(&[Origin::Default][..], Vec::as_slice);
+        origins.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
     }
 }
 
@@ -125,7 +194,7 @@ impl fmt::Display for Settled {
         for setting in SETTINGS {
             match setting.shown(&self.config) {
                 Some(value) => {
-                    writeln!(f, "{} = {}  # {}", setting.name, written(value), self.origin(setting))?;
+                    writeln!(f, "{} = {}  # {}", setting.name, written(value), self.origins(setting))?;
                 }
                 None => writeln!(f, "# {} is not set: {}", setting.name, setting.default_words())?,
             }
@@ -154,17 +223,64 @@ fn of_text(setting: &Setting, text: &str) -> Value {
     table.unwrap_or_else(|| setting.form.of_text(text))
 }
 
+/// What several places say of a table stands together.
+fn is_table(setting: &Setting) -> bool {
+    setting.form.kind == Kind::Table
+}
+
+/// A setting, or a member of it.
+fn of(setting: &Setting, member: Option<&String>) -> String {
+    member.map_or_else(|| setting.name.to_owned(), |member| format!("{}.{member}", setting.name))
+}
+
 struct Layers {
     settled: Settled,
     faults: Vec<String>,
+    /// Who said something of a setting, or of a provider: `sso.google`.
+    places: BTreeMap<String, Vec<String>>,
+    /// The settings and providers of which somebody said what does not fit.
+    broken: BTreeSet<String>,
 }
 
 impl Layers {
-    /// Takes a value; `called` is what its source calls it.
-    fn put(&mut self, setting: &'static Setting, called: &str, value: Result<Value, String>, origin: Origin) {
+    fn put(&mut self, setting: &'static Setting, source: Source<'_>, value: Result<Value, String>) {
+        let members: Vec<String> = match &value {
+            Ok(Value::Table(members)) => members.keys().cloned().collect(),
+            _ => Vec::new(),
+        };
+        let value = value.map_err(|words| vec![Misfit::from(words)]);
         match value.and_then(|value| setting.put(&mut self.settled.config, value)) {
-            Ok(()) => drop(self.settled.origins.insert(setting.name, origin)),
-            Err(fault) => self.faults.push(format!("{called} {fault}")),
+            Ok(()) => {
+                for member in members.iter().map(Some).chain([None]) {
+                    let place = source.place.of(member.map(String::as_str));
+                    self.places.entry(of(setting, member)).or_default().push(place);
+                }
+                let origins = self.settled.origins.entry(setting.name).or_default();
+                origins.retain(|origin| source.adds && *origin != Origin::Default);
+                origins.push(source.origin);
+            }
+            Err(misfits) => {
+                for Misfit { member, words } in misfits {
+                    let called = source.place.called(setting, member.as_deref());
+                    self.faults.push(format!("{called} {words}"));
+                    self.broken.insert(of(setting, member.as_ref()));
+                }
+                // What was right of it is not known of any more.
+                self.broken.extend(members.iter().map(|member| of(setting, Some(member))));
+            }
+        }
+    }
+
+    /// Checks what fits together, when each of it does.
+    fn fit_together(&mut self) {
+        for Apart { of, with, words } in self.settled.config.apart() {
+            if self.broken.contains(&of) || self.broken.contains(with) {
+                continue;
+            }
+            self.faults.push(match self.places.get(&of) {
+                Some(places) => format!("{}: {words}", places.join(" and ")),
+                None => words,
+            });
         }
     }
 
@@ -189,12 +305,13 @@ impl Layers {
 
     fn take_entries(&mut self, path: &Path, text: &str) {
         let (entries, faults) = file::read(text);
-        let place = |line| format!("{}:{line}:", path.display());
-        self.faults.extend(faults.into_iter().map(|(line, fault)| format!("{} {fault}", place(line))));
+        let told = faults.into_iter().map(|(line, fault)| format!("{}:{line}: {fault}", path.display()));
+        self.faults.extend(told);
         let mut secrets = Vec::new();
-        for file::Entry { line, setting, value } in entries {
-            let called = format!("{} {}", place(line), setting.name);
-            self.put(setting, &called, Ok(value), Origin::File(path.to_owned()));
+        for file::Entry { line, setting, value, members } in entries {
+            let place = Place::Line(path, line, members);
+            let origin = Origin::File(path.to_owned());
+            self.put(setting, Source { origin, place, adds: is_table(setting) }, Ok(value));
             if setting.holds_secret(&self.settled.config) {
                 secrets.push(setting.name);
             }
@@ -218,7 +335,10 @@ impl Layers {
                 Some(read) => read(&self.settled.config, &texts),
                 None => Ok(of_text(setting, text)),
             };
-            self.put(setting, &called, value, Origin::Environment(called.clone()));
+            let origin = Origin::Environment(called.clone());
+            // Of several variables those that are not given leave their part to weaker places.
+            let adds = is_table(setting) || texts.iter().any(Option::is_none);
+            self.put(setting, Source { origin, place: Place::Names(called), adds }, value);
         }
         for (platform, why) in sso::NOT_OFFERED {
             let name = format!("SSO_{}_CLIENT_ID", platform.to_ascii_uppercase());
@@ -239,7 +359,12 @@ impl Layers {
             let name = setting.variable();
             if let Some(text) = self.text(variables, &name) {
                 let value = of_text(setting, text);
-                self.put(setting, &name, Ok(value), Origin::Environment(name.clone()));
+                let origin = Origin::Environment(name.clone());
+                self.put(
+                    setting,
+                    Source { origin, place: Place::Names(name), adds: is_table(setting) },
+                    Ok(value),
+                );
             }
         }
     }
@@ -248,7 +373,8 @@ impl Layers {
         for (name, text) in &given.flags {
             if let Some(setting) = Setting::of(name) {
                 let value = of_text(setting, text);
-                self.put(setting, &format!("--{}", setting.flag()), Ok(value), Origin::Flag);
+                let place = Place::Names(format!("--{}", setting.flag()));
+                self.put(setting, Source { origin: Origin::Flag, place, adds: is_table(setting) }, Ok(value));
             }
         }
     }

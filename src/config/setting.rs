@@ -81,6 +81,21 @@ pub(crate) enum Kind {
     Table,
 }
 
+/// What does not fit.
+#[derive(Debug)]
+pub(crate) struct Misfit {
+    /// The member of a table that it is about.
+    pub(super) member: Option<String>,
+    /// A sentence that goes on after the setting's name.
+    pub(super) words: String,
+}
+
+impl From<String> for Misfit {
+    fn from(words: String) -> Self {
+        Self { member: None, words }
+    }
+}
+
 /// What of a value may be shown.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Secrecy {
@@ -100,8 +115,8 @@ pub(crate) struct Form {
     pub(crate) placeholder: &'static str,
     fits: &'static str,
     check: fn(&str) -> bool,
-    /// What of a table does not fit, as a sentence that goes on after the name.
-    unfit: fn(&Value) -> Option<String>,
+    /// What of a table does not fit.
+    unfit: fn(&Value) -> Vec<Misfit>,
     secrecy: Secrecy,
     by_default: Option<&'static str>,
     pub(crate) jac_cloud: Option<Foreign>,
@@ -114,7 +129,7 @@ const fn form(kind: Kind, unit: Unit, placeholder: &'static str, fits: &'static 
         placeholder,
         fits,
         check: |_| true,
-        unfit: |_| None,
+        unfit: |_| Vec::new(),
         secrecy: Secrecy::Open,
         by_default: None,
         jac_cloud: None,
@@ -167,7 +182,7 @@ pub(super) const fn list(placeholder: &'static str, fits: &'static str) -> Form 
 pub(super) const fn table(
     placeholder: &'static str,
     fits: &'static str,
-    unfit: fn(&Value) -> Option<String>,
+    unfit: fn(&Value) -> Vec<Misfit>,
 ) -> Form {
     Form { unfit, secrecy: Secrecy::Members, ..form(Kind::Table, Unit::One, placeholder, fits) }
 }
@@ -225,16 +240,6 @@ impl Form {
         self
     }
 
-    /// What a number of it counts, as it goes on after the meaning.
-    pub(crate) fn unit_words(&self) -> &'static str {
-        match self.unit {
-            Unit::One => "",
-            Unit::Bytes => ", in bytes",
-            Unit::Milliseconds => ", in milliseconds",
-            Unit::Seconds => ", in seconds",
-        }
-    }
-
     /// What a text stands for. One that does not fit stays what it is.
     pub(super) fn of_text(&self, text: &str) -> Value {
         let read = match self.kind {
@@ -255,7 +260,7 @@ impl Form {
             (Kind::Truth, Value::Truth(_)) => true,
             (Kind::Text, Value::Text(text)) => !text.is_empty() && (self.check)(text),
             (Kind::List, Value::List(texts)) => texts.iter().all(|text| (self.check)(text)),
-            (Kind::Table, Value::Table(_)) => (self.unfit)(value).is_none(),
+            (Kind::Table, Value::Table(_)) => (self.unfit)(value).is_empty(),
             _ => false,
         }
     }
@@ -338,31 +343,31 @@ impl Setting {
     /// Changes the settings; they stay as they are when the value does not fit.
     ///
     /// # Errors
-    /// What does not fit, as a sentence that goes on after the name.
-    pub(super) fn put(&self, config: &mut Config, value: Value) -> Result<(), String> {
+    /// All that does not fit.
+    pub(super) fn put(&self, config: &mut Config, value: Value) -> Result<(), Vec<Misfit>> {
         if self.form.takes(&value) && (self.set)(config, value.clone(), self.form.unit) {
             return Ok(());
         }
-        Err(self.refusal(value))
+        Err(self.misfits(value))
     }
 
-    /// Whether its value fits.
-    ///
-    /// # Errors
-    /// What does not, as a sentence.
-    pub(super) fn check(&self, config: &Config) -> Result<(), String> {
+    /// What of its value does not fit, as sentences.
+    pub(super) fn faults(&self, config: &Config) -> Vec<String> {
         match self.value(config) {
-            Some(value) if !self.form.takes(&value) => Err(format!("{} {}", self.name, self.refusal(value))),
-            _ => Ok(()),
+            Some(value) if !self.form.takes(&value) => {
+                self.misfits(value).iter().map(|misfit| format!("{} {}", self.name, misfit.words)).collect()
+            }
+            _ => Vec::new(),
         }
     }
 
-    fn refusal(&self, value: Value) -> String {
-        if let Some(unfit) = (self.form.unfit)(&value) {
-            return unfit;
+    fn misfits(&self, value: Value) -> Vec<Misfit> {
+        let misfits = (self.form.unfit)(&value);
+        if !misfits.is_empty() {
+            return misfits;
         }
         let shown: String = format!("{:?}", self.mask(value)).chars().take(200).collect();
-        format!("is {shown}, and should be {}", self.form)
+        vec![format!("is {shown}, and should be {}", self.form).into()]
     }
 
     fn mask(&self, value: Value) -> Value {
@@ -379,32 +384,91 @@ impl Setting {
 /// What stands for a secret.
 const MASK: &str = "***";
 
-/// An address without the password that it may hold, before its host or in its query.
+/// Members of a query that are no secrets: options of MongoDB and of mail servers.
+const OPEN: [&str; 27] = [
+    "appname",
+    "authmechanism",
+    "authsource",
+    "compressors",
+    "connecttimeoutms",
+    "directconnection",
+    "heartbeatfrequencyms",
+    "journal",
+    "loadbalanced",
+    "localthresholdms",
+    "maxconnecting",
+    "maxidletimems",
+    "maxpoolsize",
+    "minpoolsize",
+    "readconcernlevel",
+    "readpreference",
+    "replicaset",
+    "retryreads",
+    "retrywrites",
+    "serverselectiontimeoutms",
+    "sockettimeoutms",
+    "srvmaxhosts",
+    "srvservicename",
+    "ssl",
+    "tls",
+    "w",
+    "wtimeoutms",
+];
+
+/// An address without the secrets that it may hold, before its host or in its query. One that is written wrongly shows as little.
 fn masked(address: &str) -> String {
-    // Up to the last '@': also a password that is written wrongly does not show.
-    let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
-    let (user, rest) = rest.rsplit_once('@').map_or((None, rest), |(user, rest)| (Some(user), rest));
-    let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
-    let mut shown = if scheme.is_empty() { String::new() } else { format!("{scheme}://") };
+    let (scheme, rest) = match address.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), address),
+    };
+    let (place, query) = rest.find(['?', '#']).map_or((rest, ""), |at| rest.split_at(at));
+    // Up to the last '@': a password may have a slash that should be written otherwise.
+    let (user, place) = place.rsplit_once('@').map_or((None, place), |(user, place)| (Some(user), place));
+    if user.is_none() && !is_place(place) {
+        // Of a password with such a sign nothing says where it ends.
+        return scheme + MASK;
+    }
+    let mut shown = scheme;
     match user.map(|user| user.split_once(':')) {
         Some(Some((name, _))) => shown.extend([name, ":", MASK, "@"]),
         Some(None) => shown.extend([MASK, "@"]),
         None => {}
     }
-    shown.push_str(path);
-    for (index, part) in query.iter().flat_map(|query| query.split('&')).enumerate() {
-        let (name, _) = part.split_once('=').unwrap_or((part, ""));
-        let lower = name.to_ascii_lowercase();
-        let is_secret = ["password", "token", "secret", "key", "authmechanismproperties"]
-            .iter()
-            .any(|word| lower.ends_with(word));
-        shown.push(if index == 0 { '?' } else { '&' });
-        shown.push_str(if is_secret { name } else { part });
-        if is_secret {
-            shown.extend(["=", MASK]);
-        }
+    shown.push_str(place);
+    let (query, fragment) = query.split_once('#').unwrap_or((query, ""));
+    if let Some(query) = query.strip_prefix('?') {
+        let members: Vec<String> = query.split('&').map(masked_member).collect();
+        shown.extend(["?", &members.join("&")]);
+    }
+    if !fragment.is_empty() {
+        shown.extend(["#", MASK]);
     }
     shown
+}
+
+fn masked_member(member: &str) -> String {
+    match member.split_once('=') {
+        Some((name, value)) if OPEN.contains(&name.to_ascii_lowercase().as_str()) && !value.contains('@') => {
+            member.to_owned()
+        }
+        Some((name, _)) if is_token(name) => format!("{name}={MASK}"),
+        _ => MASK.to_owned(),
+    }
+}
+
+/// Whether what is before a query begins with hosts and their ports, and not with a user and a password.
+fn is_place(place: &str) -> bool {
+    let hosts = place.split('/').next().unwrap_or_default();
+    hosts.split(',').all(|host| match host.rsplit_once(':') {
+        Some((_, port)) => host.starts_with('[') || port.bytes().all(|byte| byte.is_ascii_digit()),
+        None => true,
+    })
+}
+
+/// Where a store is that processes share.
+pub(super) fn is_store(text: &str) -> bool {
+    let rest = text.strip_prefix("mongodb://").or_else(|| text.strip_prefix("mongodb+srv://"));
+    rest.is_some_and(|rest| !rest.is_empty())
 }
 
 pub(super) fn is_prefix(text: &str) -> bool {

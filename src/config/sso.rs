@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::setting::{Unit, Value, Written};
+use super::setting::{Misfit, Unit, Value, Written};
 
 /// Where users sign in instead of here: a provider that speaks OpenID Connect. Its secret does not show in `Debug`.
 #[derive(Clone, Default, PartialEq)]
@@ -168,36 +168,46 @@ fn is_name(name: &str) -> bool {
     (1..=40).contains(&name.len()) && name.bytes().all(is_fit)
 }
 
-/// What of a table does not fit, as a sentence that goes on after the setting's name. It need not be whole: others may say the rest.
-pub(super) fn unfit(value: &Value) -> Option<String> {
-    let Value::Table(providers) = value else { return None };
-    for (name, said) in providers {
-        if !is_name(name) {
-            return Some(format!(
-                "has the provider {name:?}, which should be 1 to 40 lower-case letters, digits, '-' and '_'"
-            ));
-        }
-        let Value::Table(said) = said else { return Some(format!("has {name}, which should be a table")) };
-        for (member, value) in said {
-            if !MEMBERS.contains(&member.as_str()) {
-                return Some(format!("has {name}.{member}, which is none of {}", MEMBERS.join(", ")));
-            }
-            if !Provider::default().put(member, value.clone()) || *value == Value::Text(String::new()) {
-                let wanted = match member.as_str() {
-                    "scopes" => "a list of texts",
-                    "trust_email" | "allow_insecure_http" => "true or false",
-                    _ => "a text",
-                };
-                return Some(format!("has {name}.{member}, which should be {wanted}"));
-            }
-        }
-    }
-    None
+/// What of a table does not fit. It need not be whole: others may say the rest.
+pub(super) fn unfit(value: &Value) -> Vec<Misfit> {
+    let Value::Table(providers) = value else { return Vec::new() };
+    let misfits = |(name, said): (&String, &Value)| {
+        let of = |words| Misfit { member: Some(name.clone()), words };
+        unfit_provider(name, said).into_iter().map(of).collect::<Vec<_>>()
+    };
+    providers.iter().flat_map(misfits).collect()
 }
 
-/// What is wrong with providers when all have had their say, a sentence each.
-pub(super) fn faults(providers: &Providers) -> impl Iterator<Item = String> {
-    providers.iter().filter_map(|(name, provider)| Some(format!("sso.{name} {}", provider.fault(name)?)))
+fn unfit_provider(name: &str, said: &Value) -> Vec<String> {
+    let mut misfits = Vec::new();
+    if !is_name(name) {
+        let wanted = "1 to 40 lower-case letters, digits, '-' and '_'";
+        misfits.push(format!("has the provider {name:?}, which should be {wanted}"));
+    }
+    let Value::Table(said) = said else {
+        misfits.push(format!("has {name}, which should be a table"));
+        return misfits;
+    };
+    for (member, value) in said {
+        if !MEMBERS.contains(&member.as_str()) {
+            misfits.push(format!("has {name}.{member}, which is none of {}", MEMBERS.join(", ")));
+        } else if !Provider::default().put(member, value.clone()) || *value == Value::Text(String::new()) {
+            let wanted = match member.as_str() {
+                "scopes" => "a list of texts",
+                "trust_email" | "allow_insecure_http" => "true or false",
+                _ => "a text",
+            };
+            misfits.push(format!("has {name}.{member}, which should be {wanted}"));
+        }
+    }
+    misfits
+}
+
+/// What is wrong with providers when all have had their say: the name of each, and a sentence.
+pub(super) fn faults(providers: &Providers) -> impl Iterator<Item = (&str, String)> {
+    providers
+        .iter()
+        .filter_map(|(name, provider)| Some((name.as_str(), format!("sso.{name} {}", provider.fault(name)?))))
 }
 
 impl Written for Providers {

@@ -1,3 +1,5 @@
+mod providers;
+
 use std::{ffi::OsString, fmt::Write, fs, path::Path};
 
 use super::{
@@ -65,6 +67,16 @@ impl Said {
                 self
             }
         }
+    }
+
+    /// Sets what a setting needs beside itself.
+    fn with_companion(mut self, setting: &Setting) -> Self {
+        match setting.name {
+            "tls_key" => self.application.tls_cert = Some("cert.pem".into()),
+            "mail_url" => self.application.mail_from = Some("us@example.com".to_owned()),
+            _ => {}
+        }
+        self
     }
 
     fn settle(mut self) -> Result<Settled> {
@@ -191,9 +203,9 @@ fn names_end_with_their_units() {
     names.dedup();
     assert_eq!(names.len(), SETTINGS.len(), "no name is there twice");
     for setting in SETTINGS {
-        let unit = setting.form.unit_words();
-        assert_eq!(setting.name.ends_with("_ms"), unit == ", in milliseconds", "{}", setting.name);
-        assert_eq!(setting.name.ends_with("_s"), unit == ", in seconds", "{}", setting.name);
+        let unit = setting.form.placeholder;
+        assert_eq!(setting.name.ends_with("_ms"), unit == "MS", "{}", setting.name);
+        assert_eq!(setting.name.ends_with("_s"), unit == "S", "{}", setting.name);
     }
 }
 
@@ -208,13 +220,15 @@ fn the_stronger_way_holds() {
                 .into_iter()
                 .find(|value| setting.value(&Config::default()).as_ref() != Some(value))
                 .unwrap();
-            let settled = Said::new().say(setting, strong, alone.clone()).settle().unwrap();
+            let said = Said::new().with_companion(setting).say(setting, strong, alone.clone());
+            let settled = said.settle().unwrap();
             assert_eq!(setting.value(&settled.config), Some(alone), "{} by {strong:?}", setting.name);
             assert!(is_of(settled.origin(setting), strong), "{} by {strong:?}", setting.name);
             for weak in ways(setting).take_while(|weak| *weak != strong) {
                 for (one, other) in [(0, 1), (1, 0)] {
                     let (held, lost) = (sample(setting, one), sample(setting, other));
-                    let said = Said::new().say(setting, strong, held.clone()).say(setting, weak, lost);
+                    let said = Said::new().with_companion(setting);
+                    let said = said.say(setting, strong, held.clone()).say(setting, weak, lost);
                     let settled = said.settle().unwrap();
                     let what = format!("{}: {strong:?} before {weak:?}", setting.name);
                     assert_eq!(setting.value(&settled.config), Some(held), "{what}");
@@ -297,9 +311,19 @@ fn what_does_not_fit_in_a_file() {
             "\n\ntoken_livetime_s = 1",
             "settings.toml:3: \"token_livetime_s\" is no setting; the nearest is token_lifetime_s",
         ),
+        ("[server]\nlisten = '127.0.0.1:1'", "settings.toml:1: \"server\" is no setting"),
         (
-            "[server]\nlisten = '127.0.0.1:1'",
-            "settings.toml:1: \"server\" is no setting; the nearest is store",
+            "store = 'foo'",
+            "settings.toml:1: store is \"foo\", and should be an address that begins with mongodb:// or mongodb+srv://",
+        ),
+        ("\ntls_key = 'key.pem'", "settings.toml:2: tls_key is set, and tls_cert is not"),
+        (
+            "mail_url = 'smtp://localhost'",
+            "settings.toml:1: mail_url is set, so mail_from should be the address that mails come from, as no-reply@example.com",
+        ),
+        (
+            "mail_from = 'a@example.com'\nmail_url = 'smtp://ann:hush@example.com'",
+            "settings.toml:2: mail_url would send its password unencrypted: begin it with smtps://, or end it with ?tls=required",
         ),
         ("data = 'a'\ndata = 'b'", "settings.toml:2: no TOML: duplicate key"),
         (
@@ -316,76 +340,6 @@ fn what_does_not_fit_in_a_file() {
     let both =
         Said::new().file("visits_max = 0\nlost_max = 0").variable("WALKABOUT_DUE_WINDOW", "none").faults();
     assert_eq!(both.lines().count(), 3, "all are told: {both}");
-}
-
-#[test]
-fn providers_as_the_file_has_them() {
-    let said = Said::new()
-        .file("[sso.google]\nclient_id = 'a'\n[sso.own]\nissuer = 'https://own.example'\nclient_id = 'b'\nscopes = ['mail']\n")
-        .variable("WALKABOUT_SSO", "{ own = { client_secret = 'hush' } }")
-        .variable("SSO_GOOGLE_CLIENT_SECRET", "hush")
-        .variable("SSO_GITLAB_CLIENT_ID", "c")
-        .variable("SSO_GITLAB_BASE_ENDPOINT_URL", "http://127.0.0.1:1")
-        .variable("SSO_GITLAB_ALLOW_INSECURE_HTTP", "true")
-        .variable("SSO_GITHUB_CLIENT_ID", "d")
-        .variable("SSO_HOST", "https://api.example/sso");
-    let settled = said.settle().unwrap();
-    let Config { sso, sso_host, .. } = &settled.config;
-    assert_eq!(sso.keys().collect::<Vec<_>>(), ["gitlab", "google", "own"]);
-    let (gitlab, google, own) = (&sso["gitlab"], &sso["google"], &sso["own"]);
-    assert_eq!((google.client_id.as_str(), google.client_secret.as_deref()), ("a", Some("hush")));
-    assert_eq!((own.client_id.as_str(), own.client_secret.as_deref()), ("b", Some("hush")));
-    assert_eq!(
-        (own.issuer.as_deref(), &own.scopes[..]),
-        (Some("https://own.example"), &["mail".to_owned()][..])
-    );
-    assert_eq!((gitlab.issuer.as_deref(), gitlab.allow_insecure_http), (Some("http://127.0.0.1:1"), true));
-    assert_eq!(sso_host, "https://api.example/sso");
-    assert!(settled.warnings[0].starts_with("SSO_GITHUB_CLIENT_ID is ignored"), "{:?}", settled.warnings);
-    let shown = settled.to_string();
-    assert!(!shown.contains("hush") && !format!("{settled:?}").contains("hush"), "{shown}");
-    assert!(shown.contains("google = { client_id = \"a\", client_secret = \"***\" }"), "{shown}");
-}
-
-#[test]
-fn who_serves_others_says_where_browsers_come_back() {
-    let warnings = |file: &str| {
-        let said = Said::new().file("listen = '0.0.0.0:1'\n").file(file);
-        said.variable("SSO_GOOGLE_CLIENT_ID", "a").settle().unwrap().warnings
-    };
-    let told = "sso_host is not set: providers send browsers back to http://localhost:8000/sso";
-    assert_eq!(warnings(""), [told]);
-    assert!(warnings("sso_host = 'http://localhost:8000/sso'").is_empty());
-    assert!(Said::new().variable("SSO_GOOGLE_CLIENT_ID", "a").settle().unwrap().warnings.is_empty());
-}
-
-#[test]
-fn providers_that_do_not_fit() {
-    for (text, wanted) in [
-        (
-            "sso = 5",
-            "settings.toml:1: sso is \"***\", and should be tables by the names of providers, in TOML",
-        ),
-        ("\n[sso.google]", "sso.google has no client_id"),
-        (
-            "[sso.Google]\nclient_id = 'a'",
-            "settings.toml:1: sso has the provider \"Google\", which should be 1 to 40 lower-case letters, digits, '-' and '_'",
-        ),
-        ("[sso]\ngoogle = 'a'", "settings.toml:1: sso has google, which should be a table"),
-        ("[sso.google]\nclient_id = 5", "settings.toml:1: sso has google.client_id, which should be a text"),
-        (
-            "[sso.google]\nclientid = 'a'",
-            "settings.toml:1: sso has google.clientid, which is none of issuer, client_id, client_secret, tenant, scopes, trust_email, allow_insecure_http",
-        ),
-        (
-            "[sso.github]\nclient_id = 'a'",
-            "sso.github has no issuer, which is known beforehand for apple, gitlab, google, kakao, microsoft alone",
-        ),
-    ] {
-        assert_eq!(Said::new().file(text).faults(), wanted, "{text}");
-    }
-    let broken = Said::new().variable("WALKABOUT_SSO", "{ own = 'hush' ").faults();
-    assert_eq!(broken, "WALKABOUT_SSO is \"***\", and should be tables by the names of providers, in TOML");
 }
 
 #[test]
@@ -477,7 +431,10 @@ fn variables_of_jac_cloud() {
         .variable("LOGGER_LEVEL", "WARNING")
         .variable("REDIS_HOST", "redis://nowhere");
     let settled = said.settle().unwrap();
-    let origin = |settled: &Settled| settled.origin(Setting::of("listen").unwrap()).to_string();
+    let origin = |settled: &Settled| {
+        let words = settled.origins(Setting::of("listen").unwrap());
+        words.split(' ').map(|word| word.rsplit('/').next().unwrap()).collect::<Vec<_>>().join(" ")
+    };
     let config = &settled.config;
     assert_eq!(config.listen, SocketAddr::from(([127, 0, 0, 9], 9001)));
     assert_eq!(config.store.as_deref(), Some("mongodb://db.example/?replicaSet=rs"));
@@ -486,10 +443,33 @@ fn variables_of_jac_cloud() {
     assert!(!config.require_auth_by_default && config.disable_auto_endpoint);
     assert_eq!(config.allow_origins, ["https://a.example", "https://b.example"]);
     assert_eq!((config.stop_grace, config.log_level), (Duration::from_secs(7), LevelFilter::WARN));
-    assert_eq!(origin(&settled), "environment UV_PORT");
+    assert_eq!(origin(&settled), "file settings.toml and environment UV_PORT");
     let both = Said::new().variable("UV_PORT", "1").variable("UV_HOST", "localhost").settle().unwrap();
     assert_eq!(origin(&both), "environment UV_HOST, UV_PORT");
     assert_eq!(both.config.listen, SocketAddr::from(([127, 0, 0, 1], 1)));
+}
+
+/// What begins like a variable of ours is one, or may be meant as one, or somebody else's.
+#[test]
+fn variables_that_are_no_settings() {
+    let warnings = |name: &str| Said::new().variable(name, "1").settle().unwrap().warnings;
+    let told = "WALKABOUT_LISTN is ignored: \"listn\" is no setting; the nearest is listen";
+    assert_eq!(warnings("WALKABOUT_LISTN"), [told]);
+    let told = "WALKABOUT_TOKEN_LIFETIME is ignored: \"token_lifetime\" is no setting; the nearest is token_lifetime_s";
+    assert_eq!(warnings("WALKABOUT_TOKEN_LIFETIME"), [told]);
+    for name in [
+        "WALKABOUT_CA",
+        "WALKABOUT_URL",
+        "WALKABOUT_TEST_STORE",
+        "WALKABOUT_IMAGE",
+        "WALKABOUT_PORT",
+        "WALKABOUT_PORT_8000_TCP_ADDR",
+        "WALKABOUT_SERVICE_HOST",
+        "WALKABOUT_STORE_SERVICE_PORT_HTTP",
+        "LISTN",
+    ] {
+        assert!(warnings(name).is_empty(), "{name}: {:?}", warnings(name));
+    }
 }
 
 /// Settings of which some are secret.
@@ -520,7 +500,35 @@ fn secrets_do_not_show() {
     );
     // Wrongly written, and still a password.
     let odd = Said::new().variable("WALKABOUT_STORE", "mongodb://ann:hu/sh?h@u@db").settle().unwrap();
-    assert!(odd.to_string().contains("mongodb://ann:***@db"), "{odd}");
+    assert!(odd.to_string().contains("store = \"mongodb://***\""), "{odd}");
+    for (address, wanted) in [
+        (
+            "https://h/x?api_key=abc@defhush&sig=hush&auth=x&pass=y",
+            "https://h/x?api_key=***&sig=***&auth=***&pass=***",
+        ),
+        ("https://ann@x:hush@h:81/a@b?page=1#hush", "https://ann@x:***@b?page=***#***"),
+        ("https://h?hush", "https://h?***"),
+        ("https://h/?hu@sh=1&w=hu@sh", "https://h/?***&w=***"),
+        ("https://[::1]:81/a?b=c@d", "https://[::1]:81/a?b=***"),
+        ("https://[::1]/a", "https://[::1]/a"),
+        ("https://ann:hu?sh@h/", "https://***"),
+        ("https://ann:hu#sh@h/", "https://***"),
+        ("https://ann:hu/sh@h/", "https://ann:***@h/"),
+        ("h:81/x?token=hush", "h:81/x?token=***"),
+    ] {
+        let settled = Said::new().variable("WALKABOUT_EXTERNAL_API", address).settle().unwrap();
+        assert!(
+            settled.to_string().contains(&format!("external_api = \"{wanted}\"")),
+            "{address}: {settled}"
+        );
+    }
+    for (address, wanted) in [
+        ("smtp://h?password=ab@cdhush", "smtp://h?password=***"),
+        ("smtps://ann:hush@h:465/here?tls=required", "smtps://ann:***@h:465/here?tls=required"),
+    ] {
+        let config = Config { mail_url: Some(address.to_owned()), ..Config::default() };
+        assert!(format!("{config:?}").contains(&format!("mail_url: Some(\"{wanted}\")")), "{config:?}");
+    }
 }
 
 #[test]
@@ -661,7 +669,8 @@ fn page() -> String {
     for setting in SETTINGS {
         let (name, meaning, form) = (setting.name, setting.meaning(), &setting.form);
         // A bare address would be a link.
-        let fits = form.to_string().replace("https://example.com", "`https://example.com`");
+        let fits: Vec<String> = form.to_string().split(' ').map(quoted).collect();
+        let fits = fits.join(" ");
         writeln!(page, "| `{name}` | {meaning} | {} | {fits} |", shown_default(setting, form)).unwrap();
     }
     page += PROVIDERS;
@@ -681,6 +690,16 @@ fn page() -> String {
         writeln!(page, "| {names} | {why} |").unwrap();
     }
     page
+}
+
+/// A word that is a whole address, as code.
+fn quoted(word: &str) -> String {
+    let is_address = word.starts_with("https://") && word.len() > "https://".len();
+    match word.strip_suffix(',') {
+        Some(word) if is_address => format!("`{word}`,"),
+        None if is_address => format!("`{word}`"),
+        _ => word.to_owned(),
+    }
 }
 
 /// What is said of Jac Cloud's variable for a setting.

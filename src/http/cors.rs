@@ -8,7 +8,7 @@ use axum::{
     extract::Request,
     http::{HeaderName, HeaderValue, Method, header},
 };
-use tower::ServiceExt;
+use tower::{Layer, ServiceExt};
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
 use super::requests::REQUEST_ID;
@@ -28,7 +28,12 @@ const EXPOSED: [HeaderName; 7] = [
     REQUEST_ID,
 ];
 
-/// Answers what browsers ask, before anybody asks who it is. An `OPTIONS` request that asks nothing of this is for a route.
+/// An `OPTIONS` request that is for a route.
+#[derive(Clone)]
+struct ForRoute;
+
+/// Answers what browsers ask, before anybody asks who it is. An `OPTIONS` request that asks nothing of this is for a route, and its
+/// answer is read like others.
 ///
 /// # Errors
 /// [`Error::Config`] when a setting is no origin, method or header.
@@ -36,12 +41,20 @@ pub(crate) fn open(router: Router, config: &Config) -> Result<Router> {
     if config.allow_origins.is_empty() {
         return Ok(router);
     }
-    let open = router.clone().layer(layer(config)?);
-    Ok(Router::new().fallback(move |request: Request| {
+    let open = layer(config)?.layer(router.map_request(|mut request: Request| {
+        if request.extensions_mut().remove::<ForRoute>().is_some() {
+            *request.method_mut() = Method::OPTIONS;
+        }
+        request
+    }));
+    Ok(Router::new().fallback(move |mut request: Request| {
         let asks = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-        let is_for_route = request.method() == Method::OPTIONS && !asks;
-        let router = if is_for_route { router.clone() } else { open.clone() };
-        router.oneshot(request)
+        if request.method() == Method::OPTIONS && !asks {
+            // Of every OPTIONS request the layer thinks that it is asked.
+            *request.method_mut() = Method::GET;
+            request.extensions_mut().insert(ForRoute);
+        }
+        open.clone().oneshot(request)
     }))
 }
 

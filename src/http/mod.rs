@@ -6,6 +6,7 @@
 
 mod asyncapi;
 mod codes;
+mod connections;
 mod cors;
 mod counted;
 mod done;
@@ -38,20 +39,13 @@ mod walkers;
 mod webhook;
 mod ws;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use axum::{
-    Router,
-    extract::connect_info::Connected,
-    middleware,
-    serve::{IncomingStream, Listener, ListenerExt},
-};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::watch,
-};
+use axum::{Router, middleware};
+use tokio::{net::TcpListener, sync::watch};
 
-use crate::{Error, Result, runtime::Runtime};
+use self::connections::{Connections, Gate};
+use crate::{Result, runtime::Runtime};
 
 pub(crate) use self::tls::Tls;
 
@@ -114,7 +108,7 @@ pub async fn app(runtime: Runtime) -> Result<Router> {
 /// once. With the settings `tls_cert` and `tls_key` it speaks TLS.
 ///
 /// # Errors
-/// When certificate and key do not fit, the store cannot keep the secret that signs login tokens, or the listener breaks.
+/// When certificate and key do not fit, or the store cannot keep the secret that signs login tokens.
 pub async fn serve(
     listener: TcpListener,
     runtime: Runtime,
@@ -134,6 +128,7 @@ pub(crate) async fn serve_with(
     let (stop, stopping) = watch::channel(false);
     let mut stopped = Stopping(stopping.clone());
     let outbox = letters::Outbox::new();
+    let connections = Connections::new(runtime.config(), runtime.env());
     let router = build(runtime, Stopping(stopping), outbox.clone()).await?;
     let stop = Arc::new(stop);
     let signal = {
@@ -145,15 +140,13 @@ pub(crate) async fn serve_with(
         }
     };
     let serving = async {
+        let gate = Gate::new(listener, &connections);
         match tls {
-            None => accept(listener.tap_io(|stream| send_at_once(stream)), router, signal).await,
-            Some(tls) => {
-                let listener = tls.listener(listener).tap_io(|stream| send_at_once(stream.get_ref().0));
-                tokio::select! {
-                    served = accept(listener, router, signal) => served,
-                    () = tls.keep() => Ok(()),
-                }
-            }
+            None => connections::serve(gate, router, connections, signal).await,
+            Some(tls) => tokio::select! {
+                () = connections::serve(tls.listener(gate), router, connections, signal) => {}
+                () = tls.keep() => {}
+            },
         }
     };
     let hard_stop = async {
@@ -161,9 +154,7 @@ pub(crate) async fn serve_with(
         tokio::time::sleep(GRACE).await;
     };
     tokio::select! {
-        served = serving => {
-            served.map_err(|source| Error::Io { context: "serving HTTP".to_owned(), source })?;
-        }
+        () = serving => {}
         () = hard_stop => tracing::warn!("connections were still open {GRACE:?} after the shutdown began"),
     }
     if tokio::time::timeout(GRACE, outbox.empty()).await.is_err() {
@@ -177,26 +168,6 @@ pub(crate) async fn serve_with(
         tracing::warn!("WebSockets were still open {GRACE:?} after the shutdown began");
     }
     Ok(())
-}
-
-async fn accept<L>(
-    listener: L,
-    router: Router,
-    signal: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()>
-where
-    L: Listener<Addr = SocketAddr>,
-    SocketAddr: for<'a> Connected<IncomingStream<'a, L>>,
-{
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(signal).await
-}
-
-/// Answers are written whole, so waiting for more to send only delays them.
-fn send_at_once(stream: &TcpStream) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY is refused");
-    }
 }
 
 async fn build(runtime: Runtime, stopping: Stopping, outbox: letters::Outbox) -> Result<Router> {

@@ -1,9 +1,10 @@
 //! What is noted of every request: an id, which is answered as well, and a line of the log.
 //!
-//! Of what a request holds the line has method and path alone: neither its query, where tickets and keys may be, nor headers and body. A
-//! webhook key in a path is left out of it.
+//! Of what a request holds the line has method, path and id alone: neither its query, where tickets and keys may be, nor other headers
+//! and the body. A webhook key in a path is left out of it.
 
 use std::{
+    borrow::Cow,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Instant,
@@ -162,6 +163,9 @@ impl Line {
         self.is_told = true;
         let took = self.env.instant().saturating_duration_since(self.begun);
         let Self { method, path, .. } = self;
+        // The message stands as it is in a line for people, where some signs would end it or turn it round.
+        let seen: Cow<'_, str> =
+            if path.is_ascii() { path.as_str().into() } else { path.escape_debug().to_string().into() };
         self.span.in_scope(|| {
             tracing::info!(
                 http.request.method = %method,
@@ -171,7 +175,7 @@ impl Line {
                 client.address = self.client.map(display),
                 run = run.map(display),
                 error = if status.is_none() { Some("the client did not wait for the answer") } else { None },
-                "{method} {path}"
+                "{method} {seen}"
             );
         });
     }

@@ -80,7 +80,7 @@ pub(crate) async fn list(
         "Input should be 'pending', 'running', 'completed' or 'failed'",
         Status::parse,
     )?;
-    let state = parameters.read("state", "enum", "Input should be the state of a run", State::parse)?;
+    let state = parameters.read("state", "enum", &one_of_states(), State::parse)?;
     let name = parameters
         .read("name", "value_error", "Input should be the name of a walker", |text| Name::new(text).ok())?;
     let after = parameters
@@ -88,6 +88,12 @@ pub(crate) async fn list(
     let limit = limit(&parameters, RECORDS)?;
     let filter = RunFilter { name, status, state };
     Ok(answer_with_records(&server, &server.runtime.records(&caller, filter, after, limit).await?))
+}
+
+/// What is said of a state that is none, in Pydantic's words.
+fn one_of_states() -> String {
+    let [words @ .., last] = State::ALL.map(|state| format!("'{}'", state.as_str()));
+    format!("Input should be {} or {last}", words.join(", "))
 }
 
 /// An answer with records: one, or a page of them. Their `schedule.status` is in the words of the settings.

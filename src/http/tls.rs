@@ -15,9 +15,8 @@ use std::{
 
 use axum::serve::Listener;
 use tokio::{
-    net::{TcpListener, TcpStream},
     signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
+    sync::{oneshot, watch},
     task::{AbortHandle, JoinSet},
     time::{MissedTickBehavior, interval},
 };
@@ -31,14 +30,17 @@ use tokio_rustls::{
     server::TlsStream,
 };
 
+use super::connections::{Gate, Placed};
 use crate::{Error, Result, config::Config};
 
 /// How long a handshake may take.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
-/// Handshakes under way.
+/// Handshakes under way, and half of all connections at most.
 const HANDSHAKES_MAX: usize = 1024;
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How long reading them may take: a file system of another machine may never answer.
+const READ_MAX: Duration = Duration::from_secs(10);
 /// Certificates are small; what is larger is something else.
 const BYTES_MAX: u64 = 1 << 20;
 
@@ -47,6 +49,8 @@ pub(crate) struct Tls {
     files: Files,
     /// What the last look found.
     seen: std::result::Result<Pair, String>,
+    /// A look that has not ended.
+    pending: Option<oneshot::Receiver<std::result::Result<Pair, String>>>,
     current: watch::Sender<Arc<ServerConfig>>,
     hangups: Signal,
 }
@@ -79,17 +83,25 @@ impl Tls {
         let files = Files { cert, key };
         let pair = files.read().map_err(Error::Config)?;
         let current = files.server(&pair).map_err(Error::Config)?;
+        let seen = match files.are_regular() {
+            Ok(()) => Ok(pair),
+            Err(why) => {
+                tracing::warn!("{why}: another certificate takes another start");
+                Err(why)
+            }
+        };
         if is_open_to_all(&files.key) {
             tracing::warn!("{} is a private key that everybody may read: chmod 600 it", files.key.display());
         }
         let hangups = signal(SignalKind::hangup())
             .map_err(|source| Error::Io { context: "listening for SIGHUP".to_owned(), source })?;
-        Ok(Some(Self { files, seen: Ok(pair), current: watch::channel(current).0, hangups }))
+        Ok(Some(Self { files, seen, pending: None, current: watch::channel(current).0, hangups }))
     }
 
     /// Serves it on a listener.
-    pub(crate) fn listener(&self, inner: TcpListener) -> Secured {
+    pub(crate) fn listener(&self, inner: Gate) -> Secured {
         Secured {
+            max: HANDSHAKES_MAX.min(inner.connections_max().div_ceil(2)),
             inner,
             current: self.current.subscribe(),
             handshakes: JoinSet::new(),
@@ -112,9 +124,15 @@ impl Tls {
 
     /// Takes what the files hold when that is new, or somebody asks. A pair that is broken is told once, and leaves what is served.
     async fn look(&mut self, is_asked: bool) {
-        let files = self.files.clone();
-        let found = tokio::task::spawn_blocking(move || files.read()).await;
-        let found = found.unwrap_or_else(|error| Err(error.to_string()));
+        let mut read = self.pending.take().unwrap_or_else(|| self.files.read_apart());
+        let found = match tokio::time::timeout(READ_MAX, &mut read).await {
+            Ok(found) => found.unwrap_or_else(|_| Err("the thread that reads it ended".to_owned())),
+            Err(_) => {
+                self.pending = Some(read);
+                let Files { cert, key } = &self.files;
+                Err(format!("{} and {} are not read after {READ_MAX:?}", cert.display(), key.display()))
+            }
+        };
         if found == self.seen && !is_asked {
             return;
         }
@@ -135,13 +153,36 @@ impl Files {
         Ok(Pair { cert: bytes("tls_cert", &self.cert)?, key: bytes("tls_key", &self.key)? })
     }
 
+    /// Reads them again, on a thread that nobody waits for when the process ends.
+    fn read_apart(&self) -> oneshot::Receiver<std::result::Result<Pair, String>> {
+        let (done, read) = oneshot::channel();
+        let files = self.clone();
+        let look = move || done.send(files.are_regular().and_then(|()| files.read()));
+        // Without a thread nothing is ever sent, which is told.
+        drop(std::thread::Builder::new().spawn(look));
+        read
+    }
+
+    /// Whether both can be read again. What a pipe held is gone, and the next one to read it would wait for a writer.
+    fn are_regular(&self) -> std::result::Result<(), String> {
+        for (name, path) in [("tls_cert", &self.cert), ("tls_key", &self.key)] {
+            let about = std::fs::metadata(path).map_err(|error| unreadable(name, path, &error))?;
+            if !about.is_file() {
+                return Err(format!("{name} {} is no regular file, so it is not read again", path.display()));
+            }
+        }
+        Ok(())
+    }
+
     /// What a pair of them serves: TLS 1.2 and 1.3, and HTTP/1.1.
     fn server(&self, pair: &Pair) -> std::result::Result<Arc<ServerConfig>, String> {
         let (cert, key) = (self.cert.display(), self.key.display());
         let chain = CertificateDer::pem_slice_iter(&pair.cert).collect::<std::result::Result<Vec<_>, _>>();
         let chain = chain.map_err(|error| format!("tls_cert {cert} is no PEM: {error}"))?;
         if chain.is_empty() {
-            return Err(format!("tls_cert {cert} holds no certificate"));
+            return Err(format!(
+                "tls_cert {cert} holds no certificate in PEM, which begins with -----BEGIN CERTIFICATE-----"
+            ));
         }
         let secret = PrivateKeyDer::from_pem_slice(&pair.key).map_err(|_| {
             let is_encrypted = pair.key.windows(9).any(|window| window == b"ENCRYPTED");
@@ -158,6 +199,11 @@ impl Files {
             .map_err(|error| match error {
                 TlsError::InconsistentKeys(_) => {
                     format!("the key in {key} is not that of the first certificate in {cert}")
+                }
+                TlsError::InvalidCertificate(_) => {
+                    format!(
+                        "tls_cert {cert} holds what is no X.509 certificate between its PEM lines: {error}"
+                    )
                 }
                 error => format!("{cert} and {key} cannot be served: {error}"),
             });
@@ -176,32 +222,38 @@ fn bytes(name: &str, path: &Path) -> std::result::Result<Vec<u8>, String> {
             Err(format!("{name} {} has more than {BYTES_MAX} bytes", path.display()))
         }
         Ok(_) => Ok(bytes),
-        Err(error) => Err(format!("{name} {} cannot be read: {error}", path.display())),
+        Err(error) => Err(unreadable(name, path, &error)),
     }
+}
+
+fn unreadable(name: &str, path: &Path, error: &std::io::Error) -> String {
+    format!("{name} {} cannot be read: {error}", path.display())
 }
 
 fn is_open_to_all(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    std::fs::metadata(path).is_ok_and(|about| about.permissions().mode() & 0o007 != 0)
+    std::fs::metadata(path).is_ok_and(|about| about.permissions().mode() & 0o004 != 0)
 }
 
 /// Accepts connections, and gives those whose handshake is done.
 pub(crate) struct Secured {
-    inner: TcpListener,
+    inner: Gate,
     current: watch::Receiver<Arc<ServerConfig>>,
+    /// Handshakes under way at once.
+    max: usize,
     handshakes: JoinSet<Option<Accepted>>,
     /// Those under way, the oldest first; among them some that are done.
     order: VecDeque<AbortHandle>,
 }
 
-type Accepted = (TlsStream<TcpStream>, SocketAddr);
+type Accepted = (TlsStream<Placed>, SocketAddr);
 
 impl Secured {
-    fn begin(&mut self, (stream, address): (TcpStream, SocketAddr)) {
+    fn begin(&mut self, (stream, address): (Placed, SocketAddr)) {
         while self.order.front().is_some_and(AbortHandle::is_finished) {
             self.order.pop_front();
         }
-        if self.handshakes.len() >= HANDSHAKES_MAX {
+        if self.handshakes.len() >= self.max {
             // Behind one that is slow there may be many that are done.
             self.order.retain(|handshake| !handshake.is_finished());
             if let Some(oldest) = self.order.pop_front() {
@@ -223,7 +275,7 @@ impl Secured {
 }
 
 impl Listener for Secured {
-    type Io = TlsStream<TcpStream>;
+    type Io = TlsStream<Placed>;
     type Addr = SocketAddr;
 
     /// # Cancel safety
@@ -237,7 +289,7 @@ impl Listener for Secured {
                         return accepted;
                     }
                 }
-                accepted = Listener::accept(&mut self.inner) => self.begin(accepted),
+                accepted = self.inner.accept() => self.begin(accepted),
             }
         }
     }

@@ -23,7 +23,7 @@ impl Unfit {
     }
 }
 
-/// A whole number from `low` to `high`.
+/// A whole number from `low` to `high`, and of 64 bits with the sign.
 pub(super) fn integer(given: &Value, low: i128, high: i128) -> Result<i128, Unfit> {
     let number = match given {
         Value::Bool(truth) => i128::from(*truth),
@@ -34,6 +34,11 @@ pub(super) fn integer(given: &Value, low: i128, high: i128) -> Result<i128, Unfi
     if number < low {
         let msg = format!("Input should be greater than or equal to {low}");
         return Err(Unfit::new("greater_than_equal", msg).with(json!({ "ge": number_of(low) })));
+    }
+    // No store holds more.
+    let (least, most) = (i128::from(i64::MIN), i128::from(i64::MAX));
+    if (number > most && high > most) || (number < least && low < least) {
+        return Err(too_large());
     }
     if number > high {
         let msg = format!("Input should be less than or equal to {high}");

@@ -114,7 +114,7 @@ fn encode<T: Serialize + DeserializeOwned>(input: Input<'_>) -> Result<Fields, V
         tracing::debug!(%error, "the fields of a user cannot be stored");
         unfit(
             "value_error",
-            "Value error, the fields cannot be stored: no name in them may hold a NUL character",
+            "Value error, the fields cannot be stored: no whole number may be beyond 64 bits with the sign, and no name may hold a NUL character",
         )
     })?;
     match serde_json::to_string(&shown(&fields)) {

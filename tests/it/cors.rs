@@ -97,6 +97,8 @@ async fn all_origins() {
     // An OPTIONS request that asks nothing of the kind is for a route.
     let options = send(&server, Method::OPTIONS, "/things", "https://a.example").await;
     assert_eq!(options.status(), 405);
+    assert_eq!(said(options.headers(), "allow-origin"), Some("https://a.example"));
+    assert!(options.headers()["vary"].to_str().unwrap().contains("origin"));
     // All works as it does without.
     let ann = Client::user(&server.url, "ann@example.com").await;
     let (status, made) = ann.post("/things", &json!({ "name": "vase" })).await;

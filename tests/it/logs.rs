@@ -119,6 +119,24 @@ async fn a_request_without_an_answer_is_a_line() {
     );
 }
 
+/// Signs that would end a line for people, or turn it round, are escaped there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_stays_in_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(&example("hooks"), folder.path(), &["--log-level", "info"]);
+    let mut wire = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).await.unwrap();
+    let asked = "GET /it's/\u{2028}\u{202e}ä HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    wire.write_all(asked.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    wire.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    server.terminate();
+    assert!(server.wait().success());
+    let log = server.rest_of_log();
+    let line = log.iter().find(|line| line.contains("/it")).unwrap();
+    assert!(line.contains(r"\u{2028}\u{202e}ä") && !line.contains(['\u{2028}', '\u{202e}']), "{line}");
+}
+
 /// Sends all secrets that there are everywhere that they belong, and some where they do not, in both formats.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_logged() {

@@ -14,6 +14,7 @@ mod admin;
 mod airports;
 mod built;
 mod conformance;
+mod connections;
 mod cors;
 mod database;
 mod deploy;

@@ -49,7 +49,7 @@ fn each_value_has_its_origin() {
         ("visits_max", "visits_max = 7  # file walkabout.toml"),
         ("lost_max", "lost_max = 10  # environment WALKABOUT_LOST_MAX"),
         ("sockets_max", "sockets_max = 13  # flag"),
-        ("listen", "listen = \"[::1]:12\"  # environment UV_PORT"),
+        ("listen", "listen = \"[::1]:12\"  # file walkabout.toml and environment UV_PORT"),
         ("token_secret", "token_secret = \"***\"  # environment TOKEN_SECRET"),
         ("store", "store = \"mongodb://ann:***@db.example/\"  # environment DATABASE_HOST"),
         ("allow_private_addresses", "allow_private_addresses = true  # flag"),
@@ -104,6 +104,59 @@ fn what_does_not_fit_ends_the_program() {
     assert!(said(&missing.stderr).contains("other.toml cannot be read"), "{missing:?}");
 }
 
+/// What `serve` would refuse, `config` refuses as well.
+#[test]
+fn what_does_not_fit_together_is_told_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("walkabout.toml"), "[sso.company]\nclient_id = 'a'\n").unwrap();
+    let flags = ["--tls-key", "key.pem", "--store", "foo", "--mail-url", "smtp://"];
+    for command in ["serve", "config"] {
+        let output = run(
+            folder.path(),
+            &[&[command][..], &flags].concat(),
+            &[("WALKABOUT_MAIL_FROM", "us@example.com")],
+        );
+        assert_eq!(output.status.code(), Some(1));
+        let told = said(&output.stderr);
+        for wanted in [
+            "--store is \"foo\", and should be an address that begins with mongodb:// or mongodb+srv://\n",
+            "--tls-key: tls_key is set, and tls_cert is not\n",
+            "--mail-url: mail_url should begin with smtps://, smtp:// or file:///",
+            "walkabout.toml:1: sso.company has no issuer",
+        ] {
+            assert!(told.contains(wanted), "{wanted}: {told}");
+        }
+    }
+    let output = run(folder.path(), &["--listn", "127.0.0.1:1"], &[]);
+    assert!(said(&output.stderr).contains("'--listen'"), "{output:?}");
+}
+
+/// It adds to the level of the settings; when it is empty it says nothing.
+#[test]
+fn rust_log_says_more() {
+    let folder = tempfile::tempdir().unwrap();
+    for text in ["", "hyper=debug", "walkabout=info,hyper=off"] {
+        let output = run(folder.path(), &["config"], &[("RUST_LOG", text), ("WALKABOUT_LISTN", "1")]);
+        assert!(said(&output.stderr).contains("the nearest is listen"), "{text}: {output:?}");
+    }
+    let output = run(folder.path(), &["config"], &[("RUST_LOG", "walkabout=chatty")]);
+    assert_eq!((output.status.code(), said(&output.stdout)), (Some(1), String::new()));
+    assert!(
+        said(&output.stderr).starts_with("walkabout: RUST_LOG is \"walkabout=chatty\", and should be"),
+        "{output:?}"
+    );
+}
+
+/// A start that fails says so once.
+#[test]
+fn why_it_does_not_start_is_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    let output = run(folder.path(), &["--listen", &listen], &[]);
+    assert_eq!(said(&output.stderr).matches("cannot be listened on").count(), 1, "{output:?}");
+}
+
 #[test]
 fn help_lists_them() {
     let folder = tempfile::tempdir().unwrap();
@@ -118,6 +171,7 @@ fn help_lists_them() {
         assert!(text.contains(wanted), "{wanted}: {text}");
     }
     assert!(!text.contains("guess"));
+    assert!(!text.contains(", in bytes") && !text.contains(", in milliseconds"), "{text}");
 }
 
 /// A file with a secret serves; others may read it, so the log says so.

@@ -51,6 +51,10 @@ async fn paths_methods_and_queries() {
         told(&ann.get("/things?limit=-1&size=huge").await),
         ["enum query.size", "greater_than_equal query.limit"]
     );
+    assert_eq!(names("?limit=9223372036854775807").await, ["vase", "chair"]);
+    for limit in ["9223372036854775808", "18446744073709551615", "18446744073709551616"] {
+        assert_eq!(told(&ann.get(&format!("/things?limit={limit}")).await), ["int_parsing_size query.limit"]);
+    }
 
     let (status, shown) = ann.get("/things/2").await;
     assert_eq!((status, &shown["reports"][0]["context"]["name"]), (200, &json!("chair")));

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::Arc,
@@ -72,8 +73,11 @@ impl Folder {
 
     fn server(&self) -> Server {
         let (cert, key) = (self.text("cert.pem"), self.text("key.pem"));
-        let flags = ["--tls-cert", &cert, "--tls-key", &key, "--log-level", "info"];
-        Server::start(&stock(), &self.path("data"), &flags)
+        self.server_with(&["--tls-key", &key, "--tls-cert", &cert])
+    }
+
+    fn server_with(&self, flags: &[&str]) -> Server {
+        Server::start(&stock(), &self.path("data"), &[flags, &["--log-level", "info"]].concat())
     }
 
     fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> TlsConnector {
@@ -197,6 +201,13 @@ async fn everything_is_served_over_it() {
         assert!(said.contains("completed") || said.contains(id), "{args:?}: {said}");
         let stranger = folder.run(&server, args, &token);
         assert_eq!(stranger.status.code(), Some(2), "{args:?} trusts nobody but the authorities of the web");
+        let told = String::from_utf8_lossy(&stranger.stderr).into_owned();
+        assert!(told.contains("or by those of --ca?") && !told.contains('&'), "{args:?}: {told}");
+        let plain = server.url.replacen("https", "http", 1);
+        let mut command = Command::new(stock());
+        let output = command.env_clear().env("WALKABOUT_URL", plain).args(args).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(told.contains("One that speaks TLS has https:// there"), "{args:?}: {told}");
     }
 }
 
@@ -237,6 +248,50 @@ async fn a_certificate_is_changed_under_way() {
     assert!(server.wait().success());
 }
 
+/// A file that never ends holds up neither the server's end nor what comes after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_file_is_not_read_again() {
+    let folder = Folder::new();
+    folder.renew();
+    let mut server = folder.server();
+    let (key, pipe) = (folder.path("key.pem"), folder.path("pipe"));
+    let replace = || {
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        fs::rename(&pipe, &key).unwrap();
+    };
+    replace();
+    let line = server.logged("the certificate stays the one that was read before");
+    assert!(line.contains("key.pem is no regular file"), "{line}");
+    fs::remove_file(&key).unwrap();
+    let renewed = folder.renew();
+    server.logged("the certificate is read again");
+    assert_eq!(folder.connect(&server).await.shown(), renewed);
+    replace();
+    server.signal("HUP");
+    server.logged("the certificate stays the one that was read before");
+    server.terminate();
+    assert!(server.wait().success());
+
+    // As a shell gives what a command says: read at the start, and then no more.
+    fs::remove_file(&key).unwrap();
+    folder.renew();
+    let script = folder.path("piped");
+    let text = "#!/bin/bash\nexec \"$PROGRAM\" --tls-key <(cat \"$KEY\") \"$@\"\n";
+    let text =
+        text.replace("$PROGRAM", &stock().display().to_string()).replace("$KEY", &folder.text("key.pem"));
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let cert = folder.text("cert.pem");
+    let mut server = Server::start(&script, &folder.path("data"), &["--tls-cert", &cert]);
+    let line =
+        server.logged("is no regular file, so it is not read again: another certificate takes another start");
+    assert!(line.contains("WARN") && line.contains("tls_key"), "{line}");
+    let mut wire = folder.connect(&server).await;
+    assert_eq!(wire.send("GET", "/livez", "", &Value::Null).await.0, 200);
+    server.terminate();
+    assert!(server.wait().success());
+}
+
 fn der(pem: &str) -> Vec<u8> {
     CertificateDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec()
 }
@@ -271,6 +326,26 @@ async fn slow_handshakes_hold_up_nobody() {
     drop(idle);
 }
 
+/// Where there are few connections, handshakes have half of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_hold_up_nobody() {
+    let folder = Folder::new();
+    folder.renew();
+    let (cert, key) = (folder.text("cert.pem"), folder.text("key.pem"));
+    let few = ["--connections-max", "20", "--head-time-max-s", "1"];
+    let server = folder.server_with(&[&["--tls-cert", &cert, "--tls-key", &key][..], &few].concat());
+    let mut wire = folder.connect(&server).await;
+    assert_eq!(wire.send("GET", "/livez", "", &Value::Null).await.0, 200);
+    assert_eq!(wire.0.read(&mut [0]).await.unwrap_or(0), 0, "it asks nothing more");
+    let (mut idle, mut begun) = (Vec::new(), Vec::new());
+    for _ in 0..30 {
+        idle.push(reach(&server).await);
+        begun.push(folder.connect(&server).await);
+    }
+    let mut wire = folder.connect(&server).await;
+    assert_eq!(wire.send("GET", "/livez", "", &Value::Null).await.0, 200);
+}
+
 #[test]
 fn what_does_not_belong_together_is_told_at_the_start() {
     let folder = Folder::new();
@@ -295,7 +370,13 @@ fn what_does_not_belong_together_is_told_at_the_start() {
     refused(&[("tls-key", "key.pem")], &["tls_key is set, and tls_cert is not"]);
     refused(&[("tls-cert", "cert.pem")], &["tls_key", "cert.pem holds no private key in PEM"]);
     refused(&[("tls-cert", "none.pem")], &["tls_cert", "none.pem cannot be read"]);
-    refused(&[("tls-cert", "empty.pem"), ("tls-key", "key.pem")], &["empty.pem holds no certificate"]);
+    refused(&[("tls-cert", "empty.pem"), ("tls-key", "key.pem")], &["empty.pem holds no certificate in PEM"]);
+    fs::write(folder.path("junk.pem"), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+        .unwrap();
+    refused(
+        &[("tls-cert", "junk.pem"), ("tls-key", "key.pem")],
+        &["junk.pem holds what is no X.509 certificate"],
+    );
     refused(&[("tls-cert", "cert.pem"), ("tls-key", "locked.pem")], &["locked.pem is encrypted"]);
     refused(
         &[("tls-cert", "cert.pem"), ("tls-key", "other.pem")],
