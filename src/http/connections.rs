@@ -57,7 +57,8 @@ impl Connections {
         let max = config.connections_max.min(places_of(files));
         if max < config.connections_max {
             let wanted = config.connections_max;
-            tracing::warn!(
+            // Most machines are so, and it is well there.
+            tracing::info!(
                 "this process may open {files} files, so it holds {max} connections at once, and not {wanted}: raise ulimit -n"
             );
         }

@@ -125,7 +125,7 @@ async fn few_open_files() {
     let script = folder.path().join("few");
     fs::write(&script, format!("#!/bin/sh\nulimit -n 500\nexec '{}' \"$@\"\n", stock().display())).unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-    let mut server = Server::start(Path::new(&script), &folder.path().join("data"), &[]);
+    let mut server = Server::start(Path::new(&script), &folder.path().join("data"), &["--log-level", "info"]);
     let line = server.logged("raise ulimit -n");
     assert!(
         line.contains("may open 500 files, so it holds 375 connections at once, and not 30000"),
